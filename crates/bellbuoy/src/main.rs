@@ -1,0 +1,2 @@
+//! bellbuoy
+fn main() {}

@@ -1,0 +1,239 @@
+//! A delivery on its way: the messages between our own workers.
+//!
+//! Every form here crosses a process boundary, so it carries [`WIRE_VERSION`] and is pinned by a
+//! golden file: during a rolling upgrade the new binary reads what the old one wrote.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{Cause, DeliveryId, Kind, NotificationId};
+
+/// The version written into every message between our workers.
+pub const WIRE_VERSION: u32 = 1;
+
+/// A delivery that waits for its next attempt: the body on a method's queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryMessage {
+    /// [`WIRE_VERSION`].
+    pub v: u32,
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// For which notification; looked up at sending, so that an edited URL serves waiting retries.
+    pub notification: NotificationId,
+    /// The number of the next attempt, from 1 over the delivery's whole life.
+    pub attempt: u32,
+    /// Attempts spent before this run of the schedule began: above 0 after a resend or replay.
+    #[serde(default)]
+    pub spent: u32,
+    /// When the event was accepted.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub accepted_at: Timestamp,
+    /// When the next attempt is due.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub due_at: Timestamp,
+    /// The event in its canonical JSON.
+    pub event: Box<RawValue>,
+}
+
+/// What the recorder is told: the body on the outcomes queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`WIRE_VERSION`].
+    pub v: u32,
+    /// An event was expanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fanned_out: Option<FannedOut>,
+    /// An attempt ended, or a delivery ended without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptRecord>,
+}
+
+/// An event's deliveries, durably queued.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FannedOut {
+    /// The event's source.
+    pub source: String,
+    /// The event's id.
+    pub event: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its repository or namespace; empty for the registry.
+    pub subject: String,
+    /// When it was accepted.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub accepted_at: Timestamp,
+    /// What it became.
+    pub deliveries: Vec<PlannedDelivery>,
+}
+
+/// One delivery that was queued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedDelivery {
+    /// Its id.
+    pub delivery: DeliveryId,
+    /// For which notification.
+    pub notification: NotificationId,
+    /// By which method.
+    pub method: String,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// Queued; no attempt has ended yet.
+    Pending,
+    /// An attempt failed, or it is held; it is due again later.
+    Waiting,
+    /// The receiver took it.
+    Delivered,
+    /// Given up.
+    Dead,
+    /// Its notification was deleted or disabled before it could be delivered.
+    Cancelled,
+}
+
+impl DeliveryState {
+    /// Every state.
+    pub const ALL: &[Self] = &[Self::Pending, Self::Waiting, Self::Delivered, Self::Dead, Self::Cancelled];
+
+    /// The word for it in history and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Waiting => "waiting",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How an attempt ended and what follows. Enough to write the delivery's whole row, because
+/// records may arrive in any order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// For which notification.
+    pub notification: NotificationId,
+    /// By which method.
+    pub method: String,
+    /// The event's source.
+    pub source: String,
+    /// The event's id.
+    pub event: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its repository or namespace; empty for the registry.
+    pub subject: String,
+    /// When the event was accepted.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub accepted_at: Timestamp,
+    /// The attempt's number, from 1.
+    pub attempt: u32,
+    /// When it began.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub started_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// `delivered`, `deferred`, `rejected`; `held` or `cancelled` for a wait or an end that spent no attempt.
+    pub outcome: String,
+    /// Why not, unless it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The HTTP status of the answer, if one came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Where the delivery stands now.
+    pub state: DeliveryState,
+    /// When it is next due, while waiting.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "jiff::fmt::serde::timestamp::millisecond::optional"
+    )]
+    pub next_due_at: Option<Timestamp>,
+}
+
+/// Why a message is dead. A closed set: safe as a metric's label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadReason {
+    /// The schedule ran out.
+    AttemptsExhausted,
+    /// The receiver's answer was final.
+    Rejected,
+    /// It could not be read as what its queue holds.
+    Undecodable,
+    /// It kept killing its worker.
+    Poisoned,
+}
+
+impl DeadReason {
+    /// Every reason.
+    pub const ALL: &[Self] = &[Self::AttemptsExhausted, Self::Rejected, Self::Undecodable, Self::Poisoned];
+
+    /// The word for it in metrics and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AttemptsExhausted => "attempts_exhausted",
+            Self::Rejected => "rejected",
+            Self::Undecodable => "undecodable",
+            Self::Poisoned => "poisoned",
+        }
+    }
+}
+
+/// A message of ours that can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// Not the JSON it should be.
+    #[error("not a {what}: {source}")]
+    Malformed {
+        /// What it should have been.
+        what: &'static str,
+        /// Where the parser stopped.
+        source: serde_json::Error,
+    },
+    /// Written by a newer binary.
+    #[error("a {what} of version {version}, but this binary reads up to {WIRE_VERSION}; finish the upgrade")]
+    Newer {
+        /// What it is.
+        what: &'static str,
+        /// Its version.
+        version: u32,
+    },
+}
+
+macro_rules! wire {
+    ($message:ident, $what:literal) => {
+        impl $message {
+            /// Reads a message body.
+            ///
+            /// # Errors
+            ///
+            /// When it is malformed or of a newer version.
+            pub fn from_json(bytes: &[u8]) -> Result<Self, WireError> {
+                let message: Self = serde_json::from_slice(bytes)
+                    .map_err(|source| WireError::Malformed { what: $what, source })?;
+                if message.v > WIRE_VERSION {
+                    return Err(WireError::Newer { what: $what, version: message.v });
+                }
+                Ok(message)
+            }
+
+            /// The message body.
+            ///
+            /// # Panics
+            ///
+            /// Never: every member has a JSON form.
+            pub fn to_json(&self) -> Vec<u8> {
+                serde_json::to_vec(self).expect("plain data has a JSON form")
+            }
+        }
+    };
+}
+wire!(DeliveryMessage, "delivery");
+wire!(Record, "record");

@@ -1,0 +1,105 @@
+//! A standing wish to hear of events.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Event, Kind, NotificationId, RepositoryName, RetryPolicy, Subject};
+
+/// Whose events a notification is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// One repository's.
+    Repository(RepositoryName),
+    /// Everything in a namespace, and the namespace itself.
+    Namespace(String),
+    /// Everything in the registry.
+    Registry,
+}
+
+impl Scope {
+    /// Whether an event about `subject` lies within.
+    pub fn covers(&self, subject: &Subject) -> bool {
+        match (self, subject) {
+            (Self::Registry, _) => true,
+            (Self::Namespace(namespace), subject) => subject.namespace() == Some(namespace),
+            (Self::Repository(own), Subject::Repository(name)) => own == name,
+            (Self::Repository(_), _) => false,
+        }
+    }
+
+    /// The word for it in the API and in storage.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Repository(_) => "repository",
+            Self::Namespace(_) => "namespace",
+            Self::Registry => "registry",
+        }
+    }
+
+    /// The repository's or namespace's name; empty for the registry.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Repository(name) => name.as_str(),
+            Self::Namespace(name) => name,
+            Self::Registry => "",
+        }
+    }
+}
+
+/// Whether a notification is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotificationState {
+    /// It is.
+    Active,
+    /// Its owner wants no deliveries for now: they are held, not lost.
+    Paused,
+    /// It was switched off because its receiver is gone or keeps failing; new events are not fanned out to it.
+    Disabled,
+}
+
+/// A standing wish: whose events, which kinds, which of those, by which method, in which form.
+///
+/// `config` and `event_config` are kept as their owner wrote them (Quay's API shows them so);
+/// `method`, `filter` and `format` are what was understood of them when it was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notification {
+    /// Its id.
+    pub id: NotificationId,
+    /// What its owner calls it.
+    pub title: Option<String>,
+    /// Whose events.
+    pub scope: Scope,
+    /// Which kinds; never empty.
+    pub kinds: Vec<Kind>,
+    /// The filter as written: Quay's `event_config`, with our own keys beside its.
+    pub event_config: Map<String, Value>,
+    /// The method's name as written, such as `webhook`.
+    pub method: String,
+    /// The method's settings as written, without secrets.
+    pub config: Map<String, Value>,
+    /// `whsec_...`, for methods that sign; shown once, when it is made.
+    pub secret: Option<String>,
+    /// The payload format's name as written, such as `quay`.
+    pub format: String,
+    /// Its own retry schedule, if it has one.
+    pub retry: Option<RetryPolicy>,
+    /// Whether it is served.
+    pub state: NotificationState,
+    /// Why it is disabled, for its owner.
+    pub state_reason: Option<String>,
+    /// Deliveries in a row that ended in dead letters, as Quay's clients read it: 3 or more means disabled.
+    pub failures: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its owner last changed it.
+    pub updated_at: Timestamp,
+}
+
+impl Notification {
+    /// Whether its scope and kinds take the event. The filter is a further question.
+    pub fn listens_to(&self, event: &Event) -> bool {
+        self.kinds.contains(&event.kind) && self.scope.covers(&event.subject)
+    }
+}
