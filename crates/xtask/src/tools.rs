@@ -1,0 +1,66 @@
+//! Installs what the checks call and this machine lacks.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::command::{cargo, no_arguments, output, program, run, succeeds};
+
+/// Cargo's subcommands, and what brings each.
+const SUBCOMMANDS: &[(&str, &str)] = &[
+    ("fmt", "rustup component add rustfmt"),
+    ("clippy", "rustup component add clippy"),
+    ("nextest", "cargo install cargo-nextest --locked --version 0.9.143"),
+    ("deny", "cargo install cargo-deny --locked --version 0.20.2"),
+];
+
+/// The servers and clients that integration tests start, named as their Debian packages are.
+const PACKAGES: &[&str] = &["docker-registry", "skopeo"];
+
+/// Debian starts a service as soon as it is installed, unless this file says 101. Ours goes again
+/// whatever happens; one that was there before is left alone.
+const APT_INSTALL: &str = r#"
+set -eu
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod +x "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -q -y --no-install-recommends "$@"
+"#;
+
+pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
+    no_arguments(args)?;
+    for (subcommand, remedy) in SUBCOMMANDS {
+        if !succeeds(&mut cargo(&format!("{subcommand} --version"))) {
+            let mut words = remedy.split_whitespace();
+            run(program(words.next().unwrap_or_default()).args(words))?;
+        }
+    }
+    let missing: Vec<_> = PACKAGES.iter().filter(|name| !on_path(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.iter().map(|name| **name).collect::<Vec<_>>().join(" ");
+    if !(on_path("apt-get") && is_root()?) {
+        bail!(
+            "the integration tests need {names}: `apt-get install --no-install-recommends {names}` as root"
+        );
+    }
+    println!("    apt-get install {names}");
+    run(program("sh").args(["-c", APT_INSTALL, "apt-install"]).args(missing))
+}
+
+fn on_path(name: &str) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "the search path is the shell's, not a setting of ours")]
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(Path::new(name)).is_file())
+}
+
+fn is_root() -> anyhow::Result<bool> {
+    Ok(output(program("id").arg("-u"))?.trim_ascii() == b"0")
+}
