@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{Kind, KindScope, NameError, RepositoryName, Subject, UnknownKind, name::parse_namespace};
+use crate::{
+    Kind, KindScope, NameError, RepositoryName, Subject, UnknownKind, name::parse_namespace, payload,
+};
 
 /// Largest event that is taken, in bytes of its JSON. CloudEvents asks intermediaries for at
 /// least 64 KiB; the rest is room for a scan's findings.
@@ -103,6 +105,30 @@ impl Event {
         let traceparent = optional(&mut attributes, "traceparent")?;
         let extensions = attributes.into_iter().collect();
         Ok(Self { source, id, kind, subject, time, data, traceparent, extensions })
+    }
+
+    /// A made-up event of `kind` about `subject`, to try a notification with.
+    ///
+    /// Its data is the kind's sample; where Quay's sample follows the notification's `event_config`
+    /// (the severity of a vulnerability, the days until expiry), so does this one.
+    pub fn sample(
+        kind: Kind,
+        subject: Subject,
+        event_config: &Map<String, Value>,
+        source: impl Into<String>,
+        id: impl Into<String>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            id: id.into(),
+            kind,
+            subject,
+            time: now,
+            data: payload::sample(kind, event_config),
+            traceparent: None,
+            extensions: BTreeMap::new(),
+        }
     }
 
     /// The canonical structured JSON.

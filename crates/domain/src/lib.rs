@@ -2,21 +2,36 @@
 
 mod delivery;
 mod event;
+mod filter;
+mod format;
 mod id;
+pub mod ingest;
 mod kind;
+mod method;
 mod name;
 mod notification;
 mod outcome;
+pub mod payload;
+mod python;
 mod retry;
+mod secret;
+mod template;
 
 pub use delivery::{
     AttemptRecord, DeadReason, DeliveryMessage, DeliveryState, FannedOut, PlannedDelivery, Record,
     WIRE_VERSION, WireError,
 };
 pub use event::{Event, EventError, MAX_DEPTH, MAX_EVENT_BYTES};
+pub use filter::{Filter, FilterError, Refusal};
+pub use format::{Format, Payload, Registry, UnknownFormat, quay, webhook_payload};
 pub use id::{DeliveryId, NotificationId};
 pub use kind::{Kind, KindScope, Level, UnknownKind};
+pub use method::{
+    ConfigError, InAppTarget, MethodConfig, MethodName, TargetKind, UnknownMethod, WebhookConfig,
+};
 pub use name::{NameError, RepositoryName, Subject};
-pub use notification::{Notification, NotificationState, Scope};
+pub use notification::{CheckedNotification, Notification, NotificationError, NotificationState, Scope};
 pub use outcome::{Cause, CauseCode, Outcome};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
+pub use secret::{Secret, SecretError, take_secret};
+pub use template::{Template, TemplateError};

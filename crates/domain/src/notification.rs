@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Event, Kind, NotificationId, RepositoryName, RetryPolicy, Subject};
+use crate::{
+    ConfigError, Event, Filter, FilterError, Format, Kind, MethodConfig, MethodName, NotificationId,
+    RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod,
+};
 
 /// Whose events a notification is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -102,4 +105,51 @@ impl Notification {
     pub fn listens_to(&self, event: &Event) -> bool {
         self.kinds.contains(&event.kind) && self.scope.covers(&event.subject)
     }
+
+    /// Understands what its owner wrote, in the one way that everybody does.
+    ///
+    /// # Errors
+    ///
+    /// The first member that is not understood.
+    pub fn check(&self) -> Result<CheckedNotification, NotificationError> {
+        if self.kinds.is_empty() {
+            return Err(NotificationError::NoKinds);
+        }
+        Ok(CheckedNotification {
+            filter: Filter::parse(&self.event_config, &self.kinds)?,
+            method: MethodConfig::parse(self.method.parse::<MethodName>()?, &self.config, &self.scope)?,
+            format: self.format.parse()?,
+        })
+    }
+}
+
+/// What was understood of a notification's members as written.
+#[derive(Debug, Clone)]
+pub struct CheckedNotification {
+    /// Which events it wants.
+    pub filter: Filter,
+    /// How, and where to.
+    pub method: MethodConfig,
+    /// In which form.
+    pub format: Format,
+}
+
+/// Why a notification will not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotificationError {
+    /// It listens to nothing.
+    #[error("the notification names no kind of event")]
+    NoKinds,
+    /// Its filter is not understood.
+    #[error("event config: {0}")]
+    Filter(#[from] FilterError),
+    /// Its method is not known.
+    #[error(transparent)]
+    Method(#[from] UnknownMethod),
+    /// Its method's settings will not do. The text is Quay's own.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its format is not known.
+    #[error(transparent)]
+    Format(#[from] UnknownFormat),
 }

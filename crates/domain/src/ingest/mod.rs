@@ -1,0 +1,3 @@
+//! How the notices of registries become events.
+
+pub mod distribution;
