@@ -1,1 +1,20 @@
-//! store
+#![doc = include_str!("../README.md")]
+
+mod dead_letters;
+mod error;
+mod events;
+mod history;
+mod inbox;
+mod notifications;
+mod page;
+mod retention;
+mod store;
+
+pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow};
+pub use error::{OpenError, StoreError};
+pub use events::{Admission, SeenEvent, StoredEvent};
+pub use history::{AttemptRow, DeliveryCount, DeliveryDetail, DeliveryPage, DeliveryQuery, DeliveryRow};
+pub use inbox::{InboxItem, InboxPage, InboxRow};
+pub use page::{Cursor, MAX_PAGE, Page};
+pub use retention::Pruned;
+pub use store::Store;

@@ -1,0 +1,66 @@
+//! Lists in pages by key, never by offset: a page costs the same wherever it lies.
+
+use std::fmt;
+
+use bellbuoy_domain::NotificationId;
+
+use crate::StoreError;
+
+/// The most rows that one page holds; a larger limit is lowered to it, and 0 is raised to 1.
+pub const MAX_PAGE: u32 = 1000;
+
+/// Where the next page begins. Opaque: hand it back as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(String);
+
+impl From<String> for Cursor {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Cursor {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Cursor {
+    /// The text of it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A cursor below `seq` in the list called `list`.
+    pub(crate) fn below(list: char, seq: i64) -> Self {
+        Self(format!("{list}{seq:x}"))
+    }
+
+    /// The `seq` to stay below; the highest there can be without a cursor.
+    pub(crate) fn seq(cursor: Option<&Self>, list: char) -> Result<i64, StoreError> {
+        let Some(Self(text)) = cursor else { return Ok(i64::MAX) };
+        text.strip_prefix(list)
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|digits| i64::from_str_radix(digits, 16).ok())
+            .ok_or_else(|| StoreError::BadCursor { cursor: text.chars().take(40).collect() })
+    }
+}
+
+/// A page of notifications, in the order of their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Begin after this id; from the first without it. It need not exist any more.
+    pub after: Option<NotificationId>,
+    /// At most so many, from 1 to [`MAX_PAGE`].
+    pub limit: u32,
+}
+
+pub(crate) fn limit(wanted: u32) -> i64 {
+    i64::from(wanted.clamp(1, MAX_PAGE))
+}
