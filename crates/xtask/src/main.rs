@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     match (verb.run)(&args.collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\n{name} failed: {error:#}");
+            eprintln!("\n{name}: {error:#}");
             error.downcast_ref::<command::Misuse>().map_or(ExitCode::FAILURE, |_| ExitCode::from(2))
         }
     }

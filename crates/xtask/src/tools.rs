@@ -17,22 +17,6 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
 /// The servers and clients that integration tests start, named as their Debian packages are.
 const PACKAGES: &[&str] = &["docker-registry", "skopeo"];
 
-/// Debian starts a service as soon as it is installed, unless this file says 101. Ours goes again
-/// whatever happens; one that was there before is left alone.
-const APT_INSTALL: &str = r#"
-set -eu
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
-    trap 'exit 130' INT TERM
-    printf '#!/bin/sh\nexit 101\n' > "$policy"
-    chmod +x "$policy"
-fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -q -y --no-install-recommends "$@"
-"#;
-
 pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     no_arguments(args)?;
     for (subcommand, remedy) in SUBCOMMANDS {
@@ -51,8 +35,7 @@ pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
             "the integration tests need {names}: `apt-get install --no-install-recommends {names}` as root"
         );
     }
-    println!("    apt-get install {names}");
-    run(program("sh").args(["-c", APT_INSTALL, "apt-install"]).args(missing))
+    run(program("sh").arg("crates/xtask/apt-install.sh").args(missing))
 }
 
 fn on_path(name: &str) -> bool {
