@@ -1,1 +1,7 @@
-//! telemetry
+#![doc = include_str!("../README.md")]
+
+mod log;
+mod metrics;
+
+pub use log::{LogFormat, init as init_log};
+pub use metrics::{Counter, Gauge, Histogram, Metrics};

@@ -1,0 +1,296 @@
+//! The one thread that writes: many callers' wishes, one transaction, one sync, many answers.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Held,
+    backlog::is_suspect,
+    disk::{Disk, Key},
+    now_ms,
+    queue::{Queue, Queues},
+};
+use crate::{
+    BrokerError, Claim, Outgoing, QueueName,
+    message::{DETAIL, ORIGIN, REASON},
+    queues,
+};
+
+/// Most wishes in one transaction: beyond this, waiting longer for the sync gains little.
+const BATCH_OPS: usize = 1024;
+
+/// Most bytes of bodies in one transaction, so that the log stays small and answers prompt.
+const BATCH_BYTES: usize = 8 << 20;
+
+type Reply = oneshot::Sender<Result<(), BrokerError>>;
+
+/// What a caller wants done.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// Outputs become durable, claims end.
+    Settle { outputs: Vec<Outgoing>, claims: Vec<Claim>, reply: Reply },
+    /// A claim was dropped.
+    Return { held: Held, counts: bool },
+    /// A message was claimed when the process was killed; it is not in memory.
+    Killed { held: Held },
+    /// Does writing work?
+    Pulse { reply: Reply },
+    /// Nothing further.
+    Close { reply: Reply },
+}
+
+pub(super) struct Writer {
+    disk: Disk,
+    queues: Arc<Queues>,
+    delivery_limit: NonZeroU32,
+    by_name: HashMap<QueueName, Arc<Queue>>,
+}
+
+/// What one transaction does to the totals of each queue: messages for at once, delayed ones.
+type Changes = BTreeMap<u32, (Arc<Queue>, i64, i64)>;
+
+/// Messages that one transaction adds, in order.
+type Arrivals = BTreeMap<u32, (Arc<Queue>, Vec<Held>)>;
+
+impl Writer {
+    pub(super) fn new(disk: Disk, queues: Arc<Queues>, delivery_limit: NonZeroU32) -> Self {
+        Self { disk, queues, delivery_limit, by_name: HashMap::new() }
+    }
+
+    /// Counts the messages that a killed process had claimed, before anybody can claim them again.
+    pub(super) fn count_killed(&mut self, keys: &[Key]) -> rusqlite::Result<()> {
+        let mut killed = Vec::new();
+        for queue in self.queues.all() {
+            for key in keys.iter().filter(|key| key.queue() == queue.number) {
+                killed.extend(self.disk.message(&queue.name, *key)?.map(|held| Op::Killed { held }));
+            }
+        }
+        if !killed.is_empty() {
+            let count = killed.len();
+            self.write(killed);
+            tracing::warn!(
+                "{count} messages were claimed when the broker's process last ended; they will be claimed again"
+            );
+        }
+        if let Err(error) = self.queues.journal.clear() {
+            tracing::warn!("can't clear the broker's journal of claims: {error}");
+        }
+        Ok(())
+    }
+
+    /// Serves until the broker is closed or forgotten.
+    pub(super) fn run(mut self, mut ops: mpsc::UnboundedReceiver<Op>) {
+        while let Some(first) = ops.blocking_recv() {
+            let mut batch = gather(first, &mut ops);
+            let close = match batch.pop() {
+                Some(Op::Close { reply }) => Some(reply),
+                Some(other) => {
+                    batch.push(other);
+                    None
+                }
+                None => None,
+            };
+            self.write(batch);
+            if let Some(reply) = close {
+                let _ = reply.send(Ok(()));
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Op>) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut arrivals = Arrivals::new();
+        let written = self.try_write(&batch, &mut arrivals);
+        if let Err(error) = &written {
+            self.disk.rollback();
+            tracing::error!("the broker can't write; nothing was acknowledged: {error}");
+        }
+        let result = written.map_err(|error| BrokerError::Unavailable(error.to_string()));
+        if result.is_ok() {
+            for (queue, messages) in arrivals.into_values() {
+                queue.committed(messages.into_iter());
+            }
+        }
+        for op in batch {
+            self.conclude(op, &result);
+        }
+    }
+
+    fn try_write(&mut self, batch: &[Op], arrivals: &mut Arrivals) -> rusqlite::Result<()> {
+        let mut changes = Changes::new();
+        self.disk.begin()?;
+        for op in batch {
+            self.apply(op, &mut changes, arrivals)?;
+        }
+        for (queue, immediate, delayed) in changes.into_values() {
+            let totals = queue.totals();
+            self.disk.write_queue(
+                queue.number,
+                &queue.name,
+                totals.immediate.saturating_add_signed(immediate),
+                totals.delayed.saturating_add_signed(delayed),
+            )?;
+        }
+        self.disk.commit()
+    }
+
+    fn apply(&mut self, op: &Op, changes: &mut Changes, arrivals: &mut Arrivals) -> rusqlite::Result<()> {
+        match op {
+            Op::Settle { outputs, claims, .. } => {
+                for output in outputs {
+                    self.add(output, changes, arrivals)?;
+                }
+                claims
+                    .iter()
+                    .filter_map(|claim| claim.held.as_ref())
+                    .try_for_each(|held| self.remove(held, changes))
+            }
+            Op::Return { held, counts: true } | Op::Killed { held } if self.is_poison(held) => {
+                tracing::error!(
+                    "message {} of queue {} was returned {} times and is dead-lettered as poisoned",
+                    held.id,
+                    held.queue,
+                    held.returns + 1
+                );
+                self.add(&poisoned(held), changes, arrivals)?;
+                self.remove(held, changes)
+            }
+            Op::Return { held, counts: true } | Op::Killed { held } => {
+                self.disk.set_returns(held.key, held.returns + 1)
+            }
+            Op::Pulse { .. } => self.disk.pulse(now_ms()),
+            Op::Return { counts: false, .. } | Op::Close { .. } => Ok(()),
+        }
+    }
+
+    fn add(
+        &mut self,
+        output: &Outgoing,
+        changes: &mut Changes,
+        arrivals: &mut Arrivals,
+    ) -> rusqlite::Result<()> {
+        let queue = self.queue(&output.queue);
+        let delayed = !output.delay.is_zero();
+        let delay_ms = i64::try_from(output.delay.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+        let message = Held {
+            key: queue.next_key(delayed),
+            queue: queue.name.clone(),
+            id: output.id,
+            due_ms: now_ms().saturating_add(delay_ms),
+            returns: 0,
+            headers: output.headers.clone(),
+            body: output.body.clone(),
+            slot: None,
+        };
+        self.disk.insert(&message)?;
+        count(changes, &queue, delayed, 1);
+        arrivals.entry(queue.number).or_insert_with(|| (queue, Vec::new())).1.push(message);
+        Ok(())
+    }
+
+    fn remove(&mut self, held: &Held, changes: &mut Changes) -> rusqlite::Result<()> {
+        self.disk.delete(held.key)?;
+        let queue = self.queue(&held.queue);
+        count(changes, &queue, held.key.is_delayed(), -1);
+        Ok(())
+    }
+
+    // The transaction is durable, or was undone: make memory agree, then answer.
+    fn conclude(&mut self, op: Op, result: &Result<(), BrokerError>) {
+        match op {
+            Op::Settle { claims, reply, .. } => {
+                for mut claim in claims {
+                    if let Some(held) = claim.held.take() {
+                        self.end_claim(held, result.is_ok(), false);
+                    }
+                }
+                let _ = reply.send(result.clone());
+            }
+            Op::Return { held, counts } => {
+                let dead = counts && result.is_ok() && self.is_poison(&held);
+                self.end_claim(held, dead, counts);
+            }
+            Op::Killed { held } => {
+                if result.is_ok() && self.is_poison(&held) {
+                    self.queue(&held.queue).settled(&held);
+                }
+            }
+            Op::Pulse { reply } | Op::Close { reply } => {
+                let _ = reply.send(result.clone());
+            }
+        }
+    }
+
+    fn end_claim(&mut self, mut held: Held, gone: bool, counts: bool) {
+        if let Some(slot) = held.slot.take() {
+            self.queues.journal.erase(slot);
+        }
+        let queue = self.queue(&held.queue);
+        if gone {
+            queue.settled(&held);
+        } else {
+            let was_suspect = is_suspect(&held);
+            held.returns += u32::from(counts);
+            queue.returned(held, was_suspect);
+        }
+    }
+
+    fn is_poison(&self, held: &Held) -> bool {
+        held.returns + 1 >= self.delivery_limit.get()
+    }
+
+    fn queue(&mut self, name: &QueueName) -> Arc<Queue> {
+        if let Some(queue) = self.by_name.get(name) {
+            return Arc::clone(queue);
+        }
+        let queue = self.queues.get(name);
+        self.by_name.insert(name.clone(), Arc::clone(&queue));
+        queue
+    }
+}
+
+// Ends with a `Close`, if one came.
+fn gather(first: Op, ops: &mut mpsc::UnboundedReceiver<Op>) -> Vec<Op> {
+    let mut bytes = first.bytes();
+    let mut batch = vec![first];
+    while batch.len() < BATCH_OPS && bytes < BATCH_BYTES && !matches!(batch.last(), Some(Op::Close { .. })) {
+        let Ok(op) = ops.try_recv() else { break };
+        bytes += op.bytes();
+        batch.push(op);
+    }
+    batch
+}
+
+impl Op {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Settle { outputs, .. } => outputs.iter().map(|output| output.body.len()).sum(),
+            Self::Return { .. } | Self::Killed { .. } | Self::Pulse { .. } | Self::Close { .. } => 0,
+        }
+    }
+}
+
+fn count(changes: &mut Changes, queue: &Arc<Queue>, delayed: bool, by: i64) {
+    let (_, immediate, later) = changes.entry(queue.number).or_insert_with(|| (Arc::clone(queue), 0, 0));
+    *if delayed { later } else { immediate } += by;
+}
+
+fn poisoned(held: &Held) -> Outgoing {
+    let mut message = Outgoing::new(queues::dead(), held.body.clone());
+    message.id = held.id;
+    message.headers = held.headers.clone();
+    message.headers.set(REASON, "poisoned");
+    message.headers.set(ORIGIN, held.queue.as_str());
+    message
+        .headers
+        .set(DETAIL, format!("it was taken {} times by a worker that then died", held.returns + 1));
+    message
+}

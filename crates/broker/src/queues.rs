@@ -1,0 +1,26 @@
+//! The names of our queues: the same on every broker.
+
+use crate::QueueName;
+
+/// Prefix of everything we own on a shared broker.
+const PREFIX: &str = "bellbuoy";
+
+/// Events that wait for fan-out.
+pub fn events() -> QueueName {
+    QueueName::new(format!("{PREFIX}.events"))
+}
+
+/// Deliveries that wait for an attempt by one method.
+pub fn deliver(method: &str) -> QueueName {
+    QueueName::new(format!("{PREFIX}.deliver.{method}"))
+}
+
+/// What the recorder is told.
+pub fn outcomes() -> QueueName {
+    QueueName::new(format!("{PREFIX}.outcomes"))
+}
+
+/// Messages given up, whatever they were.
+pub fn dead() -> QueueName {
+    QueueName::new(format!("{PREFIX}.dead"))
+}
