@@ -69,8 +69,8 @@ struct Shared {
     ops: mpsc::UnboundedSender<Op>,
     queues: Arc<Queues>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    // Held for its lock, which ends with the process.
-    _lock: File,
+    // Held for its lock, which ends with the file: when the broker is closed or the process dies.
+    lock: Mutex<Option<File>>,
 }
 
 /// A message in our hands: in a window, claimed, or on its way to disk.
@@ -130,7 +130,7 @@ impl Broker {
             .name("bellbuoy-broker".into())
             .spawn(move || writer.run(incoming))
             .map_err(|source| OpenError::Io { path, source })?;
-        let shared = Shared { ops, queues, writer: Mutex::new(Some(thread)), _lock: lock };
+        let shared = Shared { ops, queues, writer: Mutex::new(Some(thread)), lock: Mutex::new(Some(lock)) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -192,6 +192,7 @@ impl Broker {
         if let (Ok(()), Some(thread)) = (done, thread) {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+        self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     async fn ask(

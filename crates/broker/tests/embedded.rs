@@ -1,0 +1,152 @@
+//! The embedded broker: the suite that every broker passes, and what only a broker on one disk
+//! can be asked.
+
+mod conformance;
+
+use std::{num::NonZeroUsize, path::Path, time::Duration};
+
+use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, OpenError, Outgoing, QueueName};
+use tempfile::TempDir;
+
+struct Embedded {
+    directory: TempDir,
+}
+
+impl Embedded {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a temporary directory") }
+    }
+}
+
+impl conformance::Fixture for Embedded {
+    async fn open(&self) -> Broker {
+        Broker::open_embedded(self.directory.path(), &EmbeddedOptions::default()).expect("a broker")
+    }
+
+    async fn close(&self, broker: Broker) {
+        broker.close().await;
+    }
+
+    // What a killed process leaves is its files. They are copied while it lives, so that nothing
+    // which it does afterwards can reach them.
+    async fn crash(&self, broker: Broker, claims: Vec<Claim>) {
+        let left = tempfile::tempdir().expect("a temporary directory");
+        copy(self.directory.path(), left.path());
+        broker.close().await;
+        drop(claims);
+        for entry in std::fs::read_dir(self.directory.path()).expect("the directory") {
+            std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
+        }
+        copy(left.path(), self.directory.path());
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("the directory") {
+        let entry = entry.expect("an entry");
+        // The shared memory of the log is rebuilt, as it is after a crash.
+        if !entry.file_name().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+        }
+    }
+}
+
+suite!(Embedded::new());
+
+fn options() -> EmbeddedOptions {
+    EmbeddedOptions::default()
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_files_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let first = Broker::open_embedded(directory.path(), &options()).expect("a broker");
+    let second = Broker::open_embedded(directory.path(), &options());
+    assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
+    first.close().await;
+}
+
+#[tokio::test]
+async fn files_that_can_not_be_used_are_refused_by_name() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let missing = directory.path().join("missing");
+    let refused = Broker::open_embedded(&missing, &options()).expect_err("no directory");
+    assert!(refused.to_string().contains("missing"), "{refused}");
+    std::fs::write(directory.path().join("broker.db"), b"this is no database at all".repeat(100))
+        .expect("written");
+    let refused = Broker::open_embedded(directory.path(), &options()).expect_err("no database");
+    assert!(matches!(refused, OpenError::Database { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn only_its_owner_can_read_its_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let broker = Broker::open_embedded(directory.path(), &options()).expect("a broker");
+    broker.publish(vec![Outgoing::new(QueueName::new("q"), "secret")]).await.expect("published");
+    for entry in std::fs::read_dir(directory.path()).expect("the directory") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_depths_say_what_stands_where() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let queue = QueueName::new("q");
+    let broker = Broker::open_embedded(directory.path(), &options()).expect("a broker");
+    let hour = Duration::from_hours(1);
+    let mut messages: Vec<_> = (0..7).map(|_| Outgoing::new(queue.clone(), "now")).collect();
+    messages.extend((0..3).map(|_| Outgoing::new(queue.clone(), "later").after(hour)));
+    broker.publish(messages).await.expect("published");
+    let mut consumer = broker.consume(&queue, NonZeroUsize::new(2).expect("not zero"));
+    let claims = [consumer.next().await.expect("a claim"), consumer.next().await.expect("a claim")];
+    let depth = |broker: &Broker| {
+        let depth = broker.depths().into_iter().find(|depth| depth.queue == queue).expect("the queue");
+        (depth.ready, depth.delayed, depth.claimed, depth.oldest_ready.is_some())
+    };
+    assert_eq!(depth(&broker), (7, 3, 2, true));
+    broker.settle(claims.into(), Vec::new()).await.expect("settled");
+    assert_eq!(depth(&broker), (5, 3, 0, true));
+    broker.close().await;
+    let broker = Broker::open_embedded(directory.path(), &options()).expect("a broker");
+    assert_eq!(depth(&broker), (5, 3, 0, false));
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_into_memory_waits_on_disk_and_comes_in_order() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let queue = QueueName::new("q");
+    let broker = Broker::open_embedded(directory.path(), &options()).expect("a broker");
+    // 400 bodies of 200 kB are ten times the bytes that a window takes.
+    for batch in 0..20_u32 {
+        let bodies = (0..20).map(|number| {
+            let mut body = vec![0; 200_000];
+            body[..4].copy_from_slice(&(batch * 20 + number).to_be_bytes());
+            Outgoing::new(queue.clone(), body)
+        });
+        broker.publish(bodies.collect()).await.expect("published");
+    }
+    let mut consumer = broker.consume(&queue, NonZeroUsize::MIN);
+    for expected in 0..400_u32 {
+        let claim = consumer.next().await.expect("a claim");
+        assert_eq!(claim.body()[..4], expected.to_be_bytes());
+        broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    }
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_closed_broker_says_so() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let broker = Broker::open_embedded(directory.path(), &options()).expect("a broker");
+    let mut consumer = broker.consume(&QueueName::new("q"), NonZeroUsize::MIN);
+    broker.ping().await.expect("it writes");
+    broker.close().await;
+    assert!(consumer.next().await.is_err());
+    assert!(broker.publish(vec![Outgoing::new(QueueName::new("q"), "a")]).await.is_err());
+    assert!(broker.ping().await.is_err());
+}
