@@ -1,0 +1,86 @@
+//! One attempt of a delivery, by whichever method its notification names.
+
+use std::time::Duration;
+
+use bellbuoy_domain::{
+    Cause, CauseCode, CheckedNotification, DeliveryId, Event, MethodConfig, Notification, Outcome, Registry,
+};
+use bellbuoy_store::Store;
+use jiff::Timestamp;
+
+use crate::{Outbound, SetupError, http::Client, in_app, webhook};
+
+/// Every delivery method, ready for use. Made once for a process and shared.
+pub struct Methods {
+    client: Client,
+    registry: Registry,
+    store: Store,
+}
+
+/// What an attempt is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The delivery: the receiver's idempotency key.
+    pub delivery: DeliveryId,
+    /// The attempt's number, from 1.
+    pub number: u32,
+    /// What is told.
+    pub event: &'a Event,
+    /// For which wish.
+    pub notification: &'a Notification,
+    /// That wish, understood.
+    pub checked: &'a CheckedNotification,
+    /// The time of this attempt: signed, and what a receiver's dates are measured from.
+    pub now: Timestamp,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The HTTP status of the answer, if its head came.
+    pub status: Option<u16>,
+}
+
+impl Methods {
+    /// Reads certificates and builds the one HTTP client.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate, a key or the user agent of `settings` is not usable.
+    pub fn new(settings: Outbound, registry: Registry, store: Store) -> Result<Self, SetupError> {
+        Ok(Self { client: Client::new(settings)?, registry, store })
+    }
+
+    /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings'
+    /// deadline. Dropping it closes its connection; the receiver may have got the request.
+    pub async fn attempt(&self, attempt: Attempt<'_>) -> Report {
+        match &attempt.checked.method {
+            MethodConfig::Webhook(config) => {
+                webhook::attempt(&self.client, &self.registry, config, &attempt).await
+            }
+            MethodConfig::QuayNotification(target) => {
+                in_app::attempt(&self.store, &self.registry, target, &attempt).await
+            }
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn delivered(status: Option<u16>) -> Self {
+        Self { outcome: Outcome::Delivered, status }
+    }
+
+    pub(crate) fn deferred(code: CauseCode, detail: impl Into<String>) -> Self {
+        Self::deferred_after(None, Cause::new(code, detail), None)
+    }
+
+    pub(crate) fn deferred_after(status: Option<u16>, cause: Cause, hint: Option<Duration>) -> Self {
+        Self { outcome: Outcome::Deferred { cause, hint }, status }
+    }
+
+    pub(crate) fn rejected(status: Option<u16>, code: CauseCode, detail: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Rejected { cause: Cause::new(code, detail) }, status }
+    }
+}

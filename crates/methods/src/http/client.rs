@@ -1,0 +1,208 @@
+//! The client: one request, one report, within one deadline.
+
+use std::{fmt, time::Duration};
+
+use bellbuoy_domain::{Cause, CauseCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{
+        self,
+        connect::{CaptureConnection, Connected, capture_connection},
+    },
+    rt::{TokioExecutor, TokioTimer},
+};
+use jiff::{SignedDuration, Timestamp};
+use rustls::ClientConfig;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{
+    Target,
+    answer::judge,
+    dial::{Connector, Dialer, Since},
+    fault::{HeadLimits, cause_of},
+    tls,
+};
+use crate::{AddressRules, Outbound, Report, SetupError};
+
+/// The longest that the body of an answer which is not a 2xx is waited for. Its head has said
+/// everything; the body is read only so that the connection can be used again.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// How often an HTTP/2 receiver is asked whether it still lives while it owes an answer, and how
+/// long it has to say so. Without, a dead connection would take every request until TCP gives it up.
+const HTTP2_PING: Duration = Duration::from_secs(5);
+
+/// HTTP/2 flow control windows: how much of answers lies in memory unread.
+const HTTP2_STREAM_WINDOW: u32 = 128 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Sends requests to receivers. One for the process: it holds the pool of connections.
+///
+/// It looks at no proxy settings of the environment, follows no redirect, asks for no compressed
+/// answer and repeats nothing that may have left the machine. Only a request of which no byte
+/// was written (a pooled connection turned out to be closed) is written once more elsewhere.
+pub struct Client {
+    #[expect(clippy::disallowed_types, reason = "the one client, with the guarded connector")]
+    pool: legacy::Client<Connector, Full<Bytes>>,
+    user_agent: HeaderValue,
+    deadline: Duration,
+    max_age: Duration,
+    max_body: usize,
+    head: HeadLimits,
+}
+
+impl Client {
+    /// Builds the client.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate, a key or the user agent of `settings` is not usable.
+    pub fn new(settings: Outbound) -> Result<Self, SetupError> {
+        let tls = tls::configuration(&settings)?;
+        let user_agent = HeaderValue::try_from(&settings.user_agent)
+            .map_err(|_| SetupError::UserAgent(settings.user_agent.clone()))?;
+        let head = HeadLimits { bytes: settings.max_header_bytes.max(8 * 1024) };
+        Ok(Self {
+            user_agent,
+            head,
+            deadline: settings.deadline,
+            max_age: settings.pool_max_age,
+            max_body: settings.max_response_bytes,
+            pool: pool(settings, tls, head),
+        })
+    }
+
+    /// Posts `body` to `url`. Success is a whole answer with a status in the 200s, within the
+    /// deadline and the limits; everything else is a cause. `now` is what dates in the answer are
+    /// measured from.
+    pub async fn post(&self, url: &str, mut headers: HeaderMap, body: Bytes, now: Timestamp) -> Report {
+        let target = match Target::parse(url) {
+            Ok(target) => target,
+            Err(error) => return Report::deferred(CauseCode::Blocked, error.to_string()),
+        };
+        headers.insert(header::USER_AGENT, self.user_agent.clone());
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = target.uri;
+        *request.headers_mut() = headers;
+
+        let begun = Instant::now();
+        let until = begun + self.deadline;
+        let connection = capture_connection(&mut request);
+        let response = match timeout_at(until, self.pool.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Report::deferred_after(None, cause_of(&error, self.head), None),
+            Err(_) => return Report::deferred_after(None, self.overdue(&connection), None),
+        };
+        self.retire_if_old(&response, &connection);
+        if response.status().is_success() {
+            return self.whole(response, until, &connection).await;
+        }
+        let waited = SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::ZERO);
+        let now = now.saturating_add(waited).unwrap_or(now);
+        let report = judge(response.status(), response.headers(), &target.url, now);
+        let drained = timeout(DRAIN, read_whole(response.into_body(), self.max_body)).await;
+        if drained.is_err() {
+            retire(&connection);
+        }
+        report
+    }
+
+    /// Waits for the rest of a 2xx answer.
+    async fn whole(
+        &self,
+        response: Response<Incoming>,
+        until: Instant,
+        connection: &CaptureConnection,
+    ) -> Report {
+        let status = Some(response.status().as_u16());
+        let cause = match timeout_at(until, read_whole(response.into_body(), self.max_body)).await {
+            Ok(Ok(())) => return Report::delivered(status),
+            Ok(Err(BodyError::TooLarge)) => {
+                let detail = format!("the body of the answer was larger than {} bytes", self.max_body);
+                Cause::new(CauseCode::ResponseTooLarge, detail)
+            }
+            Ok(Err(BodyError::Broken(error))) => cause_of(&error, self.head),
+            Err(_) => {
+                retire(connection);
+                let detail = format!("the answer was not whole within {:?}", self.deadline);
+                Cause::new(CauseCode::Timeout, detail)
+            }
+        };
+        Report::deferred_after(status, cause, None)
+    }
+
+    fn overdue(&self, connection: &CaptureConnection) -> Cause {
+        let what = if retire(connection) { "answer" } else { "connection" };
+        Cause::new(CauseCode::Timeout, format!("no {what} within {:?}", self.deadline))
+    }
+
+    fn retire_if_old(&self, response: &Response<Incoming>, connection: &CaptureConnection) {
+        let old = |Since(since): &Since| since.elapsed() > self.max_age;
+        if response.extensions().get().is_some_and(old) {
+            retire(connection);
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::disallowed_types, reason = "the one client, with the guarded connector")]
+fn pool(settings: Outbound, tls: ClientConfig, head: HeadLimits) -> legacy::Client<Connector, Full<Bytes>> {
+    let rules = AddressRules::new(&settings.allow, &settings.deny);
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(Dialer::new(rules, settings.resolver, settings.connect_timeout));
+    let connector: HttpsConnector<Dialer> = https;
+    legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(settings.pool_idle_timeout)
+        .pool_max_idle_per_host(settings.pool_idle_per_host)
+        // Hyper's own limit of 100 headers stays; this bounds their bytes.
+        .http1_max_buf_size(head.bytes)
+        .http2_max_header_list_size(u32::try_from(head.bytes).unwrap_or(u32::MAX))
+        .http2_initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .http2_initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .http2_keep_alive_interval(HTTP2_PING)
+        .http2_keep_alive_timeout(HTTP2_PING)
+        .build(Connector::new(connector, settings.deadline))
+}
+
+/// Sees to it that the request's connection is used for no other. False if it had none yet.
+fn retire(connection: &CaptureConnection) -> bool {
+    let metadata = connection.connection_metadata();
+    metadata.as_ref().map(Connected::poison).is_some()
+}
+
+enum BodyError {
+    TooLarge,
+    Broken(hyper::Error),
+}
+
+/// Reads a body to its end and drops it. Dropping one that is not at its end, as when it is too
+/// large, closes the connection.
+async fn read_whole(mut body: Incoming, most: usize) -> Result<(), BodyError> {
+    if body.size_hint().lower() > most as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        read += frame.map_err(BodyError::Broken)?.data_ref().map_or(0, Bytes::len);
+        if read > most {
+            return Err(BodyError::TooLarge);
+        }
+    }
+    Ok(())
+}

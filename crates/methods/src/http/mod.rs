@@ -1,0 +1,14 @@
+//! The one HTTP client that every method sends with: guarded, bounded in time and memory, pooled.
+
+mod answer;
+mod client;
+mod dial;
+mod fault;
+mod resolve;
+mod target;
+mod tls;
+
+pub use answer::retry_after;
+pub use client::Client;
+pub use resolve::{Resolver, Script, ScriptedAnswer};
+pub use target::{Target, TargetError};
