@@ -12,7 +12,7 @@ use bellbuoy_broker::{Broker, BrokerError, Claim, Consumer, Outgoing, QueueName,
 use tokio::time::timeout;
 
 /// How a broker under test is opened and ended. Its delivery limit is 5.
-pub trait Fixture {
+pub(crate) trait Fixture {
     /// Opens the broker on what the last one left.
     fn open(&self) -> impl Future<Output = Broker>;
     /// Ends it in order.
@@ -28,8 +28,8 @@ fn many() -> NonZeroUsize {
     NonZeroUsize::new(1000).expect("not zero")
 }
 
-fn message(queue: &QueueName, body: impl ToString) -> Outgoing {
-    Outgoing::new(queue.clone(), body.to_string().into_bytes())
+fn message(queue: &QueueName, body: impl std::fmt::Display) -> Outgoing {
+    Outgoing::new(queue.clone(), format!("{body}"))
 }
 
 async fn next(consumer: &mut Consumer) -> Claim {
@@ -58,7 +58,7 @@ async fn is_empty(broker: &Broker, queue: &QueueName) -> bool {
     last
 }
 
-pub async fn a_published_message_is_claimed_with_its_id_body_and_headers(fixture: &impl Fixture) {
+pub(crate) async fn a_published_message_is_claimed_with_its_id_body_and_headers(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     let mut sent = message(&queue, "hello");
@@ -73,7 +73,7 @@ pub async fn a_published_message_is_claimed_with_its_id_body_and_headers(fixture
     fixture.close(broker).await;
 }
 
-pub async fn what_was_published_survives_a_crash(fixture: &impl Fixture) {
+pub(crate) async fn what_was_published_survives_a_crash(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     let bodies: HashSet<String> = (0..2500).map(|number| number.to_string()).collect();
@@ -88,7 +88,7 @@ pub async fn what_was_published_survives_a_crash(fixture: &impl Fixture) {
     fixture.close(broker).await;
 }
 
-pub async fn a_claimed_message_is_claimed_again_after_a_crash_and_a_settled_one_is_not(
+pub(crate) async fn a_claimed_message_is_claimed_again_after_a_crash_and_a_settled_one_is_not(
     fixture: &impl Fixture,
 ) {
     let broker = fixture.open().await;
@@ -110,7 +110,7 @@ pub async fn a_claimed_message_is_claimed_again_after_a_crash_and_a_settled_one_
     fixture.close(broker).await;
 }
 
-pub async fn no_message_is_in_two_hands(fixture: &impl Fixture) {
+pub(crate) async fn no_message_is_in_two_hands(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     broker.publish((0..3000).map(|number| message(&queue, number)).collect()).await.expect("published");
@@ -133,7 +133,7 @@ pub async fn no_message_is_in_two_hands(fixture: &impl Fixture) {
     fixture.close(broker).await;
 }
 
-pub async fn the_prefetch_bounds_what_one_consumer_holds(fixture: &impl Fixture) {
+pub(crate) async fn the_prefetch_bounds_what_one_consumer_holds(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     broker.publish((0..5).map(|number| message(&queue, number)).collect()).await.expect("published");
@@ -148,7 +148,7 @@ pub async fn the_prefetch_bounds_what_one_consumer_holds(fixture: &impl Fixture)
     fixture.close(broker).await;
 }
 
-pub async fn a_dropped_claim_comes_again_and_counts(fixture: &impl Fixture) {
+pub(crate) async fn a_dropped_claim_comes_again_and_counts(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     broker.publish(vec![message(&queue, "a")]).await.expect("published");
@@ -164,7 +164,7 @@ pub async fn a_dropped_claim_comes_again_and_counts(fixture: &impl Fixture) {
     fixture.close(broker).await;
 }
 
-pub async fn a_message_that_is_returned_five_times_is_dead_lettered_with_its_bytes_and_reason(
+pub(crate) async fn a_message_that_is_returned_five_times_is_dead_lettered_with_its_bytes_and_reason(
     fixture: &impl Fixture,
 ) {
     let broker = fixture.open().await;
@@ -193,7 +193,7 @@ pub async fn a_message_that_is_returned_five_times_is_dead_lettered_with_its_byt
     fixture.close(broker).await;
 }
 
-pub async fn a_message_that_kills_its_process_five_times_is_dead_lettered_and_the_innocent_are_not(
+pub(crate) async fn a_message_that_kills_its_process_five_times_is_dead_lettered_and_the_innocent_are_not(
     fixture: &impl Fixture,
 ) {
     let queue = QueueName::new("q");
@@ -238,7 +238,7 @@ pub async fn a_message_that_kills_its_process_five_times_is_dead_lettered_and_th
     fixture.close(broker).await;
 }
 
-pub async fn a_delayed_message_is_never_early_and_not_a_second_late(fixture: &impl Fixture) {
+pub(crate) async fn a_delayed_message_is_never_early_and_not_a_second_late(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     let delays = [0, 1, 20, 300, 700, 1000, 1500, 2500].map(Duration::from_millis);
@@ -257,7 +257,7 @@ pub async fn a_delayed_message_is_never_early_and_not_a_second_late(fixture: &im
     fixture.close(broker).await;
 }
 
-pub async fn a_delay_outlives_the_process(fixture: &impl Fixture) {
+pub(crate) async fn a_delay_outlives_the_process(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     let published = Instant::now();
@@ -278,7 +278,7 @@ pub async fn a_delay_outlives_the_process(fixture: &impl Fixture) {
     fixture.close(broker).await;
 }
 
-pub async fn a_settle_makes_its_outputs_and_ends_its_claims_together(fixture: &impl Fixture) {
+pub(crate) async fn a_settle_makes_its_outputs_and_ends_its_claims_together(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let (queue, out) = (QueueName::new("q"), QueueName::new("out"));
     broker.publish((0..200).map(|number| message(&queue, number)).collect()).await.expect("published");
@@ -293,7 +293,7 @@ pub async fn a_settle_makes_its_outputs_and_ends_its_claims_together(fixture: &i
     fixture.close(broker).await;
 }
 
-pub async fn what_no_broker_takes_is_refused_whole(fixture: &impl Fixture) {
+pub(crate) async fn what_no_broker_takes_is_refused_whole(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     let month = Duration::from_hours(30 * 24);
@@ -308,7 +308,7 @@ pub async fn what_no_broker_takes_is_refused_whole(fixture: &impl Fixture) {
     fixture.close(broker).await;
 }
 
-pub async fn a_settle_that_is_refused_leaves_its_claims_claimable(fixture: &impl Fixture) {
+pub(crate) async fn a_settle_that_is_refused_leaves_its_claims_claimable(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     broker.publish(vec![message(&queue, "a")]).await.expect("published");
@@ -322,7 +322,7 @@ pub async fn a_settle_that_is_refused_leaves_its_claims_claimable(fixture: &impl
     fixture.close(broker).await;
 }
 
-pub async fn fresh_messages_do_not_wait_behind_a_storm_of_due_ones(fixture: &impl Fixture) {
+pub(crate) async fn fresh_messages_do_not_wait_behind_a_storm_of_due_ones(fixture: &impl Fixture) {
     let broker = fixture.open().await;
     let queue = QueueName::new("q");
     let due = Duration::from_millis(1);
