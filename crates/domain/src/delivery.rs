@@ -169,11 +169,19 @@ pub enum DeadReason {
     Undecodable,
     /// It kept killing its worker.
     Poisoned,
+    /// Its notification was disabled while it waited.
+    NotificationDisabled,
 }
 
 impl DeadReason {
     /// Every reason.
-    pub const ALL: &[Self] = &[Self::AttemptsExhausted, Self::Rejected, Self::Undecodable, Self::Poisoned];
+    pub const ALL: &[Self] = &[
+        Self::AttemptsExhausted,
+        Self::Rejected,
+        Self::Undecodable,
+        Self::Poisoned,
+        Self::NotificationDisabled,
+    ];
 
     /// The word for it in metrics and the API.
     pub fn name(self) -> &'static str {
@@ -182,6 +190,7 @@ impl DeadReason {
             Self::Rejected => "rejected",
             Self::Undecodable => "undecodable",
             Self::Poisoned => "poisoned",
+            Self::NotificationDisabled => "notification_disabled",
         }
     }
 }
