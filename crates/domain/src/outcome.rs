@@ -121,6 +121,10 @@ cause_codes! {
     Template = "template",
     /// The person, team or address no longer exists.
     NoRecipient = "no_recipient",
+    /// Its owner wants no deliveries for now.
+    Paused = "paused",
+    /// The notification was switched off while the delivery waited.
+    Disabled = "disabled",
     /// Our own task ended without a result.
     WorkerPanicked = "worker_panicked",
     /// Our own store or settings failed; never the receiver's fault.
