@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Kind, KindScope, NameError, RepositoryName, Subject, UnknownKind, name::parse_namespace, payload,
+    Kind, KindScope, NameError, RepositoryName, Subject, UnknownKind,
+    name::parse_namespace,
+    payload::{self, DataError},
 };
 
 /// Largest event that is taken, in bytes of its JSON. CloudEvents asks intermediaries for at
@@ -101,6 +103,7 @@ impl Event {
         if depth(&data) > MAX_DEPTH {
             return Err(EventError::invalid("data", format!("is nested deeper than {MAX_DEPTH} levels")));
         }
+        payload::check(kind, &data)?;
         let subject = subject(kind, optional(&mut attributes, "subject")?, &data)?;
         let traceparent = optional(&mut attributes, "traceparent")?;
         let extensions = attributes.into_iter().collect();
@@ -125,7 +128,7 @@ impl Event {
             kind,
             subject,
             time: now,
-            data: payload::sample(kind, event_config),
+            data: payload::sample(kind, event_config, now),
             traceparent: None,
             extensions: BTreeMap::new(),
         }
@@ -265,6 +268,9 @@ pub enum EventError {
     /// The `type` is not in the catalogue.
     #[error("attribute `type`: {0}")]
     UnknownKind(#[from] UnknownKind),
+    /// A member of the data is not what its kind carries.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The repository or namespace could not exist.
     #[error("attribute `subject`: {0}")]
     Name(#[from] NameError),

@@ -15,6 +15,7 @@ pub mod payload;
 mod python;
 mod retry;
 mod secret;
+mod severity;
 mod template;
 
 pub use delivery::{

@@ -5,7 +5,7 @@ pub mod quay;
 
 use std::{fmt, str::FromStr};
 
-use crate::{Event, Template, TemplateError, python};
+use crate::{Event, Template, TemplateError};
 
 /// The form of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,10 +109,4 @@ pub fn webhook_payload(
         Format::Quay => quay::body(&quay::payload(event, registry).into()),
         Format::CloudEvents => cloudevents::body(event),
     })
-}
-
-impl Payload {
-    fn json(value: &serde_json::Value) -> Self {
-        Self { content_type: "application/json", body: python::to_json(value).into_bytes() }
-    }
 }
