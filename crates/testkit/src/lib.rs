@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod certs;
 pub mod http;
 pub mod image;
 pub mod process;
+pub mod receiver;
 pub mod registry;
 pub mod wait;
