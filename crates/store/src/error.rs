@@ -121,3 +121,35 @@ pub enum OpenError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+/// The engine's primary result code, if it was the engine that spoke.
+pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+impl From<sqlx::Error> for StoreError {
+    /// Sorts by [result code](https://www.sqlite.org/rescode.html): what may pass, what is damage, what is our mistake.
+    fn from(source: sqlx::Error) -> Self {
+        use sqlx::Error::{ColumnDecode, Decode, Io, PoolClosed, PoolTimedOut, WorkerCrashed};
+        match (sqlite_code(&source), &source) {
+            // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+            (Some(5..=10 | 13..=15), _) | (None, Io(_) | PoolTimedOut | PoolClosed | WorkerCrashed) => {
+                Self::Unavailable { source }
+            }
+            // CORRUPT, NOTADB.
+            (Some(11 | 26), _) => Self::corrupt("page", source),
+            (None, ColumnDecode { .. } | Decode(_)) => Self::corrupt("row", source),
+            _ => Self::Refused { source },
+        }
+    }
+}
+
+impl StoreError {
+    pub(crate) fn corrupt(
+        what: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Corrupt { what, source: source.into() }
+    }
+}

@@ -1,9 +1,18 @@
-//! The history of deliveries and attempts.
+//! The history of deliveries and attempts, as it is read. `record` writes it.
 
-use bellbuoy_domain::{Cause, DeliveryId, DeliveryState, Kind, NotificationId, Record};
+use bellbuoy_domain::{Cause, DeliveryId, DeliveryState, Kind, NotificationId};
 use jiff::Timestamp;
+use sqlx::{FromRow, Row};
+use uuid::Uuid;
 
-use crate::{Cursor, Store, StoreError};
+use crate::{
+    Cursor, Store, StoreError,
+    page::{self, Stretch},
+    sql,
+    value::{cause, delivery_state, kind, number, timestamp},
+};
+
+const LIST: char = 'd';
 
 /// Where one delivery stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,21 +135,15 @@ pub struct DeliveryCount {
 }
 
 impl Store {
-    /// Writes what happened, in one transaction; repeats change nothing, and any order ends the same.
-    ///
-    /// Gives back the notifications that these records say are failing: those with a delivery that died here (or
-    /// is repeated as having died), that are not disabled, and whose `failures` stand at `threshold` or above.
-    pub async fn record(
-        &self,
-        records: &[Record],
-        threshold: u32,
-    ) -> Result<Vec<NotificationId>, StoreError> {
-        todo!()
-    }
-
     /// One delivery with its attempts.
     pub async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
-        todo!()
+        let found = sqlx::query(sql::DELIVERY).bind(id.as_uuid()).fetch_optional(self.readers()).await?;
+        let Some(found) = found else { return Ok(None) };
+        let seq: i64 = found.try_get("seq")?;
+        let attempts = sqlx::query(sql::ATTEMPTS).bind(seq).fetch_all(self.readers()).await?;
+        let attempts =
+            attempts.iter().map(|row| StoredAttempt::from_row(row)?.read()).collect::<Result<_, _>>()?;
+        Ok(Some(DeliveryDetail { delivery: StoredDelivery::from_row(&found)?.read()?, attempts }))
     }
 
     /// A page of deliveries, newest first.
@@ -149,12 +152,118 @@ impl Store {
     ///
     /// [`StoreError::BadCursor`] when `after` is not of this list.
     pub async fn deliveries(&self, query: &DeliveryQuery) -> Result<DeliveryPage, StoreError> {
-        todo!()
+        let (text, searched) = query.driver();
+        let before = Cursor::seq(query.after.as_ref(), LIST)?;
+        let stretch = Stretch::find(self.readers(), sql::DELIVERY_ENDS, before, searched).await?;
+        let limit = page::limit(query.limit);
+        let rows = sqlx::query(text)
+            .bind(stretch.before)
+            .bind(stretch.floor)
+            .bind(query.state.map(DeliveryState::name))
+            .bind(query.method.as_deref())
+            .bind(query.kind.map(Kind::name))
+            .bind(query.notification.map(NotificationId::as_uuid))
+            .bind(query.subject.as_deref())
+            .bind(query.source.as_deref())
+            .bind(query.event.as_deref())
+            .bind(limit + 1)
+            .fetch_all(self.readers())
+            .await?;
+        let (rows, next) = stretch.cut(rows, limit, LIST)?;
+        let rows = rows.iter().map(|row| StoredDelivery::from_row(row)?.read()).collect::<Result<_, _>>()?;
+        Ok(DeliveryPage { rows, next })
     }
 
     /// How many deliveries there are by method and state. Reads an index from end to end: for a page that a person
     /// looks at, not for a metric.
     pub async fn delivery_counts(&self) -> Result<Vec<DeliveryCount>, StoreError> {
-        todo!()
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as(sql::DELIVERY_COUNTS).fetch_all(self.readers()).await?;
+        rows.into_iter()
+            .map(|(method, state, count)| {
+                Ok(DeliveryCount { method, state: delivery_state(&state)?, count: number(count)? })
+            })
+            .collect()
+    }
+}
+
+impl DeliveryQuery {
+    /// The text whose index leads to the fewest rows, and whether even that has to search through many.
+    fn driver(&self) -> (&'static str, bool) {
+        let filtered =
+            self.method.is_some() || self.kind.is_some() || self.subject.is_some() || self.source.is_some();
+        if self.event.is_some() {
+            (sql::DELIVERIES_BY_EVENT, false)
+        } else if self.notification.is_some() {
+            (sql::DELIVERIES_BY_NOTIFICATION, false)
+        } else if let Some(state) = self.state {
+            (sql::DELIVERIES_BY_STATE, filtered && state == DeliveryState::Delivered)
+        } else {
+            (sql::DELIVERIES, filtered)
+        }
+    }
+}
+
+#[derive(FromRow)]
+struct StoredDelivery {
+    id: Uuid,
+    notification: Uuid,
+    method: String,
+    source: String,
+    event: String,
+    kind: String,
+    subject: String,
+    accepted_at: i64,
+    state: String,
+    attempts: i64,
+    next_due_at: Option<i64>,
+    updated_at: i64,
+    cause_code: Option<String>,
+    cause_detail: Option<String>,
+    status: Option<i64>,
+}
+
+impl StoredDelivery {
+    fn read(self) -> Result<DeliveryRow, StoreError> {
+        Ok(DeliveryRow {
+            id: self.id.into(),
+            notification: self.notification.into(),
+            kind: kind(&self.kind)?,
+            accepted_at: timestamp(self.accepted_at)?,
+            state: delivery_state(&self.state)?,
+            attempts: number(self.attempts)?,
+            next_due_at: self.next_due_at.map(timestamp).transpose()?,
+            updated_at: timestamp(self.updated_at)?,
+            cause: cause(self.cause_code.as_deref(), self.cause_detail)?,
+            status: self.status.map(number).transpose()?,
+            method: self.method,
+            source: self.source,
+            event: self.event,
+            subject: self.subject,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct StoredAttempt {
+    attempt: i64,
+    started_at: i64,
+    duration_ms: i64,
+    outcome: String,
+    cause_code: Option<String>,
+    cause_detail: Option<String>,
+    status: Option<i64>,
+}
+
+impl StoredAttempt {
+    fn read(self) -> Result<AttemptRow, StoreError> {
+        Ok(AttemptRow {
+            number: number(self.attempt)?,
+            started_at: timestamp(self.started_at)?,
+            duration_ms: number(self.duration_ms)?,
+            outcome: self.outcome,
+            cause: cause(self.cause_code.as_deref(), self.cause_detail)?,
+            status: self.status.map(number).transpose()?,
+        })
     }
 }

@@ -6,9 +6,13 @@ mod events;
 mod history;
 mod inbox;
 mod notifications;
+mod open;
 mod page;
+mod record;
 mod retention;
+mod sql;
 mod store;
+mod value;
 
 pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow};
 pub use error::{OpenError, StoreError};

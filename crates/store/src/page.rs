@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bellbuoy_domain::NotificationId;
+use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use crate::StoreError;
 
@@ -63,4 +64,56 @@ pub struct Page {
 
 pub(crate) fn limit(wanted: u32) -> i64 {
     i64::from(wanted.clamp(1, MAX_PAGE))
+}
+
+/// How many rows one call looks at when no index leads to what is wanted: some tenth of a second's reading.
+const STRETCH: i64 = 100_000;
+
+/// The stretch of a table, by `seq`, that one page is taken from.
+pub(crate) struct Stretch {
+    /// Only below this.
+    pub(crate) before: i64,
+    /// Not below this.
+    pub(crate) floor: i64,
+    more_below: bool,
+}
+
+impl Stretch {
+    /// Everything below `before`.
+    pub(crate) fn whole(before: i64) -> Self {
+        Self { before, floor: 0, more_below: false }
+    }
+
+    /// Everything below `before` or, when it is to be searched through, a bounded part of it. `ends` gives the lowest
+    /// and highest `seq` that there are.
+    pub(crate) async fn find(
+        readers: &SqlitePool,
+        ends: &'static str,
+        before: i64,
+        searched: bool,
+    ) -> Result<Self, StoreError> {
+        if !searched {
+            return Ok(Self::whole(before));
+        }
+        let (lowest, highest): (i64, i64) = sqlx::query_as(ends).fetch_one(readers).await?;
+        let before = before.min(highest.saturating_add(1));
+        let floor = before.saturating_sub(STRETCH).max(0);
+        Ok(Self { before, floor, more_below: floor > lowest })
+    }
+
+    /// Cuts `rows`, of which one more was asked for than `limit`, and says where the next page begins.
+    pub(crate) fn cut(
+        &self,
+        mut rows: Vec<SqliteRow>,
+        limit: i64,
+        list: char,
+    ) -> Result<(Vec<SqliteRow>, Option<Cursor>), StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if rows.len() <= limit {
+            return Ok((rows, self.more_below.then(|| Cursor::below(list, self.floor))));
+        }
+        rows.truncate(limit);
+        let lowest = rows.last().map(|row| row.try_get("seq")).transpose()?;
+        Ok((rows, lowest.map(|seq| Cursor::below(list, seq))))
+    }
 }

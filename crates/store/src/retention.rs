@@ -1,8 +1,18 @@
 //! Forgetting what is old, a little at a time.
 
-use jiff::Timestamp;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::{Store, StoreError};
+use jiff::Timestamp;
+use sqlx::FromRow;
+
+use crate::{
+    Store, StoreError,
+    sql::{self, Many},
+    store::{Statement, Writing},
+};
+
+/// A chunk larger than this would hold the writer for long.
+const LARGEST_CHUNK: u32 = 10_000;
 
 /// How much one call of [`Store::prune`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +42,77 @@ impl Store {
     ///
     /// A delivery that is pending or waiting stays, and so does an event as long as one delivery of it is kept.
     pub async fn prune(&self, before: Timestamp, chunk: u32) -> Result<Pruned, StoreError> {
-        todo!()
+        let sweeps = &self.inner.sweeps;
+        let before = before.as_millisecond();
+        let mut pruned = Pruned::default();
+
+        let seqs = self.sweep(&sweeps.deliveries, sql::SWEEP_DELIVERIES, before, chunk).await?;
+        if !seqs.is_empty() {
+            let mut writing = self.write().await?;
+            pruned.deliveries = remove(&mut writing, &sql::REMOVE_DELIVERIES, &seqs).await?;
+            pruned.attempts = remove(&mut writing, &sql::REMOVE_ATTEMPTS, &seqs).await?;
+            writing.commit().await?;
+        }
+        let seqs = self.sweep(&sweeps.events, sql::SWEEP_EVENTS, before, chunk).await?;
+        pruned.events = self.remove_alone(&sql::REMOVE_EVENTS, &seqs).await?;
+        let seqs = self.sweep(&sweeps.dead_letters, sql::SWEEP_DEAD_LETTERS, before, chunk).await?;
+        pruned.dead_letters = self.remove_alone(&sql::REMOVE_DEAD_LETTERS, &seqs).await?;
+        let seqs = self.sweep(&sweeps.inbox, sql::SWEEP_INBOX, before, chunk).await?;
+        pruned.inbox = self.remove_alone(&sql::REMOVE_INBOX, &seqs).await?;
+        Ok(pruned)
     }
+
+    /// Looks, without holding the writer, for the next rows that may go: on from where the last call stopped, and
+    /// round to the beginning. Empty only after a whole round in vain.
+    ///
+    /// A round ends at a page in which nothing is old. Rows come in nearly in the order of their times, so behind it
+    /// nothing is old either; a straggler is found when its neighbours are old.
+    async fn sweep(
+        &self,
+        reached: &AtomicI64,
+        select: &'static str,
+        before: i64,
+        chunk: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut from = reached.load(Ordering::Relaxed);
+        let mut whole_round = from == 0;
+        loop {
+            let rows = sqlx::query(select)
+                .bind(from)
+                .bind(i64::from(chunk.clamp(1, LARGEST_CHUNK)))
+                .bind(before)
+                .fetch_all(self.readers())
+                .await?;
+            let rows: Vec<Swept> = rows.iter().map(Swept::from_row).collect::<Result<_, _>>()?;
+            let removable: Vec<i64> = rows.iter().filter(|row| row.removable).map(|row| row.seq).collect();
+            let goes_on = rows.iter().any(|row| row.old);
+            from = rows.last().filter(|_| goes_on).map_or(0, |row| row.seq);
+            reached.store(from, Ordering::Relaxed);
+            if !removable.is_empty() || (!goes_on && whole_round) {
+                return Ok(removable);
+            }
+            whole_round |= !goes_on;
+        }
+    }
+
+    async fn remove_alone(&self, many: &Many, seqs: &[i64]) -> Result<u64, StoreError> {
+        if seqs.is_empty() {
+            return Ok(0);
+        }
+        let mut writing = self.write().await?;
+        let removed = remove(&mut writing, many, seqs).await?;
+        writing.commit().await?;
+        Ok(removed)
+    }
+}
+
+async fn remove(writing: &mut Writing, many: &Many, seqs: &[i64]) -> Result<u64, StoreError> {
+    writing.run_many(many, seqs, |_| 0, |statement: Statement, seq| statement.bind(*seq)).await
+}
+
+#[derive(FromRow)]
+struct Swept {
+    seq: i64,
+    old: bool,
+    removable: bool,
 }

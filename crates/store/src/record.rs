@@ -1,0 +1,340 @@
+//! How records become history: merged in memory first, then written in few statements.
+
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+
+use bellbuoy_domain::{
+    AttemptRecord, Cause, DeliveryId, DeliveryState, FannedOut, Kind, NotificationId, NotificationState,
+    Record,
+};
+use jiff::Timestamp;
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::{
+    Store, StoreError, sql,
+    store::{Statement, Writing},
+    value::{column, notification_state, number},
+};
+
+impl Store {
+    /// Writes what happened, in one transaction. Repeats change nothing, and any order of a delivery's records ends
+    /// in the same rows.
+    ///
+    /// A fan-out adds its deliveries as pending and marks the event. An attempt's record writes where the delivery
+    /// stands, unless a later attempt or an end of the same attempt is known, and adds the attempt, once; outcomes
+    /// `held` and `cancelled` spend no attempt and add none. An attempt that is new and ended in dead or delivered
+    /// moves the notification's `failures`: one more, or back to 0, in the order given.
+    ///
+    /// Gives back the notifications that these records show to be failing: with a delivery that died by one of them
+    /// (repeated or not, so that a caller that crashed before it acted is told again), not disabled, and with
+    /// `failures` of at least `threshold`.
+    pub async fn record(
+        &self,
+        records: &[Record],
+        threshold: u32,
+    ) -> Result<Vec<NotificationId>, StoreError> {
+        let batch = Batch::merge(records);
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writing = self.write().await?;
+        writing.run_many(&sql::RECORD_DELIVERIES, &batch.deliveries, |_| 0, bind_delivery).await?;
+        writing
+            .run_many(
+                &sql::FANNED_OUT,
+                &batch.fanned_out,
+                |_| 0,
+                |statement, event| bind_fanned_out(statement, event),
+            )
+            .await?;
+        let failing = count_failures(&mut writing, &batch, threshold).await?;
+        writing
+            .run_many(
+                &sql::RECORD_ATTEMPTS,
+                &batch.attempts,
+                |_| 0,
+                |statement, attempt| bind_attempt(statement, attempt),
+            )
+            .await?;
+        writing.commit().await?;
+        Ok(failing)
+    }
+}
+
+/// Records of one call, with one entry per delivery and one per attempt.
+#[derive(Default)]
+struct Batch<'a> {
+    fanned_out: Vec<&'a FannedOut>,
+    deliveries: Vec<Delivery<'a>>,
+    attempts: Vec<&'a AttemptRecord>,
+}
+
+/// Everything of a delivery's row.
+#[derive(Clone, Copy)]
+struct Delivery<'a> {
+    id: DeliveryId,
+    notification: NotificationId,
+    method: &'a str,
+    source: &'a str,
+    event: &'a str,
+    kind: Kind,
+    subject: &'a str,
+    accepted_at: i64,
+    standing: Standing<'a>,
+}
+
+/// The part of a delivery's row that its records change.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    progress: i64,
+    updated_at: i64,
+    state: DeliveryState,
+    attempts: u32,
+    next_due_at: Option<i64>,
+    cause: Option<&'a Cause>,
+    status: Option<u16>,
+}
+
+impl<'a> Batch<'a> {
+    fn merge(records: &'a [Record]) -> Self {
+        let mut batch = Self::default();
+        let mut places = HashMap::with_capacity(records.len());
+        let mut attempts = HashSet::with_capacity(records.len());
+        for record in records {
+            if let Some(fanned_out) = &record.fanned_out {
+                batch.fanned_out.push(fanned_out);
+                for delivery in Delivery::planned(fanned_out) {
+                    batch.put(&mut places, delivery);
+                }
+            }
+            if let Some(attempt) = &record.attempt {
+                batch.put(&mut places, Delivery::attempted(attempt));
+                if spent_one(attempt) && attempts.insert((attempt.delivery, attempt.attempt)) {
+                    batch.attempts.push(attempt);
+                }
+            }
+        }
+        batch
+    }
+
+    fn put(&mut self, places: &mut HashMap<DeliveryId, usize>, delivery: Delivery<'a>) {
+        match places.entry(delivery.id) {
+            Entry::Vacant(place) => {
+                place.insert(self.deliveries.len());
+                self.deliveries.push(delivery);
+            }
+            Entry::Occupied(place) => {
+                let known = &mut self.deliveries[*place.get()].standing;
+                if delivery.standing.rank() > known.rank() {
+                    *known = delivery.standing;
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.fanned_out.is_empty() && self.deliveries.is_empty()
+    }
+}
+
+impl<'a> Delivery<'a> {
+    fn planned(fanned_out: &'a FannedOut) -> impl Iterator<Item = Self> {
+        let accepted_at = fanned_out.accepted_at.as_millisecond();
+        fanned_out.deliveries.iter().map(move |planned| Self {
+            id: planned.delivery,
+            notification: planned.notification,
+            method: &planned.method,
+            source: &fanned_out.source,
+            event: &fanned_out.event,
+            kind: fanned_out.kind,
+            subject: &fanned_out.subject,
+            accepted_at,
+            standing: Standing {
+                progress: 0,
+                updated_at: accepted_at,
+                state: DeliveryState::Pending,
+                attempts: 0,
+                next_due_at: None,
+                cause: None,
+                status: None,
+            },
+        })
+    }
+
+    fn attempted(attempt: &'a AttemptRecord) -> Self {
+        Self {
+            id: attempt.delivery,
+            notification: attempt.notification,
+            method: &attempt.method,
+            source: &attempt.source,
+            event: &attempt.event,
+            kind: attempt.kind,
+            subject: &attempt.subject,
+            accepted_at: attempt.accepted_at.as_millisecond(),
+            standing: Standing::after(attempt),
+        }
+    }
+}
+
+impl<'a> Standing<'a> {
+    fn after(attempt: &'a AttemptRecord) -> Self {
+        let spent = spent_one(attempt);
+        let step = match attempt.state {
+            DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => 3,
+            DeliveryState::Pending | DeliveryState::Waiting if spent => 2,
+            DeliveryState::Pending | DeliveryState::Waiting => 1,
+        };
+        Self {
+            progress: i64::from(attempt.attempt) * 4 + step,
+            updated_at: attempt.started_at.as_millisecond().saturating_add(column(attempt.duration_ms)),
+            state: attempt.state,
+            attempts: if spent { attempt.attempt } else { attempt.attempt.saturating_sub(1) },
+            next_due_at: attempt.next_due_at.map(Timestamp::as_millisecond),
+            cause: attempt.cause.as_ref(),
+            status: attempt.status,
+        }
+    }
+
+    /// What is known later in a delivery's life is greater, whenever it arrives.
+    fn rank(&self) -> (i64, i64) {
+        (self.progress, self.updated_at)
+    }
+}
+
+/// Whether the record is of a real try, rather than of a wait or an end without one.
+fn spent_one(attempt: &AttemptRecord) -> bool {
+    !matches!(attempt.outcome.as_str(), "held" | "cancelled")
+}
+
+/// What the ends among a batch's new attempts do to one notification's `failures`.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+struct Failures {
+    back_to_zero: bool,
+    more: u32,
+}
+
+impl Failures {
+    fn count(&mut self, state: DeliveryState) {
+        match state {
+            DeliveryState::Delivered => *self = Self { back_to_zero: true, more: 0 },
+            DeliveryState::Dead => self.more += 1,
+            DeliveryState::Pending | DeliveryState::Waiting | DeliveryState::Cancelled => {}
+        }
+    }
+}
+
+/// Moves `failures` by the attempts that are not in the table yet, so it has to come before they are. The batch's
+/// deliveries must have been written: where several processes record, that locks their rows.
+async fn count_failures(
+    writing: &mut Writing,
+    batch: &Batch<'_>,
+    threshold: u32,
+) -> Result<Vec<NotificationId>, StoreError> {
+    let ended =
+        |attempt: &&&AttemptRecord| matches!(attempt.state, DeliveryState::Delivered | DeliveryState::Dead);
+    let ends: Vec<&AttemptRecord> = batch.attempts.iter().filter(ended).copied().collect();
+    let dead: HashSet<NotificationId> =
+        ends.iter().filter(|end| end.state == DeliveryState::Dead).map(|end| end.notification).collect();
+    let concerned: HashSet<NotificationId> = ends.iter().map(|end| end.notification).collect();
+    let standing = read_failures(writing, concerned).await?;
+    // Nothing to count where all went well before and now: the usual case.
+    let counted: Vec<&AttemptRecord> = ends
+        .into_iter()
+        .filter(|end| {
+            dead.contains(&end.notification)
+                || standing.get(&end.notification).is_some_and(|(failures, _)| *failures > 0)
+        })
+        .collect();
+    move_failures(writing, &counted).await?;
+    let failing = read_failures(writing, dead).await?.into_iter();
+    Ok(failing
+        .filter(|(_, (failures, state))| *failures >= threshold && *state != NotificationState::Disabled)
+        .map(|(id, _)| id)
+        .collect())
+}
+
+async fn move_failures(writing: &mut Writing, ends: &[&AttemptRecord]) -> Result<(), StoreError> {
+    let recorded = recorded_attempts(writing, ends).await?;
+    let mut moves: HashMap<NotificationId, Failures> = HashMap::new();
+    for end in ends {
+        if !recorded.contains(&(end.delivery, end.attempt)) {
+            moves.entry(end.notification).or_default().count(end.state);
+        }
+    }
+    for (id, failures) in moves {
+        let statement = sqlx::query(sql::MOVE_FAILURES)
+            .bind(id.as_uuid())
+            .bind(failures.back_to_zero)
+            .bind(i64::from(failures.more));
+        writing.run(statement).await?;
+    }
+    Ok(())
+}
+
+/// Which attempts of these deliveries are in the table.
+async fn recorded_attempts(
+    writing: &mut Writing,
+    ends: &[&AttemptRecord],
+) -> Result<HashSet<(DeliveryId, u32)>, StoreError> {
+    let ids: HashSet<Uuid> = ends.iter().map(|end| end.delivery.as_uuid()).collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let rows = writing.fetch_many(&sql::RECORDED_ATTEMPTS, &ids, |statement, id| statement.bind(*id)).await?;
+    rows.iter()
+        .map(|row| {
+            let id: Uuid = row.try_get(0)?;
+            Ok((id.into(), number(row.try_get(1)?)?))
+        })
+        .collect()
+}
+
+async fn read_failures(
+    writing: &mut Writing,
+    ids: HashSet<NotificationId>,
+) -> Result<HashMap<NotificationId, (u32, NotificationState)>, StoreError> {
+    let ids: Vec<NotificationId> = ids.into_iter().collect();
+    let rows = writing.fetch_many(&sql::FAILURES, &ids, |statement, id| statement.bind(id.as_uuid())).await?;
+    rows.iter()
+        .map(|row| {
+            let id: Uuid = row.try_get(0)?;
+            let state: &str = row.try_get(2)?;
+            Ok((id.into(), (number(row.try_get(1)?)?, notification_state(state)?)))
+        })
+        .collect()
+}
+
+fn bind_delivery(statement: Statement, delivery: &Delivery<'_>) -> Statement {
+    let standing = &delivery.standing;
+    statement
+        .bind(delivery.id.as_uuid())
+        .bind(delivery.notification.as_uuid())
+        .bind(delivery.method)
+        .bind(delivery.source)
+        .bind(delivery.event)
+        .bind(delivery.kind.name())
+        .bind(delivery.subject)
+        .bind(delivery.accepted_at)
+        .bind(standing.progress)
+        .bind(standing.state.name())
+        .bind(i64::from(standing.attempts))
+        .bind(standing.next_due_at)
+        .bind(standing.updated_at)
+        .bind(standing.cause.map(|cause| cause.code.name()))
+        .bind(standing.cause.map(|cause| cause.detail.as_str()))
+        .bind(standing.status.map(i64::from))
+}
+
+fn bind_fanned_out(statement: Statement, fanned_out: &FannedOut) -> Statement {
+    statement.bind(fanned_out.event.as_str()).bind(fanned_out.source.as_str())
+}
+
+fn bind_attempt(statement: Statement, attempt: &AttemptRecord) -> Statement {
+    statement
+        .bind(attempt.delivery.as_uuid())
+        .bind(i64::from(attempt.attempt))
+        .bind(attempt.started_at.as_millisecond())
+        .bind(column(attempt.duration_ms))
+        .bind(attempt.outcome.as_str())
+        .bind(attempt.cause.as_ref().map(|cause| cause.code.name()))
+        .bind(attempt.cause.as_ref().map(|cause| cause.detail.as_str()))
+        .bind(attempt.status.map(i64::from))
+}
