@@ -1,25 +1,95 @@
-//! Which events of its kinds a notification wants.
+//! Which events of its kinds a notification wants: Quay's `event_config`, with keys of ours beside
+//! Quay's. Every key is a line, and every line must agree.
+//!
+//! | Line | For | Takes |
+//! |---|---|---|
+//! | `ref-regex` | builds | events whose `trigger_metadata.ref` the expression matches from its start on (not up to its end, as Python's `re.match`) |
+//! | `level` | vulnerabilities | events at least as severe: 0 Critical, 1 High, 2 Medium, 3 Low, 4 Negligible, 5 Unknown |
+//! | `days` | expiry | events of tags that expire within so many days |
+//! | `tags` | any kind | events of which one tag matches one of these patterns: globs, or expressions written `/re/` |
+//! | `condition` | any kind | events of which one value at `path` is what `equals`, `in`, `matches` or `exists` says |
+//!
+//! An absent, null or empty line takes everything. A line for kinds that the notification does
+//! not listen to, and any unknown key, is kept and ignored, as Quay does.
+//!
+//! Where Quay is silent we are not: it stores an expression that it can't compile and never fires
+//! for it, and stores a `level` that is no number and fails at every delivery; both are refused when the
+//! notification is written. Python's look-around and back-references are not to be had, and are
+//! refused likewise. And `level` holds for every vulnerability; Quay passes over it for findings
+//! on first index.
 
 use std::fmt;
 
+use globset::{GlobBuilder, GlobMatcher};
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
-use crate::{Event, Kind};
+use crate::{
+    Event, Kind,
+    format::quay,
+    python,
+    severity::Severity,
+    template::{Budget, Path},
+};
+
+/// Longest expression or pattern, in bytes.
+const MAX_PATTERN_BYTES: usize = 1024;
+
+/// Most patterns of `tags`, and most values of `in`.
+const MAX_ITEMS: usize = 100;
+
+/// Largest compiled expression, in bytes: with it a match costs at most some microseconds per letter.
+const MAX_COMPILED_BYTES: usize = 256 * 1024;
 
 /// A notification's filter, understood.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    reference: Option<Regex>,
+    level: Option<Severity>,
     days: Option<u32>,
+    tags: Vec<Pattern>,
+    condition: Option<Condition>,
+}
+
+#[derive(Debug, Clone)]
+enum Pattern {
+    Glob(GlobMatcher),
+    Regex(Regex),
+}
+
+#[derive(Debug, Clone)]
+struct Condition {
+    written: String,
+    path: Path,
+    test: Test,
+}
+
+#[derive(Debug, Clone)]
+enum Test {
+    Equals(Value),
+    In(Vec<Value>),
+    Matches(Regex),
+    Exists(bool),
 }
 
 impl Filter {
-    /// Reads a filter as written in `event_config`.
+    /// Reads a filter as written in `event_config`, for a notification that listens to `kinds`.
     ///
     /// # Errors
     ///
     /// Names the first line that will not do.
-    pub fn parse(_event_config: &Map<String, Value>, _kinds: &[Kind]) -> Result<Self, FilterError> {
-        Ok(Self::default())
+    pub fn parse(event_config: &Map<String, Value>, kinds: &[Kind]) -> Result<Self, FilterError> {
+        let line = |name: &'static str, wanted: fn(Kind) -> bool| {
+            let written = event_config.get(name).filter(|value| !is_blank(value));
+            Line { name, written: written.filter(|_| kinds.iter().any(|kind| wanted(*kind))) }
+        };
+        Ok(Self {
+            reference: line("ref-regex", Kind::is_build).read(read_reference)?,
+            level: line("level", is_vulnerability).read(read_level)?,
+            days: line("days", is_expiry).read(read_days)?,
+            tags: line("tags", |_| true).read(read_tags)?.unwrap_or_default(),
+            condition: line("condition", |_| true).read(read_condition)?,
+        })
     }
 
     /// Whether it takes the event.
@@ -27,14 +97,297 @@ impl Filter {
     /// # Errors
     ///
     /// The line that says no.
-    pub fn allows(&self, _event: &Event) -> Result<(), Refusal> {
-        Ok(())
+    pub fn allows(&self, event: &Event) -> Result<(), Refusal> {
+        self.reference_allows(event)?;
+        self.level_allows(event)?;
+        self.days_allow(event)?;
+        self.tags_allow(event)?;
+        self.condition_allows(event)
     }
 
-    /// How many days ahead expiring tags are announced, if it says.
+    /// Within how many days a tag must expire to be announced.
     pub fn days(&self) -> Option<u32> {
         self.days
     }
+
+    fn reference_allows(&self, event: &Event) -> Result<(), Refusal> {
+        let Some(regex) = self.reference.as_ref().filter(|_| event.kind.is_build()) else { return Ok(()) };
+        let metadata = event.data.get("trigger_metadata");
+        match metadata.and_then(|metadata| metadata.get("ref")).and_then(Value::as_str) {
+            None => refuse("ref-regex", "needs a git reference, and the build has none"),
+            // The leftmost match begins at 0 exactly if there is one that does.
+            Some(reference) if regex.find(reference).is_some_and(|found| found.start() == 0) => Ok(()),
+            Some(reference) => refuse("ref-regex", format!("does not match {}", shown(reference))),
+        }
+    }
+
+    fn level_allows(&self, event: &Event) -> Result<(), Refusal> {
+        let Some(level) = self.level.filter(|_| is_vulnerability(event.kind)) else { return Ok(()) };
+        match quay::severity(&event.data) {
+            None => refuse("level", "needs a severity, and the event has none that is known"),
+            Some(severity) if severity <= level => Ok(()),
+            Some(severity) => refuse(
+                "level",
+                format!("asks for {} or worse, and this is {}", level.word(), severity.word()),
+            ),
+        }
+    }
+
+    /// Tags that expire later than asked for. An event that does not say when is let through.
+    fn days_allow(&self, event: &Event) -> Result<(), Refusal> {
+        let Some(days) = self.days.filter(|_| is_expiry(event.kind)) else { return Ok(()) };
+        let expiring = event.data.get("expiring_in").and_then(Value::as_str).unwrap_or_default();
+        let within = expiring.split_whitespace().next().and_then(|count| count.parse::<u32>().ok());
+        match within {
+            Some(within) if within > days => {
+                refuse("days", format!("asks for {days} or less, and these expire in {within}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tags_allow(&self, event: &Event) -> Result<(), Refusal> {
+        if self.tags.is_empty() {
+            return Ok(());
+        }
+        let tags = tags(event);
+        if tags.iter().any(|tag| self.tags.iter().any(|pattern| pattern.matches(tag))) {
+            Ok(())
+        } else if tags.is_empty() {
+            refuse("tags", "needs a tag, and the event has none")
+        } else {
+            let listed: Vec<_> = tags.iter().take(5).map(|tag| shown(tag)).collect();
+            let more = if tags.len() > 5 { ", ..." } else { "" };
+            refuse("tags", format!("takes none of {}{more}", listed.join(", ")))
+        }
+    }
+
+    fn condition_allows(&self, event: &Event) -> Result<(), Refusal> {
+        let Some(condition) = &self.condition else { return Ok(()) };
+        let document = document(event);
+        let Ok(found) = condition.path.find(&document, &mut Budget::for_one_path()) else {
+            return refuse("condition", format!("`{}` finds too much in this event", condition.written));
+        };
+        if condition.test.holds(&found) {
+            return Ok(());
+        }
+        let seen = match found.as_slice() {
+            [] => "nothing".to_owned(),
+            [one] => shown(&one.to_string()),
+            several => format!("{} values", several.len()),
+        };
+        refuse("condition", format!("does not hold: `{}` is {seen}", condition.written))
+    }
+}
+
+impl Pattern {
+    fn matches(&self, tag: &str) -> bool {
+        match self {
+            Self::Glob(glob) => glob.is_match(tag),
+            Self::Regex(regex) => regex.is_match(tag),
+        }
+    }
+}
+
+impl Test {
+    /// Whether one of the values found is what is asked for.
+    fn holds(&self, found: &[&Value]) -> bool {
+        match self {
+            Self::Equals(wanted) => found.iter().any(|value| same(value, wanted)),
+            Self::In(wanted) => found.iter().any(|value| wanted.iter().any(|wanted| same(value, wanted))),
+            Self::Matches(regex) => {
+                found.iter().any(|value| !value.is_null() && regex.is_match(&python::str(value)))
+            }
+            Self::Exists(wanted) => *wanted != found.is_empty(),
+        }
+    }
+}
+
+/// Equal as JSON, where 1 and 1.0 are one number.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        _ => one == other,
+    }
+}
+
+fn is_vulnerability(kind: Kind) -> bool {
+    kind == Kind::VulnerabilityFound
+}
+
+fn is_expiry(kind: Kind) -> bool {
+    kind == Kind::RepoImageExpiry
+}
+
+/// The event's tags, whatever its kind calls them.
+fn tags(event: &Event) -> Vec<&str> {
+    let lists = ["updated_tags", "tags", "docker_tags"];
+    let listed = lists.iter().filter_map(|name| event.data.get(*name)?.as_array()).flatten();
+    listed.chain(event.data.get("tag")).filter_map(Value::as_str).filter(|tag| !tag.is_empty()).collect()
+}
+
+/// What a condition looks into: the data, with what the event is about.
+fn document(event: &Event) -> Value {
+    let mut document = event.data.clone();
+    document.insert("event".to_owned(), event.kind.name().into());
+    if let crate::Subject::Repository(repository) = &event.subject {
+        document.insert("repository".to_owned(), repository.as_str().into());
+        document.insert("name".to_owned(), repository.short_name().into());
+    }
+    if let Some(namespace) = event.subject.namespace() {
+        document.insert("namespace".to_owned(), namespace.into());
+    }
+    Value::Object(document)
+}
+
+/// A line of the filter, if it says something.
+struct Line<'a> {
+    name: &'static str,
+    written: Option<&'a Value>,
+}
+
+impl Line<'_> {
+    fn read<T>(&self, read: impl Fn(&Value) -> Result<T, String>) -> Result<Option<T>, FilterError> {
+        let read = self.written.map(read).transpose();
+        read.map_err(|problem| FilterError { line: self.name, problem })
+    }
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    }
+}
+
+fn read_reference(written: &Value) -> Result<Regex, String> {
+    match written {
+        Value::String(expression) => compile(expression),
+        _ => Err("should be a string with a regular expression".to_owned()),
+    }
+}
+
+fn read_level(written: &Value) -> Result<Severity, String> {
+    let level = whole_number(written).and_then(Severity::at);
+    level.ok_or_else(|| {
+        format!(
+            "is {}, but should be 0 (Critical), 1 (High), 2 (Medium), 3 (Low), 4 (Negligible) or 5 (Unknown)",
+            shown_json(written)
+        )
+    })
+}
+
+fn read_days(written: &Value) -> Result<u32, String> {
+    let days = whole_number(written).and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0);
+    days.ok_or_else(|| format!("is {}, but should be a whole number of days above 0", shown_json(written)))
+}
+
+/// A number, or a text that holds one, as Quay's automation clients send it.
+fn whole_number(written: &Value) -> Option<u64> {
+    match written {
+        Value::String(digits) => digits.trim().parse().ok(),
+        other => other.as_u64(),
+    }
+}
+
+fn read_tags(written: &Value) -> Result<Vec<Pattern>, String> {
+    let patterns = match written {
+        Value::String(_) => std::slice::from_ref(written),
+        Value::Array(patterns) => patterns.as_slice(),
+        _ => return Err("should be a list of patterns".to_owned()),
+    };
+    if patterns.len() > MAX_ITEMS {
+        return Err(format!("has {} patterns, but may have at most {MAX_ITEMS}", patterns.len()));
+    }
+    patterns.iter().map(read_pattern).collect()
+}
+
+fn read_pattern(written: &Value) -> Result<Pattern, String> {
+    let Some(pattern) = written.as_str().filter(|pattern| !pattern.is_empty()) else {
+        return Err(format!("has {}, but a pattern should be a string", shown_json(written)));
+    };
+    match pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+        Some(expression) => compile(expression).map(Pattern::Regex),
+        None if pattern.len() > MAX_PATTERN_BYTES => {
+            Err(format!("has a pattern longer than {MAX_PATTERN_BYTES} bytes"))
+        }
+        None => GlobBuilder::new(pattern)
+            .build()
+            .map(|glob| Pattern::Glob(glob.compile_matcher()))
+            .map_err(|error| format!("has a pattern that can't be used: {error}")),
+    }
+}
+
+fn read_condition(written: &Value) -> Result<Condition, String> {
+    let Value::Object(members) = written else {
+        return Err(
+            "should be an object with `path` and one of `equals`, `in`, `matches`, `exists`".to_owned()
+        );
+    };
+    let Some(expression) = members.get("path").and_then(Value::as_str) else {
+        return Err("needs `path`, a path expression such as `vulnerability.priority`".to_owned());
+    };
+    let path =
+        Path::parse(expression).map_err(|error| format!("has the path {}: {error}", shown(expression)))?;
+    let mut tests = members.iter().filter(|(name, _)| *name != "path");
+    let (Some((name, wanted)), None) = (tests.next(), tests.next()) else {
+        return Err("needs `path` and exactly one of `equals`, `in`, `matches`, `exists`".to_owned());
+    };
+    let test = read_test(name, wanted)?;
+    Ok(Condition { written: expression.chars().take(80).collect(), path, test })
+}
+
+fn read_test(name: &str, wanted: &Value) -> Result<Test, String> {
+    match (name, wanted) {
+        ("equals", wanted) => Ok(Test::Equals(wanted.clone())),
+        ("in", Value::Array(wanted)) if wanted.len() <= MAX_ITEMS => Ok(Test::In(wanted.clone())),
+        ("in", _) => Err(format!("has `in`, which should be a list of at most {MAX_ITEMS} values")),
+        ("matches", Value::String(expression)) => compile(expression).map(Test::Matches),
+        ("matches", _) => Err("has `matches`, which should be a regular expression".to_owned()),
+        ("exists", Value::Bool(wanted)) => Ok(Test::Exists(*wanted)),
+        ("exists", _) => Err("has `exists`, which should be true or false".to_owned()),
+        (other, _) => {
+            Err(format!("has {}, but knows only `path`, `equals`, `in`, `matches`, `exists`", shown(other)))
+        }
+    }
+}
+
+/// Compiles an expression whose matching takes time linear in the text.
+fn compile(expression: &str) -> Result<Regex, String> {
+    if expression.len() > MAX_PATTERN_BYTES {
+        return Err(format!("has a regular expression longer than {MAX_PATTERN_BYTES} bytes"));
+    }
+    RegexBuilder::new(expression)
+        .size_limit(MAX_COMPILED_BYTES)
+        .dfa_size_limit(MAX_COMPILED_BYTES)
+        .nest_limit(50)
+        .build()
+        .map_err(|error| {
+            let error = error.to_string();
+            // The last line says what is wrong; those before draw where.
+            let problem = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("has the regular expression {}, which can't be used: {problem}", shown(expression))
+        })
+}
+
+/// A text in backquotes, cut where it is long.
+fn shown(text: &str) -> String {
+    let mut cut: String = text.chars().take(80).collect();
+    if cut.len() < text.len() {
+        cut.push_str("...");
+    }
+    format!("`{cut}`")
+}
+
+fn shown_json(value: &Value) -> String {
+    shown(&value.to_string())
+}
+
+fn refuse(line: &'static str, reason: impl Into<String>) -> Result<(), Refusal> {
+    Err(Refusal { line, reason: reason.into() })
 }
 
 /// A line of a filter that is not understood.
@@ -43,6 +396,13 @@ impl Filter {
 pub struct FilterError {
     line: &'static str,
     problem: String,
+}
+
+impl FilterError {
+    /// The line, such as `ref-regex`.
+    pub fn line(&self) -> &'static str {
+        self.line
+    }
 }
 
 /// Why a filter does not take an event.

@@ -136,6 +136,20 @@ kinds! {
     ChartLinted = "chart_linted", Repository, Info, Some("CHART_LINTED"), "Chart linted";
 }
 
+impl Kind {
+    /// Whether it tells of a build.
+    pub(crate) fn is_build(self) -> bool {
+        matches!(
+            self,
+            Self::BuildQueued
+                | Self::BuildStart
+                | Self::BuildSuccess
+                | Self::BuildFailure
+                | Self::BuildCancelled
+        )
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

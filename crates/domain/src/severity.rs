@@ -29,7 +29,7 @@ impl Severity {
             "medium" | "moderate" => Some(Self::Medium),
             "low" | "minor" => Some(Self::Low),
             "negligible" => Some(Self::Negligible),
-            "unknown" | "" => Some(Self::Unknown),
+            "unknown" => Some(Self::Unknown),
             _ => None,
         }
     }

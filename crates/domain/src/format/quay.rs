@@ -53,15 +53,8 @@ fn common(event: &Event, registry: &Registry) -> Map<String, Value> {
 
 /// A build has a page of its own.
 fn subpage(event: &Event) -> String {
-    let build = if is_build(event.kind) { text(&event.data, "build_id") } else { None };
+    let build = if event.kind.is_build() { text(&event.data, "build_id") } else { None };
     build.map_or(String::new(), |id| format!("/build/{id}"))
-}
-
-fn is_build(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::BuildQueued | Kind::BuildStart | Kind::BuildSuccess | Kind::BuildFailure | Kind::BuildCancelled
-    )
 }
 
 /// A kind's own members in the order in which Quay writes them.
