@@ -28,7 +28,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::{AbortHandle, JoinSet},
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -44,7 +44,7 @@ pub struct Receiver {
     address: SocketAddr,
     scheme: &'static str,
     shared: Arc<Shared>,
-    accepting: AbortHandle,
+    accepting: JoinHandle<()>,
 }
 
 /// How a receiver listens. The default is plain HTTP on a free port.
@@ -130,8 +130,15 @@ impl Receiver {
             Some(tls) => Talk::Tls(acceptor(&tls)?),
             None => Talk::Plain,
         };
-        let accepting = tokio::spawn(accept(listener, talk, Arc::clone(&shared))).abort_handle();
+        let accepting = tokio::spawn(accept(listener, talk, Arc::clone(&shared)));
         Ok(Self { address, scheme, shared, accepting })
+    }
+
+    /// Closes the port and every connection, and returns once that is done.
+    pub async fn stop(mut self) {
+        self.accepting.abort();
+        // Cancelled, as it was told.
+        let _ = (&mut self.accepting).await;
     }
 
     /// Where it listens.
@@ -168,6 +175,11 @@ impl Receiver {
     /// How many connections were accepted.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
+    }
+
+    /// How many of them are open.
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Relaxed)
     }
 
     /// How many bytes of endless answers were taken off its hands.
@@ -238,6 +250,7 @@ struct Shared {
     arrivals: watch::Sender<()>,
     released: watch::Sender<bool>,
     connections: AtomicUsize,
+    open: AtomicUsize,
     poured: AtomicU64,
 }
 
@@ -287,11 +300,14 @@ async fn accept(listener: TcpListener, talk: Talk, shared: Arc<Shared>) {
     let mut open = JoinSet::new(); // Dropped with this task, and the connections with it.
     loop {
         tokio::select! {
-            Some(_) = open.join_next() => {}
+            Some(_) = open.join_next() => {
+                shared.open.store(open.len(), Relaxed);
+            }
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let number = shared.connections.fetch_add(1, Relaxed);
                 open.spawn(serve(stream, talk.clone(), Arc::clone(&shared), number));
+                shared.open.store(open.len(), Relaxed);
             }
         }
     }

@@ -60,6 +60,8 @@ pub enum Answer {
     CloseMidChunks,
     /// These bytes, then the connection is closed.
     Raw(Bytes),
+    /// These bytes, then nothing more, with the connection open.
+    RawThenNever(Bytes),
 }
 
 /// A whole answer.

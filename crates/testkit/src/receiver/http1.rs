@@ -89,11 +89,10 @@ async fn perform(wire: &mut impl Wire, answer: Answer, place: usize, shared: &Sh
             reply(wire, &said).await
         }
         Answer::ThenClose(said) => reply(wire, &said).await.map(|_| After::Close),
-        Answer::Never => {
-            // Until the other side has enough; what it says meanwhile is of no interest.
-            let mut bytes = [0; 1024];
-            while wire.read(&mut bytes).await? > 0 {}
-            Ok(After::Close)
+        Answer::Never => hold(wire).await,
+        Answer::RawThenNever(bytes) => {
+            write(wire, &bytes).await?;
+            hold(wire).await
         }
         Answer::DripHead { every } => drip(wire, b"HTTP/1.1 200 OK\r\nx-drip: ", every).await,
         Answer::DripBody { every } => {
@@ -143,6 +142,13 @@ async fn reply(wire: &mut impl Wire, said: &Reply) -> io::Result<After> {
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&said.body);
     write(wire, &bytes).await.map(|()| After::More)
+}
+
+/// Keeps the connection until the other side has enough; what it says meanwhile is of no interest.
+async fn hold(wire: &mut impl Wire) -> io::Result<After> {
+    let mut bytes = [0; 1024];
+    while wire.read(&mut bytes).await? > 0 {}
+    Ok(After::Close)
 }
 
 async fn write(wire: &mut impl Wire, bytes: &[u8]) -> io::Result<()> {

@@ -1,0 +1,222 @@
+//! That a request leaves only to an address the rules allow, whatever the URL and DNS call it.
+
+mod common;
+
+use std::{net::IpAddr, sync::Arc};
+
+use bellbuoy_domain::CauseCode::{Blocked, Connect, Dns};
+use bellbuoy_methods::{
+    Outbound,
+    http::{Resolver, Script, ScriptedAnswer},
+};
+use bellbuoy_testkit::receiver::{Receiver, Setup};
+use common::{assert_deferred, client, code, detail, post, post_in_time, settings};
+use proptest::prelude::*;
+
+const ALIKE: &str =
+    "the network rules do not allow this address; an operator can open it with outbound.allow";
+
+fn addresses(texts: &str) -> ScriptedAnswer {
+    ScriptedAnswer::Addresses(
+        texts.split_whitespace().map(|text| text.parse().expect("an address")).collect(),
+    )
+}
+
+fn resolving(script: Script, settings: Outbound) -> Outbound {
+    Outbound { resolver: Resolver::Scripted(Arc::new(script)), ..settings }
+}
+
+/// The settings of somebody who has opened nothing.
+fn closed() -> Outbound {
+    Outbound { allow: Vec::new(), ..settings() }
+}
+
+#[tokio::test]
+async fn no_spelling_of_loopback_is_connected_to() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let client = client(closed());
+    for host in [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "017700000001",
+        "0177.0.0.01",
+        "127.0.0.1.",
+        "127.1.",
+        "%31%32%37.0.0.1",
+        "１２７.0.0.1",
+        "127。0。0。1",
+        "①②⑦.⓪.⓪.①",
+        "0",
+        "0.0.0.0",
+        "localhost",
+        "LOCALHOST",
+        "127.8.9.10",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:ffff:7f00:0001]",
+        "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2002:7f00:1::]",
+    ] {
+        let report = post_in_time(&client, &receiver.url_at(host, "/hook")).await;
+        assert_deferred(&report, Blocked, ALIKE);
+    }
+    assert_eq!(receiver.connections(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn urls_that_hide_their_host_lead_nowhere() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let client = client(closed());
+    let port = receiver.address().port();
+    for url in [
+        format!("http://public.example@127.0.0.1:{port}/"),
+        format!("http://public.example\\@127.0.0.1:{port}/"),
+        format!("http://public.example#@127.0.0.1:{port}/"),
+        format!("http://public.example?@127.0.0.1:{port}/"),
+        format!("http:///127.0.0.1:{port}/"),
+        format!("http:\\\\127.0.0.1:{port}/"),
+        format!("ht\ntp://127.0.0.1\t:{port}/"),
+        format!("http://127.0.0.1%00.public.example:{port}/"),
+        format!("//127.0.0.1:{port}/"),
+        format!("http://localhost.:{port}/"),
+        format!("ftp://127.0.0.1:{port}/"),
+        format!("http://{}.example:{port}/", "a".repeat(300)),
+        String::new(),
+    ] {
+        let report = post_in_time(&client, &url).await;
+        assert!(matches!(code(&report), Some(Blocked | Dns)), "{url}: {report:?}");
+        assert!(!detail(&report).contains("127.0.0.1"), "{report:?}");
+    }
+    assert_eq!(receiver.connections(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_with_one_closed_address_is_closed() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let answers = [
+        "127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "::1",
+        "fd00:ec2::254",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "93.184.215.14 127.0.0.1",
+        "127.0.0.1 93.184.215.14",
+        "2606:4700::1 fe80::1",
+        "93.184.215.14 ::ffff:10.0.0.1",
+    ];
+    let script = answers.iter().enumerate().fold(Script::default(), |script, (at, answer)| {
+        script.answer(&format!("n{at}.example"), [addresses(answer)])
+    });
+    let client = client(resolving(script, closed()));
+    for at in 0..answers.len() {
+        let report = post_in_time(&client, &receiver.url_at(&format!("n{at}.example"), "/hook")).await;
+        assert_deferred(&report, Blocked, ALIKE);
+    }
+    assert_eq!(receiver.connections(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_address_that_was_judged_is_the_one_that_is_dialled() -> anyhow::Result<()> {
+    // A name server that shows an allowed address first and another one ever after. Were the name
+    // looked up again to connect, the second address, where a receiver waits, would be reached.
+    let bait =
+        Receiver::start_with(Setup { address: Some("127.0.0.2:0".parse()?), ..Setup::default() }).await?;
+    let script =
+        Script::default().answer("rebinding.example", [addresses("127.0.0.1"), addresses("127.0.0.2")]);
+    let only_first = Outbound { allow: vec!["127.0.0.1/32".parse()?], ..settings() };
+    let client = client(resolving(script, only_first));
+    let url = bait.url_at("rebinding.example", "/hook");
+    let report = post(&client, &url).await;
+    assert_deferred(&report, Connect, "could not connect to rebinding.example");
+    // And the next attempt is judged anew.
+    assert_deferred(&post(&client, &url).await, Blocked, ALIKE);
+    assert_eq!(bait.connections(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_opened_network_opens_no_other() -> anyhow::Result<()> {
+    let open = Receiver::start().await?;
+    let shut =
+        Receiver::start_with(Setup { address: Some("127.0.0.2:0".parse()?), ..Setup::default() }).await?;
+    let client = client(Outbound {
+        allow: vec!["127.0.0.0/8".parse()?],
+        deny: vec!["127.0.0.2/32".parse()?],
+        ..settings()
+    });
+    assert_eq!(code(&post(&client, &open.url("/hook")).await), None);
+    assert_deferred(&post(&client, &shut.url("/hook")).await, Blocked, ALIKE);
+    assert_deferred(&post(&client, &shut.url_at("[::1]", "/hook")).await, Blocked, ALIKE);
+    assert_eq!(shut.connections(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn trouble_with_names_is_said_and_bounded() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let script = Script::default()
+        .answer("silent.example", [ScriptedAnswer::Silence])
+        .answer("empty.example", [addresses("")])
+        .answer("crowded.example", [ScriptedAnswer::Addresses(vec![IpAddr::from([127, 0, 0, 1]); 200])]);
+    let scripted = client(resolving(script, settings()));
+    for (host, said) in [
+        ("silent.example", "no name server told the address of silent.example within 400ms"),
+        ("empty.example", "empty.example has no address: there is no such name"),
+        ("unknown.example", "unknown.example has no address: there is no such name"),
+    ] {
+        assert_deferred(&post_in_time(&scripted, &receiver.url_at(host, "/hook")).await, Dns, said);
+    }
+    assert_eq!(code(&post(&scripted, &receiver.url_at("crowded.example", "/hook")).await), None);
+    // The machine's own resolver; `.invalid` never exists (RFC 6761), whether or not there is a network.
+    let report = post_in_time(&client(settings()), "http://receiver.invalid/hook").await;
+    assert_deferred(&report, Dns, "receiver.invalid");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dead_address_beside_a_live_one_costs_a_moment_only() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let script = Script::default()
+        // Nobody listens on the first; the second is from a network that drops everything.
+        .answer("refusing.example", [addresses("127.0.0.3 127.0.0.1")])
+        .answer("silent.example", [addresses("192.0.2.1 127.0.0.1")]);
+    let client = client(resolving(
+        script,
+        Outbound { allow: vec!["127.0.0.0/8".parse()?, "192.0.2.0/24".parse()?], ..settings() },
+    ));
+    for host in ["refusing.example", "silent.example"] {
+        let report = post_in_time(&client, &receiver.url_at(host, "/hook")).await;
+        assert_eq!(code(&report), None, "{host}: {report:?}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any host text at all, with every address answered by loopback: never a connection.
+    #[test]
+    fn whatever_the_url_nothing_closed_is_reached(host in "[0-9a-fx.:%\\[\\]@#/?\\\\]{1,24}|\\PC{1,12}") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let receiver = Receiver::start().await.expect("a receiver");
+            let client = client(resolving(Script::default(), closed()));
+            let report = post(&client, &receiver.url_at(&host, "/hook")).await;
+            assert!(matches!(code(&report), Some(Blocked | Dns | Connect)), "{host:?}: {report:?}");
+            assert_eq!(receiver.connections(), 0);
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! A client with short limits that may dial loopback, and one way to use it.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::time::Duration;
+
+use bellbuoy_domain::{CauseCode, Outcome};
+use bellbuoy_methods::{Outbound, Report, http::Client};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// The deadline of every attempt here.
+pub const DEADLINE: Duration = Duration::from_millis(700);
+
+/// What a busy machine may add to a deadline before a test calls it overrun.
+pub const SLACK: Duration = Duration::from_millis(800);
+
+pub fn settings() -> Outbound {
+    Outbound {
+        allow: vec!["127.0.0.0/8".parse().expect("a network")],
+        deadline: DEADLINE,
+        connect_timeout: Duration::from_millis(400),
+        ..Outbound::default()
+    }
+}
+
+pub fn client(settings: Outbound) -> Client {
+    Client::new(settings).expect("settings of which a client can be built")
+}
+
+pub async fn post(client: &Client, url: &str) -> Report {
+    client.post(url, http::HeaderMap::new(), "{\"a\": 1}".into(), Timestamp::now()).await
+}
+
+/// Posts, and checks that it did not take longer than the deadline.
+pub async fn post_in_time(client: &Client, url: &str) -> Report {
+    let begun = Instant::now();
+    let report = post(client, url).await;
+    let took = begun.elapsed();
+    assert!(took < DEADLINE + SLACK, "took {took:?}: {report:?}");
+    report
+}
+
+/// The code of a report: `None` for a delivered one.
+pub fn code(report: &Report) -> Option<CauseCode> {
+    report.outcome.cause().map(|cause| cause.code)
+}
+
+pub fn detail(report: &Report) -> &str {
+    report.outcome.cause().map_or("", |cause| &cause.detail)
+}
+
+#[track_caller]
+pub fn assert_deferred(report: &Report, code: CauseCode, said: &str) {
+    let Outcome::Deferred { cause, .. } = &report.outcome else { panic!("not deferred: {report:?}") };
+    assert!(cause.code == code && cause.detail.contains(said), "not {code:?} with {said:?}: {cause}");
+}
