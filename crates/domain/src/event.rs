@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     Kind, KindScope, NameError, RepositoryName, Subject, UnknownKind,
@@ -141,27 +141,25 @@ impl Event {
 
     /// The canonical structured JSON as a value.
     pub fn to_value(&self) -> Value {
-        let mut value = json!({
-            "specversion": "1.0",
-            "id": self.id,
-            "source": self.source,
-            "type": self.kind,
-            "time": self.time.to_string(),
-            "datacontenttype": "application/json",
-            "data": self.data,
-        });
-        if let Value::Object(attributes) = &mut value {
-            if let Some(subject) = self.subject.name() {
-                attributes.insert("subject".into(), subject.into());
-            }
-            if let Some(traceparent) = &self.traceparent {
-                attributes.insert("traceparent".into(), traceparent.clone().into());
-            }
-            for (name, extension) in &self.extensions {
-                attributes.insert(name.clone(), extension.clone());
-            }
+        let mut attributes = Map::new();
+        let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
+        put("specversion", "1.0".into());
+        put("id", self.id.as_str().into());
+        put("source", self.source.as_str().into());
+        put("type", self.kind.name().into());
+        if let Some(subject) = self.subject.name() {
+            put("subject", subject.into());
         }
-        value
+        put("time", self.time.to_string().into());
+        if let Some(traceparent) = &self.traceparent {
+            put("traceparent", traceparent.as_str().into());
+        }
+        for (name, extension) in &self.extensions {
+            put(name, extension.clone());
+        }
+        put("datacontenttype", "application/json".into());
+        put("data", Value::Object(self.data.clone()));
+        Value::Object(attributes)
     }
 }
 
@@ -288,14 +286,16 @@ impl EventError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn now() -> Timestamp {
+    fn received() -> Timestamp {
         Timestamp::UNIX_EPOCH
     }
 
     fn read(value: &Value) -> Result<Event, EventError> {
-        Event::from_json(value.to_string().as_bytes(), now())
+        Event::from_json(value.to_string().as_bytes(), received())
     }
 
     fn push() -> Value {
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_the_same() {
         let event = read(&push()).expect("an event");
-        assert_eq!(Event::from_json(&event.to_json(), now()), Ok(event));
+        assert_eq!(Event::from_json(&event.to_json(), received()), Ok(event));
     }
 
     #[test]
@@ -349,12 +349,20 @@ mod tests {
     }
 
     #[test]
+    fn data_of_another_type_than_its_kinds_is_refused() {
+        let mut value = push();
+        value["data"]["updated_tags"] = json!({"v1": "id"});
+        let error = read(&value).expect_err("refused").to_string();
+        assert!(error.starts_with("`data.updated_tags`: invalid type: map"), "{error}");
+    }
+
+    #[test]
     fn bytes_that_are_not_json_are_refused_without_a_crash() {
         let deep = "[".repeat(100_000);
         for bytes in
             [&b""[..], b"{", b"[]", b"null", b"NaN", b"{\"a\":1e999}", b"\xff\xfe", b"'x'", deep.as_bytes()]
         {
-            assert!(Event::from_json(bytes, now()).is_err());
+            assert!(Event::from_json(bytes, received()).is_err());
         }
         let mut value = push();
         value["data"]["deep"] = (0..100).fold(Value::Null, |inner, _| json!([inner]));
@@ -364,7 +372,7 @@ mod tests {
     #[test]
     fn an_event_too_large_is_refused_before_it_is_parsed() {
         assert_eq!(
-            Event::from_json(&vec![b' '; MAX_EVENT_BYTES + 1], now()),
+            Event::from_json(&vec![b' '; MAX_EVENT_BYTES + 1], received()),
             Err(EventError::TooLarge { bytes: MAX_EVENT_BYTES + 1 })
         );
     }

@@ -1,0 +1,198 @@
+//! What a method's settings may be, with the messages that Quay's clients know.
+
+use bellbuoy_domain::{
+    CheckedNotification, ConfigError, Format, Kind, MethodConfig, MethodName, Notification, NotificationId,
+    NotificationState, RepositoryName, Scope, TargetKind,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+fn repository() -> Scope {
+    Scope::Repository(RepositoryName::parse("acme/api").expect("a name"))
+}
+
+fn parse(method: MethodName, config: &Value, scope: &Scope) -> Result<MethodConfig, ConfigError> {
+    MethodConfig::parse(method, config.as_object().expect("an object"), scope)
+}
+
+/// Quay's answer to these settings; `ok` if it takes them.
+fn said(method: MethodName, config: &Value) -> String {
+    parse(method, config, &repository()).err().map_or("ok".to_owned(), |error| error.to_string())
+}
+
+#[test]
+fn a_webhook_needs_a_url_that_everyone_reads_alike() {
+    let good = [
+        "http://receiver.example.com",
+        "https://receiver.example.com/hook?x=1",
+        "https://receiver.example.com:8443/",
+        "http://192.0.2.7/x",
+        "http://[2001:db8::1]:8080/x",
+        "HTTP://Receiver.Example.com/",
+        // Whether these may be dialled is asked when they are dialled.
+        "http://localhost/x",
+        "http://127.0.0.1:9000/x",
+        "http://xn--bcher-kva.example/",
+    ];
+    for url in good {
+        assert_eq!(said(MethodName::Webhook, &json!({"url": url})), "ok", "{url}");
+    }
+    let bad = [
+        "receiver.example.com",
+        "ftp://receiver.example.com",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "http://",
+        "http:///x",
+        "http:/receiver.example.com",
+        "http:receiver.example.com",
+        "http://?x",
+        "http://#x",
+        "http://:80/",
+        "http://[::1",
+        "http://[::zz]/",
+        "http://user@receiver.example.com/",
+        "http://user:secret@receiver.example.com/",
+        "http://:secret@receiver.example.com/",
+        "http://good.example\\@evil.example/",
+        "http://receiver.example.com/a b",
+        "http://receiver.example.com/\r\nX: y",
+        " http://receiver.example.com/",
+        "http://receiver.example.com:99999/",
+        "http://re%00ceiver/",
+    ];
+    for url in bad {
+        assert_eq!(said(MethodName::Webhook, &json!({"url": url})), "Invalid webhook URL", "{url:?}");
+    }
+    let long = format!("http://receiver.example.com/{}", "x".repeat(2048));
+    assert_eq!(said(MethodName::Webhook, &json!({"url": long})), "Invalid webhook URL");
+}
+
+#[test]
+fn what_a_webhook_lacks_is_told_in_quays_words() {
+    let url = "https://receiver.example.com/";
+    let rows = [
+        (json!({}), "Missing webhook URL"),
+        (json!({"url": ""}), "Missing webhook URL"),
+        (json!({"url": null}), "Missing webhook URL"),
+        (json!({"url": 5}), "Invalid webhook URL"),
+        (json!({"url": url, "template": ""}), "ok"),
+        (json!({"url": url, "template": null}), "ok"),
+        (json!({"url": url, "template": "{\"text\": \"${repository} pushed\"}"}), "ok"),
+        (
+            json!({"url": url, "template": "nope"}),
+            "Could not parse template: Expecting value: line 1 column 1 (char 0)",
+        ),
+        (json!({"url": url, "template": "\"${}\""}), "Empty expression found"),
+        (
+            json!({"url": url, "template": "\"${;;}\""}),
+            "For expression `;;`: Error on line 1, col 0: Unexpected character: ; ",
+        ),
+        (
+            json!({"url": url, "template": {"a": 1}}),
+            "Could not parse template: the template must be a string that holds JSON",
+        ),
+        (json!({"url": url, "of_theirs": [1]}), "ok"),
+    ];
+    for (config, message) in rows {
+        assert_eq!(said(MethodName::Webhook, &config), message, "{config}");
+    }
+}
+
+#[test]
+fn an_in_app_target_is_a_user_a_team_or_the_namespaces_organization() {
+    let target = |target: Value| json!({"target": target, "of_theirs": 1});
+    let rows = [
+        (json!({}), "Missing target"),
+        (target(json!(null)), "Missing target"),
+        (target(json!("kim")), "Missing target"),
+        (target(json!({})), "Missing target"),
+        (target(json!({"name": "kim"})), "Missing target"),
+        (target(json!({"kind": "", "name": "kim"})), "Missing target"),
+        (
+            target(json!({"kind": "robot", "name": "kim"})),
+            "Unknown target kind robot; known are user, team, org",
+        ),
+        (target(json!({"kind": "user"})), "Missing target name"),
+        (target(json!({"kind": "user", "name": ""})), "Missing target name"),
+        (target(json!({"kind": "user", "name": 5})), "Missing target name"),
+        (
+            target(json!({"kind": "org", "name": "other"})),
+            "Organization name must match repository namespace",
+        ),
+        (target(json!({"kind": "org", "name": "acme"})), "ok"),
+        (target(json!({"kind": "team", "name": "owners"})), "ok"),
+        (target(json!({"kind": "user", "name": "kim", "delegate": {}})), "ok"),
+    ];
+    for (config, message) in rows {
+        assert_eq!(said(MethodName::QuayNotification, &config), message, "{config}");
+    }
+}
+
+#[test]
+fn a_notification_of_the_whole_registry_can_name_users_and_organizations_but_no_team() {
+    let parse = |kind: &str| {
+        let config = json!({"target": {"kind": kind, "name": "acme"}});
+        parse(MethodName::QuayNotification, &config, &Scope::Registry)
+    };
+    assert!(parse("user").is_ok());
+    assert!(parse("org").is_ok());
+    assert_eq!(parse("team"), Err(ConfigError::TeamWithoutNamespace));
+}
+
+fn notification() -> Notification {
+    Notification {
+        id: NotificationId::from(uuid::Uuid::from_u128(1)),
+        title: None,
+        scope: repository(),
+        kinds: vec![Kind::VulnerabilityFound],
+        event_config: json!({"level": "1"}).as_object().expect("an object").clone(),
+        method: "quay_notification".to_owned(),
+        config: json!({"target": {"kind": "team", "name": "owners"}}).as_object().expect("an object").clone(),
+        secret: None,
+        format: "quay".to_owned(),
+        retry: None,
+        state: NotificationState::Active,
+        state_reason: None,
+        failures: 0,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[test]
+fn a_notification_is_understood_as_a_whole() {
+    let CheckedNotification { method, format, .. } = notification().check().expect("understood");
+    let MethodConfig::QuayNotification(target) = method else { panic!("{method:?}") };
+    assert_eq!((target.kind, target.name.as_str(), format), (TargetKind::Team, "owners", Format::Quay));
+}
+
+#[test]
+fn a_notification_is_refused_for_the_first_member_that_is_not_understood() {
+    let rows: [(fn(&mut Notification), &str); 5] = [
+        (|it| it.kinds.clear(), "the notification names no kind of event"),
+        (
+            |it| drop(it.event_config.insert("level".into(), json!("x"))),
+            "event config: `level` is `\"x\"`, but should be",
+        ),
+        (|it| it.method = "pigeon".into(), "unknown method \"pigeon\"; known are webhook, quay_notification"),
+        (|it| it.config.clear(), "Missing target"),
+        (|it| it.format = "xml".into(), "unknown format \"xml\"; known are quay, cloudevents"),
+    ];
+    for (spoil, message) in rows {
+        let mut spoilt = notification();
+        spoil(&mut spoilt);
+        let error = spoilt.check().expect_err(message).to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+}
+
+#[test]
+fn every_method_and_format_is_read_back_by_its_name() {
+    for method in MethodName::ALL {
+        assert_eq!(method.name().parse(), Ok(*method));
+    }
+    for format in Format::ALL {
+        assert_eq!(format.name().parse(), Ok(*format));
+    }
+}
