@@ -1,1 +1,77 @@
-//! api
+#![doc = include_str!("../README.md")]
+
+mod auth;
+mod body;
+mod counts;
+mod draft;
+mod health;
+mod ingest;
+mod native;
+mod problem;
+mod quay;
+mod routes;
+mod sample;
+mod server;
+
+pub use auth::{Auth, BlankToken};
+pub use body::Limits;
+pub use health::Readiness;
+pub use server::{ServerLimits, serve};
+
+use std::sync::Arc;
+
+use axum::Router;
+use bellbuoy_broker::Broker;
+use bellbuoy_domain::Registry;
+use bellbuoy_store::Store;
+use bellbuoy_telemetry::Metrics;
+
+/// Everything that answering takes.
+pub struct Api {
+    /// Where events, samples and resends become durable.
+    pub broker: Broker,
+    /// Where notifications and history are.
+    pub store: Store,
+    /// What is counted and shown at `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Who may ask.
+    pub auth: Auth,
+    /// The registry; its host is the source of Distribution's events.
+    pub registry: Registry,
+    /// Our own base URL as clients know it, for links in answers.
+    pub public_url: String,
+    /// What requests may take.
+    pub limits: Limits,
+    /// What else has to be well for `/readyz`.
+    pub readiness: Readiness,
+    /// Shown at `/` to holders of a token.
+    pub version: String,
+}
+
+impl Api {
+    /// Every route, behind authentication and limits.
+    pub fn router(self) -> Router {
+        routes::router(Arc::new(App::new(self)))
+    }
+}
+
+/// [`Api`] and what lives beside it while it is served.
+struct App {
+    api: Api,
+    bodies: body::Bodies,
+    findings: health::Findings,
+    pulls: ingest::Pulls,
+    throttle: auth::Throttle,
+}
+
+impl App {
+    fn new(api: Api) -> Self {
+        Self {
+            bodies: body::Bodies::new(&api.limits),
+            findings: health::Findings::default(),
+            pulls: ingest::Pulls::default(),
+            throttle: auth::Throttle::default(),
+            api,
+        }
+    }
+}

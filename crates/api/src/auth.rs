@@ -1,0 +1,273 @@
+//! Who may ask: whoever holds an admin token. Everything but health wants one.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use ring::digest::{SHA256, digest};
+use subtle::{Choice, ConstantTimeEq};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{
+    App,
+    counts::{self, Surface},
+    problem::Problem,
+    quay,
+    server::Peer,
+};
+
+/// How long a source address with bad credentials stays out of the log after a line about it.
+const LOG_PAUSE: Duration = Duration::from_mins(1);
+
+/// Source addresses remembered for that.
+const LOGGED_ADDRESSES: usize = 1024;
+
+/// The tokens that open the API. Kept as digests of equal length, so that comparing takes the same
+/// time whatever is presented.
+#[derive(Clone)]
+pub struct Auth {
+    tokens: Vec<[u8; 32]>,
+    open_metrics: bool,
+}
+
+/// A token that would let everybody in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an admin token is blank; give at least one visible character, better 24 random bytes")]
+pub struct BlankToken;
+
+impl Auth {
+    /// Lets the holders of `tokens` in; with none of them, nobody.
+    ///
+    /// # Errors
+    ///
+    /// When a token is empty or all white space.
+    pub fn new<T: AsRef<str>>(tokens: impl IntoIterator<Item = T>) -> Result<Self, BlankToken> {
+        let tokens = tokens.into_iter().map(|token| match token.as_ref().trim() {
+            "" => Err(BlankToken),
+            token => Ok(fingerprint(token.as_bytes())),
+        });
+        Ok(Self { tokens: tokens.collect::<Result<_, _>>()?, open_metrics: false })
+    }
+
+    /// Shows `/metrics` to everybody.
+    #[must_use]
+    pub fn with_open_metrics(mut self) -> Self {
+        self.open_metrics = true;
+        self
+    }
+
+    /// Whether the request carries a token of ours.
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let presented = presented(headers)?;
+        let presented = fingerprint(&presented);
+        // Without a short circuit: the time must not tell which token came close.
+        let fits = self.tokens.iter().fold(Choice::from(0), |fits, token| fits | token.ct_eq(&presented));
+        if fits.into() { Ok(()) } else { Err(Refused::Wrong) }
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        matches!(path, "/" | "/healthz" | "/readyz") || (path == "/metrics" && self.open_metrics)
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("tokens", &self.tokens.len())
+            .field("open_metrics", &self.open_metrics)
+            .finish()
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It carries no credential.
+    Missing,
+    /// It carries one that is not ours, or not in a form we know.
+    Wrong,
+}
+
+fn fingerprint(token: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, token).as_ref());
+    bytes
+}
+
+/// The token of `Authorization: Bearer TOKEN`, or the password of `Basic`, which is all that some
+/// registries and clients can send.
+fn presented(headers: &HeaderMap) -> Result<Vec<u8>, Refused> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(if headers.contains_key(header::AUTHORIZATION) {
+            Refused::Wrong
+        } else {
+            Refused::Missing
+        });
+    };
+    let (scheme, rest) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refused::Wrong)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(rest.trim().into());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(Refused::Wrong);
+    }
+    let pair = BASE64_STANDARD.decode(rest.trim()).map_err(|_| Refused::Wrong)?;
+    let colon = pair.iter().position(|byte| *byte == b':').ok_or(Refused::Wrong)?;
+    Ok(pair[colon + 1..].to_vec())
+}
+
+/// Lets a request through or answers 401 in the words of the surface it aimed at.
+pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if app.api.auth.is_open(path) {
+        return next.run(request).await;
+    }
+    let Err(refused) = app.api.auth.check(request.headers()) else {
+        return next.run(request).await;
+    };
+    let peer = request.extensions().get::<Peer>().copied();
+    let surface = Surface::of(path);
+    counts::unauthorized(&app.api.metrics, surface);
+    if surface == Surface::Ingest {
+        log_bad_ingest(&app.throttle, peer, path, refused);
+    }
+    let mut response = if surface == Surface::Quay {
+        quay::problem_response(&app, Problem::new(StatusCode::UNAUTHORIZED, "Requires authentication"))
+    } else {
+        let detail = match refused {
+            Refused::Missing => "send the admin token as `Authorization: Bearer TOKEN`",
+            Refused::Wrong => "the credential is not one of this server's admin tokens",
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, detail).into_response()
+    };
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// A registry with bad credentials keeps its events until somebody puts them right, so this has to be seen.
+fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: Refused) {
+    let Some(Peer(address)) = peer else { return };
+    if throttle.admits(address, Instant::now()) {
+        let what = match refused {
+            Refused::Missing => "no credential",
+            Refused::Wrong => "a wrong credential",
+        };
+        warn!(
+            source.address = %address,
+            "refused events from {address} for {path:?}: {what}; its registry holds them back until this is put right"
+        );
+    }
+}
+
+/// Lets each address through once per [`LOG_PAUSE`].
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Mutex<HashMap<IpAddr, Instant>>);
+
+impl Throttle {
+    fn admits(&self, address: IpAddr, now: Instant) -> bool {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |at: &Instant| now.duration_since(*at) < LOG_PAUSE;
+        if logged.get(&address).is_some_and(is_fresh) {
+            return false;
+        }
+        if logged.len() >= LOGGED_ADDRESSES {
+            logged.retain(|_, at| is_fresh(at));
+        }
+        // Full of fresh ones: a flood from everywhere, of which the log has seen enough.
+        logged.len() < LOGGED_ADDRESSES && logged.insert(address, now).is_none_or(|at| !is_fresh(&at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(authorization: Option<&str>) -> Result<(), Refused> {
+        let auth = Auth::new(["s3cret", "second:with-colon"]).expect("tokens");
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).expect("a value"));
+        }
+        auth.check(&headers)
+    }
+
+    #[test]
+    fn a_token_is_taken_as_bearer_or_as_the_basic_password() {
+        let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+        for good in [
+            "Bearer s3cret",
+            "bearer s3cret",
+            "BEARER  s3cret",
+            &basic("any:s3cret"),
+            &basic(":s3cret"),
+            &basic("$oauthtoken:second:with-colon"),
+        ] {
+            assert_eq!(check(Some(good)), Ok(()), "{good}");
+        }
+        for bad in [
+            "Bearer",
+            "Bearer ",
+            "Bearer s3cre",
+            "Bearer s3crett",
+            "Bearer S3CRET",
+            "Bearer s3cret x",
+            "s3cret",
+            "Token s3cret",
+            "Basic !!!",
+            &basic("s3cret"),
+            &basic("s3cret:"),
+            &format!("Bearer {}", "x".repeat(60_000)),
+        ] {
+            assert_eq!(check(Some(bad)), Err(Refused::Wrong), "{bad:.40}");
+        }
+        assert_eq!(check(None), Err(Refused::Missing));
+    }
+
+    #[test]
+    fn two_credentials_are_none() {
+        let mut headers = HeaderMap::new();
+        for value in ["Bearer s3cret", "Bearer s3cret"] {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        assert_eq!(Auth::new(["s3cret"]).expect("a token").check(&headers), Err(Refused::Wrong));
+    }
+
+    #[test]
+    fn a_blank_token_is_refused_and_no_token_lets_nobody_in() {
+        assert_eq!(Auth::new([" "]).err(), Some(BlankToken));
+        let nobody = Auth::new::<&str>([]).expect("no token");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer "));
+        assert_eq!(nobody.check(&headers), Err(Refused::Wrong));
+    }
+
+    #[test]
+    fn debug_output_shows_no_token() {
+        assert!(!format!("{:?}", Auth::new(["s3cret"]).expect("a token")).contains("s3cret"));
+    }
+
+    #[test]
+    fn an_address_is_logged_once_a_minute_and_a_flood_of_them_is_bounded() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        let address = |n: u32| IpAddr::from(n.to_be_bytes());
+        assert!(throttle.admits(address(1), now));
+        assert!(!throttle.admits(address(1), now + LOG_PAUSE / 2));
+        assert!(throttle.admits(address(1), now + LOG_PAUSE));
+        let admitted = (0..10_000).filter(|n| throttle.admits(address(*n), now + LOG_PAUSE)).count();
+        assert!(admitted < LOGGED_ADDRESSES, "{admitted}");
+        assert!(throttle.admits(address(20_000), now + 2 * LOG_PAUSE), "old ones make room");
+    }
+}

@@ -1,0 +1,189 @@
+//! Request bodies: read whole, within a size, a time and the server's memory for them.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::problem::Problem;
+
+/// Beyond its limit, this much of a body is read and dropped, so that the client gets to see the
+/// answer; whoever sends still more is cut off.
+const DRAINED: u64 = 16 * 1024 * 1024;
+
+/// The budget's unit: a permit stands for this many bytes.
+const UNIT: usize = 1024;
+
+/// What requests may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For one body to arrive.
+    pub body_time: Duration,
+    /// For a whole request to be answered; more than `body_time`.
+    pub request_time: Duration,
+    /// Bytes of one structured or binary event, and of a body on the REST routes.
+    pub event_bytes: usize,
+    /// Bytes of a batch of events, or of a registry's envelope.
+    pub batch_bytes: usize,
+    /// Events in a batch.
+    pub batch_events: usize,
+    /// Bytes of all bodies in memory together; further requests wait for their turn.
+    pub memory_bytes: usize,
+}
+
+impl Default for Limits {
+    /// 30 s a body, 60 s a request; 256 KiB an event; 4 MiB and 1000 events a batch; 128 MiB for all.
+    fn default() -> Self {
+        Self {
+            body_time: Duration::from_secs(30),
+            request_time: Duration::from_mins(1),
+            event_bytes: bellbuoy_domain::MAX_EVENT_BYTES,
+            batch_bytes: 4 * 1024 * 1024,
+            batch_events: 1000,
+            memory_bytes: 128 * 1024 * 1024,
+        }
+    }
+}
+
+/// Reads bodies within [`Limits`].
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    budget: Arc<Semaphore>,
+    largest: u32,
+    time: Duration,
+}
+
+/// A body, which holds its share of the memory until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) bytes: Bytes,
+    /// Whether `bytes` is only the beginning, cut at the limit.
+    pub(crate) is_cut: bool,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Bodies {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let units = (limits.memory_bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            budget: Arc::new(Semaphore::new(units)),
+            largest: u32::try_from(units).unwrap_or(u32::MAX),
+            time: limits.body_time,
+        }
+    }
+
+    /// Reads up to `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// 408 when the body does not end in time, 400 when it breaks off, 503 when the memory for
+    /// bodies stays taken.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Read, Problem> {
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let share = announced.unwrap_or(limit).min(limit).div_ceil(UNIT);
+        let share = u32::try_from(share).unwrap_or(u32::MAX).min(self.largest);
+        let turn = Arc::clone(&self.budget).acquire_many_owned(share);
+        let Ok(Ok(share)) = timeout(self.time, turn).await else {
+            return Err(Problem::unavailable("too many requests with large bodies at once; try again"));
+        };
+        let (bytes, is_cut) = timeout(self.time, collect(body, limit)).await.map_err(|_| {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not end within {:?}", self.time))
+        })??;
+        Ok(Read { bytes, is_cut, _share: share })
+    }
+
+    /// Reads a whole body, or refuses it with 413.
+    pub(crate) async fn read_whole(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+    ) -> Result<Read, Problem> {
+        let read = self.read(headers, body, limit).await?;
+        if read.is_cut { Err(too_large(limit)) } else { Ok(read) }
+    }
+}
+
+pub(crate) fn too_large(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body is larger than the {limit} bytes that are taken here"),
+    )
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, bool), Problem> {
+    let mut kept = BytesMut::new();
+    let (mut is_cut, mut seen) = (false, 0_u64);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::bad("the body broke off before its end"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len() as u64;
+        let room = limit - kept.len();
+        is_cut |= data.len() > room;
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+        if seen > DRAINED.saturating_add(limit as u64) {
+            break;
+        }
+    }
+    Ok((kept.freeze(), is_cut))
+}
+
+/// Reads JSON of one type.
+///
+/// # Errors
+///
+/// 400 with the path of the member that will not do.
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_data() && path != "." {
+            Problem::bad(format!("`{path}`: {inner}")).with("path", path)
+        } else if inner.is_data() {
+            Problem::bad(inner.to_string())
+        } else {
+            Problem::bad(format!("the body is not JSON: {inner}"))
+        }
+    })?;
+    reader.end().map_err(|error| Problem::bad(format!("the body is not JSON: {error}")))?;
+    Ok(value)
+}
+
+/// The media type of `Content-Type` in lower case, and its `charset` if it names one.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<(String, Option<String>)> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let mut parts = text.split(';');
+    let essence = parts.next()?.trim().to_ascii_lowercase();
+    let charset = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    });
+    Some((essence, charset))
+}
+
+/// Refuses a body that does not say that it is JSON.
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers) {
+        Some((essence, _)) if is_json(&essence) => Ok(()),
+        _ => {
+            let detail = "send the body as `content-type: application/json`";
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+        }
+    }
+}
+
+/// Whether a media type is JSON's, as Flask judges it.
+pub(crate) fn is_json(essence: &str) -> bool {
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}

@@ -1,0 +1,102 @@
+//! What the API counts: the few lines that know the metrics by name. Every label is of a closed set.
+
+use std::time::Duration;
+
+use bellbuoy_domain::{DeadReason, Kind};
+use bellbuoy_telemetry::{Counter, Histogram, Metrics};
+use http::StatusCode;
+
+/// A way in for events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    CloudEvents,
+    Distribution,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::CloudEvents => "cloudevents",
+            Self::Distribution => "distribution",
+        }
+    }
+}
+
+/// Part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surface {
+    Ingest,
+    Quay,
+    Native,
+    /// Health, metrics, and what is not there.
+    Other,
+}
+
+impl Surface {
+    /// To which part a path belongs.
+    pub(crate) fn of(path: &str) -> Self {
+        if matches!(path, "/v1/events" | "/v1/events/") || path.starts_with("/v1/ingest/") {
+            Self::Ingest
+        } else if crate::quay::owns(path) {
+            Self::Quay
+        } else if path.starts_with("/v1/") {
+            Self::Native
+        } else {
+            Self::Other
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Quay => "quay",
+            Self::Native => "native",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Events that are durable, after how long.
+pub(crate) fn accepted(
+    metrics: &Metrics,
+    source: Source,
+    kinds: impl IntoIterator<Item = Kind>,
+    took: Duration,
+) {
+    for kind in kinds {
+        metrics.count(Counter::EventsAccepted, &[source.name(), kind.name()], 1);
+    }
+    metrics.observe(Histogram::IngestDuration, &[source.name()], took.as_secs_f64());
+}
+
+/// A request of a producer that was refused whole.
+pub(crate) fn refused(metrics: &Metrics, source: Source, status: StatusCode) {
+    let reason = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "content_type",
+        StatusCode::REQUEST_TIMEOUT => "timeout",
+        status if status.is_server_error() => "unavailable",
+        _ => "invalid",
+    };
+    metrics.count(Counter::EventsRefused, &[source.name(), reason], 1);
+}
+
+/// Bytes kept as dead letters because they can't be understood.
+pub(crate) fn quarantined(metrics: &Metrics, source: Source, how_many: u64) {
+    metrics.count(Counter::EventsQuarantined, &[source.name(), DeadReason::Undecodable.name()], how_many);
+}
+
+/// A part of an envelope that no notification is ever for.
+pub(crate) fn dropped(metrics: &Metrics, source: Source, reason: &'static str) {
+    metrics.count(Counter::EventsDropped, &[source.name(), reason], 1);
+}
+
+/// A request without a credential of ours.
+pub(crate) fn unauthorized(metrics: &Metrics, surface: Surface) {
+    metrics.count(Counter::RequestsUnauthorized, &[surface.name()], 1);
+}
+
+/// A request and what it was answered.
+pub(crate) fn answered(metrics: &Metrics, surface: Surface, status: StatusCode) {
+    metrics.count(Counter::HttpRequests, &[surface.name(), status.as_str()], 1);
+}

@@ -1,0 +1,187 @@
+//! What an owner writes of a notification, checked and made whole. Both REST surfaces end here, so
+//! that a notification means the same whichever way it came.
+
+use bellbuoy_domain::{
+    Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secret, take_secret,
+};
+use jiff::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+/// Longest title, in characters: Quay's column.
+const MAX_TITLE: usize = 255;
+
+/// Bytes of a secret that we make: the fewest that Standard Webhooks allows.
+const SECRET_BYTES: usize = 24;
+
+/// A notification as its owner writes it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) title: Option<String>,
+    pub(crate) scope: Scope,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) event_config: Map<String, Value>,
+    pub(crate) method: String,
+    /// May hold a `secret`, which ends up beside it.
+    pub(crate) config: Map<String, Value>,
+    pub(crate) format: String,
+    pub(crate) retry: Option<RetryPolicy>,
+}
+
+impl Draft {
+    /// A new notification.
+    pub(crate) fn create(self, now: Timestamp) -> Result<Notification, Problem> {
+        let blank = Notification {
+            id: Uuid::new_v4().into(),
+            title: None,
+            scope: Scope::Registry,
+            kinds: Vec::new(),
+            event_config: Map::new(),
+            method: String::new(),
+            config: Map::new(),
+            secret: None,
+            format: String::new(),
+            retry: None,
+            state: NotificationState::Active,
+            state_reason: None,
+            failures: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        self.replace(blank, now)
+    }
+
+    /// `old` with everything that its owner writes replaced. Without a secret in the draft the old
+    /// one stays.
+    pub(crate) fn replace(mut self, old: Notification, now: Timestamp) -> Result<Notification, Problem> {
+        check_title(self.title.as_deref())?;
+        let secret = if signs(&self.method) { self.take_secret()?.or(old.secret) } else { None };
+        let secret = if signs(&self.method) && secret.is_none() { Some(make_secret()?) } else { secret };
+        let notification = Notification {
+            title: self.title,
+            scope: self.scope,
+            kinds: self.kinds,
+            event_config: self.event_config,
+            method: self.method,
+            config: self.config,
+            secret,
+            format: self.format,
+            retry: self.retry,
+            updated_at: now,
+            ..old
+        };
+        notification.check().map_err(|error| Problem::bad(error.to_string()))?;
+        Ok(notification)
+    }
+
+    fn take_secret(&mut self) -> Result<Option<String>, Problem> {
+        let secret = take_secret(&mut self.config).map_err(|error| Problem::bad(error.to_string()))?;
+        Ok(secret.map(|secret| secret.reveal()))
+    }
+}
+
+/// Whether a method's requests are signed, so that its notifications need a secret.
+fn signs(method: &str) -> bool {
+    method == MethodName::Webhook.name()
+}
+
+fn make_secret() -> Result<String, Problem> {
+    let mut key = vec![0; SECRET_BYTES];
+    let made = SystemRandom::new().fill(&mut key).ok().and_then(|()| Secret::from_bytes(key).ok());
+    made.map(|secret| secret.reveal()).ok_or_else(|| {
+        tracing::error!("the system gave no random bytes for a webhook's secret");
+        Problem::internal()
+    })
+}
+
+fn check_title(title: Option<&str>) -> Result<(), Problem> {
+    let title = title.unwrap_or_default();
+    if title.chars().count() > MAX_TITLE {
+        return Err(Problem::bad(format!("`title` is longer than {MAX_TITLE} characters")));
+    }
+    if title.chars().any(char::is_control) {
+        return Err(Problem::bad("`title` holds control characters"));
+    }
+    Ok(())
+}
+
+/// The settings as their owner may see them: with the secret only when it is shown for once.
+pub(crate) fn shown_config(notification: &Notification, with_secret: bool) -> Map<String, Value> {
+    let mut config = notification.config.clone();
+    if let (true, Some(secret)) = (with_secret, &notification.secret) {
+        config.insert("secret".to_owned(), secret.clone().into());
+    }
+    config
+}
+
+/// The first kind that can never happen within `scope`.
+pub(crate) fn kind_outside(scope: &Scope, kinds: &[Kind]) -> Option<Kind> {
+    let within = |kind: &Kind| match scope {
+        Scope::Registry => true,
+        Scope::Namespace(_) => kind.scope() != KindScope::Registry,
+        Scope::Repository(_) => kind.scope() == KindScope::Repository,
+    };
+    kinds.iter().copied().find(|kind| !within(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use bellbuoy_domain::RepositoryName;
+    use serde_json::json;
+
+    use super::*;
+
+    fn draft(config: &Value) -> Draft {
+        Draft {
+            title: None,
+            scope: Scope::Repository(RepositoryName::parse("acme/api").expect("a name")),
+            kinds: vec![Kind::RepoPush],
+            event_config: Map::new(),
+            method: "webhook".to_owned(),
+            config: config.as_object().expect("an object").clone(),
+            format: "quay".to_owned(),
+            retry: None,
+        }
+    }
+
+    fn created(config: &Value) -> Notification {
+        draft(config).create(Timestamp::UNIX_EPOCH).expect("a notification")
+    }
+
+    #[test]
+    fn a_secret_is_made_if_absent_and_never_stands_in_the_settings() {
+        let url = json!({"url": "https://ci.example.com/hook"});
+        let (one, two) = (created(&url), created(&url));
+        let secret = one.secret.clone().expect("a secret");
+        assert_eq!(Secret::parse(&secret).expect("a secret").key().len(), SECRET_BYTES);
+        assert_ne!(one.secret, two.secret);
+        assert_eq!(Value::from(shown_config(&one, false)), url);
+        assert_eq!(shown_config(&one, true)["secret"], secret);
+    }
+
+    #[test]
+    fn replacing_keeps_the_secret_unless_another_is_given() {
+        let old = created(&json!({"url": "https://ci.example.com/hook"}));
+        let now = Timestamp::UNIX_EPOCH;
+        let same = draft(&json!({"url": "https://new.example.com/"})).replace(old.clone(), now).expect("one");
+        assert_eq!((same.id, &same.secret), (old.id, &old.secret));
+        let given = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let other = draft(&json!({"url": "https://new.example.com/", "secret": given}));
+        assert_eq!(other.replace(old, now).expect("one").secret.as_deref(), Some(given));
+    }
+
+    #[test]
+    fn a_kind_that_can_never_happen_in_the_scope_is_found() {
+        let repository = Scope::Repository(RepositoryName::parse("acme/api").expect("a name"));
+        let kinds = [Kind::RepoPush, Kind::QuotaError, Kind::ScannerUpdateCompleted];
+        assert_eq!(kind_outside(&repository, &kinds), Some(Kind::QuotaError));
+        assert_eq!(
+            kind_outside(&Scope::Namespace("acme".into()), &kinds),
+            Some(Kind::ScannerUpdateCompleted)
+        );
+        assert_eq!(kind_outside(&Scope::Registry, &kinds), None);
+    }
+}

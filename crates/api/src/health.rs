@@ -1,0 +1,136 @@
+//! What probes and scrapers ask for.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+
+use crate::App;
+
+/// How long a dependency may take to answer before it counts as out of reach.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a finding serves further probes, so that asking costs the broker and store little
+/// however often strangers ask.
+const FRESH: Duration = Duration::from_secs(1);
+
+type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What besides the broker and the store has to be well before work may be sent here: workers
+/// that have not stalled.
+#[derive(Clone, Default)]
+pub struct Readiness(Vec<(String, Check)>);
+
+impl Readiness {
+    /// Adds a part by name. Its check has to answer at once; the text says what is wrong.
+    #[must_use]
+    pub fn with(
+        mut self,
+        name: impl Into<String>,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.push((name.into(), Arc::new(check)));
+        self
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// The latest finding.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(Mutex<Option<(Instant, Vec<Finding>)>>);
+
+/// How a part is.
+#[derive(Debug, Clone)]
+struct Finding {
+    name: String,
+    result: Result<(), String>,
+}
+
+pub(crate) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let mut body = json!({
+        "name": "bellbuoy",
+        "health": "/healthz",
+        "readiness": "/readyz",
+        "metrics": "/metrics",
+        "events": "/v1/events",
+        "distribution": "/v1/ingest/distribution",
+        "notifications": "/v1/notifications",
+        "deliveries": "/v1/deliveries",
+        "dead_letters": "/v1/dead-letters",
+        "quay": "/api/v1/repository/NAMESPACE/NAME/notification/",
+    });
+    if app.api.auth.check(&headers).is_ok() {
+        body["version"] = app.api.version.as_str().into();
+    }
+    Json(body).into_response()
+}
+
+pub(crate) async fn alive() -> Response {
+    Json(json!({ "alive": true })).into_response()
+}
+
+/// 200 while everything that work needs is well, else 503. Strangers learn which part is not;
+/// what is wrong with it is for holders of a token.
+pub(crate) async fn ready(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let findings = look(&app).await;
+    let is_ready = findings.iter().all(|finding| finding.result.is_ok());
+    let may_know = app.api.auth.check(&headers).is_ok();
+    let checks: Map<String, Value> = findings
+        .into_iter()
+        .map(|finding| {
+            let word = match finding.result {
+                Ok(()) => "ok".to_owned(),
+                Err(why) if may_know => why,
+                Err(_) => "failing".to_owned(),
+            };
+            (finding.name, word.into())
+        })
+        .collect();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": is_ready, "checks": checks }))).into_response()
+}
+
+async fn look(app: &App) -> Vec<Finding> {
+    // Held while looking: whoever comes meanwhile gets this finding instead of looking too.
+    let mut latest = app.findings.0.lock().await;
+    if let Some((at, findings)) = latest.as_ref()
+        && at.elapsed() < FRESH
+    {
+        return findings.clone();
+    }
+    let (broker, store) =
+        tokio::join!(reach("broker", app.api.broker.ping()), reach("store", app.api.store.ping()),);
+    let mut findings = vec![broker, store];
+    findings.extend(
+        app.api.readiness.0.iter().map(|(name, check)| Finding { name: name.clone(), result: check() }),
+    );
+    *latest = Some((Instant::now(), findings.clone()));
+    findings
+}
+
+async fn reach<E: fmt::Display>(name: &str, ping: impl Future<Output = Result<(), E>>) -> Finding {
+    let result = match timeout(PATIENCE, ping).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+    };
+    Finding { name: name.to_owned(), result }
+}
+
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let text_format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, text_format)], app.api.metrics.render()).into_response()
+}

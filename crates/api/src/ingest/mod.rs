@@ -1,0 +1,36 @@
+//! Ways in: events become durable messages before anybody is told that they were taken.
+
+pub(crate) mod cloud_events;
+pub(crate) mod distribution;
+mod modes;
+mod pulls;
+
+pub(crate) use pulls::Pulls;
+
+use bellbuoy_broker::{Outgoing, queues};
+use bellbuoy_domain::Event;
+use jiff::Timestamp;
+
+/// Header that says when an event was accepted, in Unix milliseconds.
+const ACCEPTED: &str = "bellbuoy-accepted-ms";
+
+/// An event as a message for fan-out.
+fn message(event: Vec<u8>, now: Timestamp) -> Outgoing {
+    let mut message = Outgoing::new(queues::events(), event);
+    message.headers.set(ACCEPTED, now.as_millisecond().to_string());
+    message
+}
+
+/// The event's canonical bytes, which fan-out has to be able to read again.
+///
+/// # Errors
+///
+/// When they are larger than what any reader takes; the canonical form can be longer than what
+/// came in.
+fn canonical(event: &Event) -> Result<Vec<u8>, bellbuoy_domain::EventError> {
+    let bytes = event.to_json();
+    if bytes.len() > bellbuoy_domain::MAX_EVENT_BYTES {
+        return Err(bellbuoy_domain::EventError::TooLarge { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}

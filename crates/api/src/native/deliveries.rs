@@ -1,0 +1,176 @@
+//! `/v1/deliveries`: where every delivery stands, what each attempt met, and sending one again.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use bellbuoy_broker::{Outgoing, queues};
+use bellbuoy_domain::{
+    AttemptRecord, DeliveryId, DeliveryMessage, DeliveryState, Kind, NotificationId, NotificationState,
+    Record, WIRE_VERSION,
+};
+use bellbuoy_store::{AttemptRow, Cursor, DeliveryDetail, DeliveryQuery, DeliveryRow};
+use http::{StatusCode, Uri};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{id, limit, list_fault, query, unknown};
+use crate::{App, problem::Problem, sample::raw};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    state: Option<DeliveryState>,
+    method: Option<String>,
+    kind: Option<Kind>,
+    notification: Option<NotificationId>,
+    subject: Option<String>,
+    source: Option<String>,
+    event: Option<String>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+    let wanted: ListQuery = query(&uri)?;
+    let wanted = DeliveryQuery {
+        state: wanted.state,
+        method: wanted.method,
+        kind: wanted.kind,
+        notification: wanted.notification,
+        subject: wanted.subject,
+        source: wanted.source,
+        event: wanted.event,
+        after: wanted.after.map(Cursor::from),
+        limit: limit(wanted.limit)?,
+    };
+    let page = app.api.store.deliveries(&wanted).await.map_err(list_fault)?;
+    let rows: Vec<Value> = page.rows.iter().map(row).collect();
+    let next = page.next.map(|next| next.to_string());
+    Ok(Json(json!({ "deliveries": rows, "next": next })).into_response())
+}
+
+pub(crate) async fn get(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Response, Problem> {
+    let detail = find(&app, &text).await?;
+    let mut object = row(&detail.delivery);
+    object["attempts"] = detail.attempts.iter().map(attempt).collect();
+    Ok(Json(object).into_response())
+}
+
+/// Sends a delivery again under its own id, with a fresh run of its schedule; attempt numbers go on.
+pub(crate) async fn resend(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let DeliveryDetail { delivery, attempts } = find(&app, &text).await?;
+    check_sendable(&app, &delivery).await?;
+    let event = event(&app, &delivery).await?;
+    let last = attempts.last().map_or(delivery.attempts, |last| last.number.max(delivery.attempts));
+    let (next, now) = (last.saturating_add(1), Timestamp::now());
+    let message = DeliveryMessage {
+        v: WIRE_VERSION,
+        delivery: delivery.id,
+        notification: delivery.notification,
+        attempt: next,
+        spent: last,
+        accepted_at: delivery.accepted_at,
+        due_at: now,
+        event,
+    };
+    let messages = vec![
+        Outgoing::new(queues::deliver(&delivery.method), message.to_json()),
+        Outgoing::new(queues::outcomes(), due_again(&delivery, next, now).to_json()),
+    ];
+    app.api.broker.publish(messages).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery.id, "attempt": next }))).into_response())
+}
+
+async fn find(app: &App, text: &str) -> Result<DeliveryDetail, Problem> {
+    let found = app.api.store.delivery(id::<DeliveryId>(text, "delivery")?).await?;
+    found.ok_or_else(|| unknown("delivery", text))
+}
+
+async fn check_sendable(app: &App, delivery: &DeliveryRow) -> Result<(), Problem> {
+    if matches!(delivery.state, DeliveryState::Pending | DeliveryState::Waiting) {
+        let state = delivery.state.name();
+        return Err(Problem::conflict(format!("the delivery is {state}: it is still going to be sent")));
+    }
+    match app.api.store.notification(delivery.notification).await? {
+        None => Err(Problem::conflict("the delivery's notification was deleted")),
+        Some(notification) if notification.state == NotificationState::Disabled => {
+            Err(Problem::conflict("the delivery's notification is disabled; reset it first"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+async fn event(app: &App, delivery: &DeliveryRow) -> Result<Box<RawValue>, Problem> {
+    let found = app.api.store.event(Some(&delivery.source), &delivery.event).await?;
+    let event = found.into_iter().next().ok_or_else(|| {
+        Problem::new(
+            StatusCode::GONE,
+            "the delivery's event is no longer kept; raise `history` to keep longer",
+        )
+    })?;
+    raw(event.body)
+}
+
+/// Tells the recorder that the delivery waits again, so that nobody sends it a third time meanwhile.
+fn due_again(delivery: &DeliveryRow, attempt: u32, now: Timestamp) -> Record {
+    Record {
+        v: WIRE_VERSION,
+        fanned_out: None,
+        attempt: Some(AttemptRecord {
+            delivery: delivery.id,
+            notification: delivery.notification,
+            method: delivery.method.clone(),
+            source: delivery.source.clone(),
+            event: delivery.event.clone(),
+            kind: delivery.kind,
+            subject: delivery.subject.clone(),
+            accepted_at: delivery.accepted_at,
+            attempt,
+            started_at: now,
+            duration_ms: 0,
+            outcome: "held".to_owned(),
+            cause: None,
+            status: None,
+            state: DeliveryState::Waiting,
+            next_due_at: Some(now),
+        }),
+    }
+}
+
+fn row(row: &DeliveryRow) -> Value {
+    json!({
+        "id": row.id,
+        "notification": row.notification,
+        "method": row.method,
+        "source": row.source,
+        "event": row.event,
+        "kind": row.kind,
+        "subject": (!row.subject.is_empty()).then_some(&row.subject),
+        "accepted_at": row.accepted_at.to_string(),
+        "state": row.state,
+        "attempt_count": row.attempts,
+        "next_due_at": row.next_due_at.map(|at| at.to_string()),
+        "updated_at": row.updated_at.to_string(),
+        "cause": row.cause,
+        "status": row.status,
+    })
+}
+
+fn attempt(row: &AttemptRow) -> Value {
+    json!({
+        "number": row.number,
+        "started_at": row.started_at.to_string(),
+        "duration_ms": row.duration_ms,
+        "outcome": row.outcome,
+        "cause": row.cause,
+        "status": row.status,
+    })
+}

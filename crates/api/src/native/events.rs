@@ -1,0 +1,93 @@
+//! `GET /v1/events/{id}`: an event as it was taken, and what it means to every notification that
+//! could have wanted it.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use bellbuoy_domain::{DeliveryId, Event, Notification, NotificationState};
+use bellbuoy_store::StoredEvent;
+use http::Uri;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{query, unknown};
+use crate::{App, problem::Problem};
+
+/// Notifications that one event is explained for; more of them are only said to exist.
+const EXPLAINED: usize = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventQuery {
+    source: Option<String>,
+}
+
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let wanted: EventQuery = query(&uri)?;
+    let found = app.api.store.event(wanted.source.as_deref(), &id).await?;
+    if found.is_empty() {
+        return Err(unknown("event", &id));
+    }
+    let mut events = Vec::with_capacity(found.len());
+    for stored in &found {
+        events.push(explain(&app, stored).await?);
+    }
+    Ok(Json(json!({ "events": events })).into_response())
+}
+
+async fn explain(app: &App, stored: &StoredEvent) -> Result<Value, Problem> {
+    let event = Event::from_json(&stored.body, stored.accepted_at).map_err(|error| {
+        tracing::error!("stored event {:?} can't be read: {error}", stored.id);
+        Problem::internal()
+    })?;
+    let covering = app.api.store.notifications_covering(&event.subject).await?;
+    let considered: Vec<Value> = covering.iter().take(EXPLAINED).map(|one| verdict(one, &event)).collect();
+    Ok(json!({
+        "source": stored.source,
+        "id": stored.id,
+        "kind": stored.kind,
+        "subject": event.subject.name(),
+        "accepted_at": stored.accepted_at.to_string(),
+        "fanned_out": stored.fanned_out,
+        "event": event.to_value(),
+        "considered": considered,
+        "considered_all": covering.len() <= EXPLAINED,
+    }))
+}
+
+/// What the event is to a notification as it stands now: which delivery, or why none.
+fn verdict(notification: &Notification, event: &Event) -> Value {
+    let why_not = why_not(notification, event);
+    let delivery = why_not.is_none().then(|| DeliveryId::derive(&event.source, &event.id, notification.id));
+    json!({
+        "notification": notification.id,
+        "title": notification.title,
+        "method": notification.method,
+        "matches": why_not.is_none(),
+        "delivery": delivery,
+        "why_not": why_not,
+    })
+}
+
+fn why_not(notification: &Notification, event: &Event) -> Option<String> {
+    if notification.state == NotificationState::Disabled {
+        let why = notification.state_reason.as_deref().unwrap_or("its deliveries kept failing");
+        return Some(format!("it is disabled: {why}"));
+    }
+    if !notification.kinds.contains(&event.kind) {
+        let kinds: Vec<&str> = notification.kinds.iter().map(|kind| kind.name()).collect();
+        return Some(format!("it listens to {}, not to {}", kinds.join(", "), event.kind));
+    }
+    match notification.check() {
+        Err(error) => Some(format!("it can't be understood: {error}")),
+        Ok(checked) => checked.filter.allows(event).err().map(|refusal| format!("its filter's {refusal}")),
+    }
+}

@@ -1,0 +1,58 @@
+//! Bellbuoy's own REST surface: everything that Quay's can't say.
+
+pub(crate) mod dead_letters;
+pub(crate) mod deliveries;
+pub(crate) mod events;
+pub(crate) mod notifications;
+
+use axum::extract::Query;
+use bellbuoy_store::{MAX_PAGE, StoreError};
+use http::Uri;
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// Rows of a page if the query does not say.
+const USUAL_PAGE: u32 = 50;
+
+/// Reads a query string.
+///
+/// # Errors
+///
+/// 400 that names what will not do.
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let read = Query::<T>::try_from_uri(uri);
+    read.map(|Query(query)| query).map_err(|error| Problem::bad(format!("query: {}", error.body_text())))
+}
+
+/// The rows that a page should have.
+///
+/// # Errors
+///
+/// 400 unless it is 1 to [`MAX_PAGE`].
+fn limit(wanted: Option<u32>) -> Result<u32, Problem> {
+    let wanted = wanted.unwrap_or(USUAL_PAGE);
+    if (1..=MAX_PAGE).contains(&wanted) {
+        Ok(wanted)
+    } else {
+        Err(Problem::bad(format!("query: `limit` is {wanted}, but should be from 1 to {MAX_PAGE}")))
+    }
+}
+
+/// Reads an id in a path. What is no id names nothing.
+fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| unknown(what, text))
+}
+
+fn unknown(what: &str, id: impl std::fmt::Display) -> Problem {
+    let id: String = id.to_string().chars().filter(|letter| !letter.is_control()).take(80).collect();
+    Problem::not_found(format!("there is no {what} {id}"))
+}
+
+/// A list's failure: a cursor of ours or not.
+fn list_fault(error: StoreError) -> Problem {
+    match error {
+        StoreError::BadCursor { .. } => Problem::bad(format!("query: {error}")),
+        other => other.into(),
+    }
+}

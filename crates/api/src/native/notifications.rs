@@ -1,0 +1,243 @@
+//! `/v1/notifications`: notifications of a repository, a namespace or the whole registry.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use bellbuoy_domain::{
+    Format, Kind, Notification, NotificationId, NotificationState, RepositoryName, RetryPolicy, Scope,
+};
+use bellbuoy_store::Page;
+use http::{StatusCode, Uri};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{id, limit, query, unknown};
+use crate::{
+    App, body,
+    draft::{Draft, kind_outside, shown_config},
+    problem::Problem,
+    sample,
+};
+
+/// A notification as it is sent to us.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    title: Option<String>,
+    scope: ScopeBody,
+    kinds: Vec<Kind>,
+    #[serde(default)]
+    filter: Map<String, Value>,
+    method: String,
+    #[serde(default)]
+    config: Map<String, Value>,
+    format: Option<String>,
+    retry: Option<RetryPolicy>,
+}
+
+/// A scope: exactly one member.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum ScopeBody {
+    Repository(RepositoryName),
+    Namespace(RepositoryName),
+    Registry(bool),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    after: Option<NotificationId>,
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TestBody {
+    kind: Option<Kind>,
+}
+
+pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let notification = read_draft(&app, request).await?.create(Timestamp::now())?;
+    app.api.store.create_notification(&notification).await?;
+    let location = [(http::header::LOCATION, format!("/v1/notifications/{}", notification.id))];
+    Ok((StatusCode::CREATED, location, Json(object(&notification, true))).into_response())
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+    let wanted: ListQuery = query(&uri)?;
+    let limit = limit(wanted.limit)?;
+    let rows = app.api.store.list_notifications(&Page { after: wanted.after, limit }).await?;
+    let is_full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = rows.last().filter(|_| is_full).map(|last| last.id);
+    let objects: Vec<Value> = rows.iter().map(|row| object(row, false)).collect();
+    Ok(Json(json!({ "notifications": objects, "next": next })).into_response())
+}
+
+pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    Ok(Json(object(&find(&app, &id).await?, false)).into_response())
+}
+
+pub(crate) async fn replace(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let draft = read_draft(&app, request).await?;
+    let old = find(&app, &id).await?;
+    let had_secret = old.secret.is_some();
+    let notification = draft.replace(old, Timestamp::now())?;
+    update(&app, &notification).await?;
+    Ok(Json(object(&notification, !had_secret)).into_response())
+}
+
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let found = app.api.store.delete_notification(id(&text, "notification")?).await?;
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("notification", &text)) }
+}
+
+pub(crate) async fn pause(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    switch(&app, &id, NotificationState::Paused).await
+}
+
+pub(crate) async fn resume(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    switch(&app, &id, NotificationState::Active).await
+}
+
+/// Makes a notification paused or active. One that is disabled stays so: its receiver has to be
+/// put right first, and `reset` says that it was.
+async fn switch(app: &App, id: &str, state: NotificationState) -> Result<Response, Problem> {
+    let mut notification = find(app, id).await?;
+    if notification.state == NotificationState::Disabled {
+        let why = notification.state_reason.as_deref().unwrap_or("its deliveries kept failing");
+        return Err(Problem::conflict(format!("the notification is disabled ({why}); reset it instead")));
+    }
+    if notification.state != state {
+        notification.state = state;
+        notification.updated_at = Timestamp::now();
+        update(app, &notification).await?;
+    }
+    Ok(Json(object(&notification, false)).into_response())
+}
+
+pub(crate) async fn reset(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    if !app.api.store.reset_failures(id(&text, "notification")?).await? {
+        return Err(unknown("notification", &text));
+    }
+    Ok(Json(object(&find(&app, &text).await?, false)).into_response())
+}
+
+/// Sends a sample of the body's `kind`, or of the notification's first.
+pub(crate) async fn test(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let wanted = if read.bytes.is_empty() { TestBody::default() } else { body::from_json(&read.bytes)? };
+    let notification = find(&app, &id).await?;
+    let kind = wanted.kind.or_else(|| notification.kinds.first().copied());
+    let Some(kind) = kind.filter(|kind| notification.kinds.contains(kind)) else {
+        return Err(Problem::bad("`kind` is not one of the notification's"));
+    };
+    let delivery = sample::deliver_sample(&app, &notification, kind, Timestamp::now()).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery }))).into_response())
+}
+
+async fn find(app: &App, text: &str) -> Result<Notification, Problem> {
+    let found = app.api.store.notification(id(text, "notification")?).await?;
+    found.ok_or_else(|| unknown("notification", text))
+}
+
+async fn update(app: &App, notification: &Notification) -> Result<(), Problem> {
+    let found = app.api.store.update_notification(notification).await?;
+    if found { Ok(()) } else { Err(unknown("notification", notification.id)) }
+}
+
+async fn read_draft(app: &App, request: Request) -> Result<Draft, Problem> {
+    let (parts, body) = request.into_parts();
+    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    body::require_json(&parts.headers)?;
+    body::from_json::<Body>(&read.bytes)?.into_draft()
+}
+
+impl Body {
+    fn into_draft(self) -> Result<Draft, Problem> {
+        let scope = self.scope.into_scope()?;
+        let mut kinds = Vec::with_capacity(self.kinds.len().min(Kind::ALL.len()));
+        for kind in self.kinds {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        if let Some(kind) = kind_outside(&scope, &kinds) {
+            let detail = format!("`kinds`: {kind} never happens in a {}; choose a wider scope", scope.word());
+            return Err(Problem::bad(detail).with("path", "kinds"));
+        }
+        Ok(Draft {
+            title: self.title,
+            scope,
+            kinds,
+            event_config: self.filter,
+            method: self.method,
+            config: self.config,
+            format: self.format.unwrap_or_else(|| Format::Quay.name().to_owned()),
+            retry: self.retry,
+        })
+    }
+}
+
+impl ScopeBody {
+    fn into_scope(self) -> Result<Scope, Problem> {
+        match self {
+            Self::Repository(name) => Ok(Scope::Repository(name)),
+            Self::Namespace(name) if name.namespace().is_empty() => Ok(Scope::Namespace(name.into())),
+            Self::Namespace(_) => Err(Problem::bad(
+                "`scope.namespace` holds a slash; a repository goes into `scope.repository`",
+            )
+            .with("path", "scope.namespace")),
+            Self::Registry(true) => Ok(Scope::Registry),
+            Self::Registry(false) => {
+                Err(Problem::bad("`scope.registry` can only be true").with("path", "scope.registry"))
+            }
+        }
+    }
+}
+
+fn object(notification: &Notification, with_secret: bool) -> Value {
+    json!({
+        "id": notification.id,
+        "title": notification.title,
+        "scope": scope(&notification.scope),
+        "kinds": notification.kinds,
+        "filter": notification.event_config,
+        "method": notification.method,
+        "config": shown_config(notification, with_secret),
+        "format": notification.format,
+        "retry": notification.retry,
+        "state": notification.state,
+        "state_reason": notification.state_reason,
+        "failures": notification.failures,
+        "created_at": notification.created_at.to_string(),
+        "updated_at": notification.updated_at.to_string(),
+    })
+}
+
+fn scope(scope: &Scope) -> Value {
+    match scope {
+        Scope::Registry => json!({ "registry": true }),
+        narrower => json!({ narrower.word(): narrower.name() }),
+    }
+}

@@ -1,0 +1,119 @@
+//! What a refusal looks like: `application/problem+json` of RFC 9457.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bellbuoy_broker::BrokerError;
+use bellbuoy_store::StoreError;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+use tracing::error;
+
+/// When a client should come back while our broker or store is out of reach.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+/// A refusal: its status, a sentence naming what was wrong and how to put it right, and members
+/// that say where.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: Cow<'static, str>,
+    pub(crate) members: Map<String, Value>,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into(), members: Map::new(), retry_after: None }
+    }
+
+    pub(crate) fn bad(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    pub(crate) fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// It may pass: the client is told when to try again.
+    pub(crate) fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { retry_after: Some(COME_BACK), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// Our own fault. What it was is in the log, not in the answer.
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")
+    }
+
+    #[must_use]
+    pub(crate) fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.to_owned(), value.into());
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.members);
+        }
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        put_retry_after(&mut response, self.retry_after);
+        response
+    }
+}
+
+/// Sets `Retry-After`, in whole seconds.
+pub(crate) fn put_retry_after(response: &mut Response, wait: Option<Duration>) {
+    if let Some(wait) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+    }
+}
+
+impl From<BrokerError> for Problem {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Unavailable(_) | BrokerError::Closed => {
+                error!("the broker did not take a message: {error}");
+                Self::unavailable("the broker is out of reach; nothing was accepted, so send it again")
+            }
+            BrokerError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+            BrokerError::DelayTooLong { .. } => {
+                error!("published with a delay that no broker takes: {error}");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => {
+                error!("the store did not answer: {error}");
+                Self::unavailable("the store is out of reach; try again")
+            }
+            other => {
+                error!("the store failed: {other}");
+                Self::internal()
+            }
+        }
+    }
+}

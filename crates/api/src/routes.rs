@@ -1,0 +1,102 @@
+//! The map of paths, and what every request passes on its way.
+
+use std::{any::Any, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use http::{HeaderValue, StatusCode, header};
+use tokio::time::timeout;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    App, auth,
+    counts::{self, Surface},
+    health, ingest,
+    native::{dead_letters, deliveries, events, notifications},
+    problem::Problem,
+    quay,
+};
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(health::root))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/events", post(ingest::cloud_events::accept))
+        // Producers that follow a redirect lose their body, so both spellings are served.
+        .route("/v1/events/", post(ingest::cloud_events::accept))
+        .route("/v1/events/{id}", get(events::get))
+        .route("/v1/ingest/distribution", post(ingest::distribution::accept))
+        .route("/v1/ingest/distribution/", post(ingest::distribution::accept))
+        .route("/v1/notifications", get(notifications::list).post(notifications::create))
+        .route(
+            "/v1/notifications/{id}",
+            get(notifications::get).put(notifications::replace).delete(notifications::delete),
+        )
+        .route("/v1/notifications/{id}/pause", post(notifications::pause))
+        .route("/v1/notifications/{id}/resume", post(notifications::resume))
+        .route("/v1/notifications/{id}/reset", post(notifications::reset))
+        .route("/v1/notifications/{id}/test", post(notifications::test))
+        .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/deliveries/{id}", get(deliveries::get))
+        .route("/v1/deliveries/{id}/resend", post(deliveries::resend))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{id}", get(dead_letters::get))
+        .route("/api/v1/repository/{*rest}", any(quay::dispatch))
+        .route("/api/v1/error/{type}", get(quay::describe_error))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), auth::guard))
+        .layer(from_fn_with_state(Arc::clone(&app), in_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(&app), seal))
+        .with_state(app)
+}
+
+async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
+    if quay::owns(request.uri().path()) {
+        quay::problem_response(&app, quay::not_found())
+    } else {
+        Problem::not_found("there is nothing at this path").into_response()
+    }
+}
+
+async fn not_allowed(State(app): State<Arc<App>>, request: Request) -> Response {
+    if quay::owns(request.uri().path()) {
+        quay::problem_response(&app, quay::not_allowed())
+    } else {
+        let detail = format!("{} is not for this path; `allow` says what is", request.method());
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response()
+    }
+}
+
+/// Bounds a whole request, so that a broker or store that hangs does not hang its clients.
+async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let limit = app.api.limits.request_time;
+    timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
+        tracing::error!("gave up on a request after {limit:?}: the broker or store hangs");
+        Problem::unavailable("the server could not answer in time; try again").into_response()
+    })
+}
+
+/// A panic's text stays in the log, where the panic hook wrote it.
+fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    Problem::internal().into_response()
+}
+
+/// What every answer carries, and its count.
+async fn seal(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let surface = Surface::of(request.uri().path());
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    counts::answered(&app.api.metrics, surface, response.status());
+    response
+}
