@@ -57,13 +57,11 @@ const COMPATIBLE: Ipv6Net = v6([0, 0, 0, 0, 0, 0, 0, 0], 96);
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
 
 const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
-    let [a, b, c, d] = octets;
-    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
+    Ipv4Net::new_assert(Ipv4Addr::from_octets(octets), prefix)
 }
 
 const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
-    let [a, b, c, d, e, f, g, h] = segments;
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
+    Ipv6Net::new_assert(Ipv6Addr::from_segments(segments), prefix)
 }
 
 /// The operator's networks over the public default.
@@ -118,17 +116,14 @@ fn is_public(address: IpAddr) -> bool {
 
 /// The IPv4 address that a transition mechanism would pass the packets on to.
 fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let bytes = address.octets();
-    let at = |start: usize| Ipv4Addr::new(bytes[start], bytes[start + 1], bytes[start + 2], bytes[start + 3]);
-    if SIX_TO_FOUR.contains(&address) {
-        Some(at(2))
-    } else if NAT64.contains(&address) {
-        Some(at(12))
-    } else if COMPATIBLE.contains(&address) && bytes[12..] > [0, 0, 0, 1][..] {
-        Some(at(12)) // `::` and `::1` lie in this prefix, but carry nothing.
-    } else {
-        None
-    }
+    // `::` and `::1` lie among the compatible addresses, but carry nothing.
+    let compatible = COMPATIBLE.contains(&address) && u128::from(address) > 1;
+    let start = match () {
+        () if SIX_TO_FOUR.contains(&address) => 2,
+        () if compatible || NAT64.contains(&address) => 12,
+        () => return None,
+    };
+    address.octets().get(start..)?.first_chunk().copied().map(Ipv4Addr::from_octets)
 }
 
 /// A network of mapped addresses as the IPv4 network it means, since addresses are judged so.

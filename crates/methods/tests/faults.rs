@@ -77,8 +77,9 @@ async fn each_fault_has_its_cause_within_the_deadline() -> anyhow::Result<()> {
         receiver.script("/hook", [answer]);
         let poured = receiver.poured();
         let report = post_in_time(&client, &receiver.url("/hook?token=hunter2")).await;
-        println!("{name}: {report:?}");
-        assert_deferred(&report, expected, said);
+        let deferred = matches!(report.outcome, Outcome::Deferred { .. });
+        let as_said = code(&report) == Some(expected) && detail(&report).contains(said);
+        assert!(deferred && as_said, "{name}: {report:?}");
         assert!(detail(&report).len() <= 300 && !detail(&report).contains("hunter2"), "{name}: {report:?}");
         assert!(receiver.poured() - poured < BUFFERS, "{name} was read on");
     }

@@ -2,8 +2,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bellbuoy_domain::CauseCode::{Http4xx, Reset, ResponseTooLarge, Timeout, Tls};
-use bellbuoy_methods::{ClientIdentity, Outbound, SetupError, http::Client};
+use bellbuoy_methods::{
+    ClientIdentity, Outbound, SetupError,
+    http::{Client, Resolver, Script, ScriptedAnswer},
+};
 use bellbuoy_testkit::{
     certs::{Authority, Identity},
     receiver::{self, Answer, Receiver, Setup},
@@ -27,10 +32,11 @@ fn showing(settings: Outbound, identity: Identity) -> Outbound {
 async fn a_receiver_of_a_trusted_authority_is_served_by_name_and_address() -> anyhow::Result<()> {
     let ours = Authority::new("ours")?;
     let receiver = Receiver::start_tls(receiver::Tls::new(ours.server(NAMES)?)).await?;
-    let client = client(trusting(&ours));
-    for url in
-        [receiver.url("/hook"), receiver.url_at("localhost", "/hook"), receiver.url_at("localhost.", "/hook")]
-    {
+    let script = ["localhost", "localhost."].iter().fold(Script::default(), |script, name| {
+        script.answer(name, [ScriptedAnswer::Addresses(vec![receiver.address().ip()])])
+    });
+    let client = client(Outbound { resolver: Resolver::Scripted(Arc::new(script)), ..trusting(&ours) });
+    for url in [receiver.url("/"), receiver.url_at("localhost", "/"), receiver.url_at("localhost.", "/")] {
         let report = post(&client, &url).await;
         assert_eq!(code(&report), None, "{url}: {report:?}");
     }

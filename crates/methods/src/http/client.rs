@@ -177,7 +177,7 @@ fn pool(settings: Outbound, tls: ClientConfig, head: HeadLimits) -> legacy::Clie
         .http2_initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .http2_keep_alive_interval(HTTP2_PING)
         .http2_keep_alive_timeout(HTTP2_PING)
-        .build(Connector::new(connector, settings.deadline))
+        .build(Connector::new(connector, settings.deadline + settings.connect_timeout))
 }
 
 /// Sees to it that the request's connection is used for no other. False if it had none yet.

@@ -261,6 +261,7 @@ impl Write for Dialed {
 ///
 /// The limit is not the attempt's deadline, which the client keeps itself: a connection may be
 /// left to finish in the background when another became free first, and must end there as well.
+/// It is the longer of the two, so that a request waited for ends by its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     https: HttpsConnector<Dialer>,

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// The deadline of every attempt here.
-pub const DEADLINE: Duration = Duration::from_millis(700);
+pub(crate) const DEADLINE: Duration = Duration::from_millis(700);
 
 /// What a busy machine may add to a deadline before a test calls it overrun.
-pub const SLACK: Duration = Duration::from_millis(800);
+pub(crate) const SLACK: Duration = Duration::from_millis(800);
 
-pub fn settings() -> Outbound {
+pub(crate) fn settings() -> Outbound {
     Outbound {
         allow: vec!["127.0.0.0/8".parse().expect("a network")],
         deadline: DEADLINE,
@@ -24,16 +24,16 @@ pub fn settings() -> Outbound {
     }
 }
 
-pub fn client(settings: Outbound) -> Client {
+pub(crate) fn client(settings: Outbound) -> Client {
     Client::new(settings).expect("settings of which a client can be built")
 }
 
-pub async fn post(client: &Client, url: &str) -> Report {
+pub(crate) async fn post(client: &Client, url: &str) -> Report {
     client.post(url, http::HeaderMap::new(), "{\"a\": 1}".into(), Timestamp::now()).await
 }
 
 /// Posts, and checks that it did not take longer than the deadline.
-pub async fn post_in_time(client: &Client, url: &str) -> Report {
+pub(crate) async fn post_in_time(client: &Client, url: &str) -> Report {
     let begun = Instant::now();
     let report = post(client, url).await;
     let took = begun.elapsed();
@@ -42,16 +42,16 @@ pub async fn post_in_time(client: &Client, url: &str) -> Report {
 }
 
 /// The code of a report: `None` for a delivered one.
-pub fn code(report: &Report) -> Option<CauseCode> {
+pub(crate) fn code(report: &Report) -> Option<CauseCode> {
     report.outcome.cause().map(|cause| cause.code)
 }
 
-pub fn detail(report: &Report) -> &str {
+pub(crate) fn detail(report: &Report) -> &str {
     report.outcome.cause().map_or("", |cause| &cause.detail)
 }
 
 #[track_caller]
-pub fn assert_deferred(report: &Report, code: CauseCode, said: &str) {
+pub(crate) fn assert_deferred(report: &Report, code: CauseCode, said: &str) {
     let Outcome::Deferred { cause, .. } = &report.outcome else { panic!("not deferred: {report:?}") };
     assert!(cause.code == code && cause.detail.contains(said), "not {code:?} with {said:?}: {cause}");
 }
