@@ -47,7 +47,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads one structured CloudEvent. `now` stands in for an absent `time`.
+    /// Reads one structured `CloudEvents` event. `now` stands in for an absent `time`.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl Event {
         Self::from_value(value, now)
     }
 
-    /// Reads one structured CloudEvent that is JSON already, as in a batch.
+    /// Reads one structured `CloudEvents` event that is JSON already, as in a batch.
     ///
     /// # Errors
     ///

@@ -165,15 +165,13 @@ fn check_url(text: &str) -> Result<(), ConfigError> {
     }
     // `http:host` and `http:///host` would be mended likewise.
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
-    if authority.starts_with(['/', '?', '#']) {
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.is_empty() || authority.contains('@') {
         return Err(ConfigError::InvalidUrl);
     }
     let url = Url::parse(text).map_err(|_| ConfigError::InvalidUrl)?;
-    let fits = matches!(url.scheme(), "http" | "https")
-        && !authority.is_empty()
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && url.username().is_empty()
-        && url.password().is_none();
+    let fits =
+        matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
     if fits { Ok(()) } else { Err(ConfigError::InvalidUrl) }
 }
 

@@ -70,14 +70,12 @@ fn write_json_string(text: &mut String, string: &str) {
 
 /// What `str()` gives: a string as it is, everything else as `repr()` shows it.
 pub(crate) fn str(value: &Value) -> String {
-    match value {
-        Value::String(string) => string.clone(),
-        _ => {
-            let mut text = String::new();
-            write_repr(&mut text, value);
-            text
-        }
+    if let Value::String(string) = value {
+        return string.clone();
     }
+    let mut text = String::new();
+    write_repr(&mut text, value);
+    text
 }
 
 fn write_repr(text: &mut String, value: &Value) {

@@ -29,7 +29,7 @@ fn one(notice: &Value) -> Item {
 
 fn event(notice: &Value) -> Event {
     match one(notice) {
-        Item::Event { event, .. } => event,
+        Item::Event { event, .. } => *event,
         other => panic!("{notice} became {other:?}"),
     }
 }

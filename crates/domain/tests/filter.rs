@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 fn event(kind: Kind, data: &Value) -> Event {
     let subject = Subject::Repository(RepositoryName::parse("acme/api").expect("a name"));
     let mut event = Event::sample(kind, subject, &Map::new(), "test", "1", Timestamp::UNIX_EPOCH);
-    event.data = data.as_object().expect("an object").clone();
+    event.data.clone_from(data.as_object().expect("an object"));
     event
 }
 
@@ -156,7 +156,7 @@ fn condition_takes_events_of_which_one_value_is_as_it_says() {
         (json!({"path": "repository", "equals": "acme/api"}), true),
         (json!({"path": "namespace", "equals": "acme"}), true),
         (json!({"path": "name", "equals": "api"}), true),
-        (json!({"path": "event", "equals": "repo_push"}), true),
+        (json!({"path": "kind", "equals": "repo_push"}), true),
     ];
     for (condition, fires) in rows {
         let line = refused_by(&json!({"condition": condition}), Kind::RepoPush, &data);

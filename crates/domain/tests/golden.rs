@@ -15,10 +15,15 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json, value::RawValue};
 use uuid::Uuid;
 
+#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs this test, no setting")]
+fn may_write() -> bool {
+    env::var_os("BELLBUOY_WRITE_GOLDEN").is_some()
+}
+
 fn same_as_golden(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let text = std::str::from_utf8(bytes).expect("UTF-8");
-    if !path.exists() && env::var_os("BELLBUOY_WRITE_GOLDEN").is_some() {
+    if !path.exists() && may_write() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, format!("{text}\n")).expect("written");
     }

@@ -30,6 +30,7 @@ fn a_webhook_needs_a_url_that_everyone_reads_alike() {
         "http://[2001:db8::1]:8080/x",
         "HTTP://Receiver.Example.com/",
         // Whether these may be dialled is asked when they are dialled.
+        "http://receiver.example.com/@kim?mail=a@b",
         "http://localhost/x",
         "http://127.0.0.1:9000/x",
         "http://xn--bcher-kva.example/",
@@ -53,6 +54,7 @@ fn a_webhook_needs_a_url_that_everyone_reads_alike() {
         "http://[::zz]/",
         "http://user@receiver.example.com/",
         "http://user:secret@receiver.example.com/",
+        "http://@receiver.example.com/",
         "http://:secret@receiver.example.com/",
         "http://good.example\\@evil.example/",
         "http://receiver.example.com/a b",
@@ -169,7 +171,8 @@ fn a_notification_is_understood_as_a_whole() {
 
 #[test]
 fn a_notification_is_refused_for_the_first_member_that_is_not_understood() {
-    let rows: [(fn(&mut Notification), &str); 5] = [
+    type Spoil = fn(&mut Notification);
+    let rows: [(Spoil, &str); 5] = [
         (|it| it.kinds.clear(), "the notification names no kind of event"),
         (
             |it| drop(it.event_config.insert("level".into(), json!("x"))),

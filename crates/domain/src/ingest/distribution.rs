@@ -50,7 +50,7 @@ pub enum Item {
     /// Something that notifications may be for.
     Event {
         /// The event.
-        event: Event,
+        event: Box<Event>,
         /// Of a pull: what its other half is known by.
         pull: Option<Pull>,
     },
@@ -148,7 +148,7 @@ fn read(index: usize, notice: &Value, registry: &str, now: Timestamp) -> Item {
         Meaning::Nothing(dropped) => Ok(Item::Dropped(dropped)),
         Meaning::Kind(kind) => {
             let pull = notice.pull();
-            notice.event(kind, registry, now).map(|event| Item::Event { event, pull })
+            notice.event(kind, registry, now).map(|event| Item::Event { event: Box::new(event), pull })
         }
     });
     read.unwrap_or_else(|why| Item::Undecodable { index, why, raw: notice.to_string().into_bytes() })
