@@ -33,7 +33,7 @@ pub(crate) fn advisories(args: &[String]) -> anyhow::Result<()> {
     no_arguments(args)?;
     let fetched = run_within(FETCH_LIMIT, &mut cargo("deny --locked fetch db"))?;
     if fetched.is_some_and(|status| status.success()) {
-        return run(&mut cargo("deny --locked check --disable-fetch advisories"));
+        return run(&mut cargo("deny --locked check --hide-inclusion-graph advisories"));
     }
     println!("    NOT CHECKED: the advisory database could not be fetched (`cargo deny fetch db` says why)");
     Ok(())
