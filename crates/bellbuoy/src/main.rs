@@ -1,2 +1,15 @@
-//! bellbuoy
-fn main() {}
+//! The command line. Everything else is wiring: see `serve`.
+
+mod cli;
+mod commands;
+mod config;
+mod demo;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

@@ -90,12 +90,12 @@ pub(crate) struct Held {
 #[derive(Debug, Clone)]
 pub(crate) struct Returns {
     ops: mpsc::UnboundedSender<Op>,
-    closing: Arc<AtomicBool>,
+    quiet: Arc<AtomicBool>,
 }
 
 impl Returns {
     pub(crate) fn give_back(&self, held: Held) {
-        let counts = !self.closing.load(Ordering::Relaxed);
+        let counts = !self.quiet.load(Ordering::Relaxed);
         // No writer any more: the message is on disk, and the next process will claim it.
         let _ = self.ops.send(Op::Return { held, counts });
     }
@@ -160,10 +160,7 @@ impl Broker {
         Consumer {
             queue: self.shared.queues.get(queue),
             limit: Arc::new(Semaphore::new(prefetch.get())),
-            returns: Returns {
-                ops: self.shared.ops.clone(),
-                closing: Arc::clone(&self.shared.queues.closing),
-            },
+            returns: Returns { ops: self.shared.ops.clone(), quiet: Arc::clone(&self.shared.queues.quiet) },
             queues: Arc::clone(&self.shared.queues),
         }
     }
@@ -183,9 +180,16 @@ impl Broker {
         self.ask(|reply| Op::Pulse { reply }).await
     }
 
+    /// From now on a returned claim does not count against its message: for a shutdown, where it is
+    /// returned because there is no time, not because it did harm.
+    pub fn stop_counting_returns(&self) {
+        self.shared.queues.quiet.store(true, Ordering::Relaxed);
+    }
+
     /// Closes the broker in order: consumers end, claims that are dropped from now on return
     /// uncounted, and what was asked before is done when this returns.
     pub async fn close(&self) {
+        self.stop_counting_returns();
         self.shared.queues.close();
         let done = self.ask(|reply| Op::Close { reply }).await;
         let thread = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

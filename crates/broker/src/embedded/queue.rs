@@ -32,7 +32,8 @@ pub(super) struct Queues {
     by_name: RwLock<HashMap<QueueName, Arc<Queue>>>,
     reader: Mutex<Disk>,
     pub(super) journal: Journal,
-    pub(super) closing: Arc<AtomicBool>,
+    pub(super) quiet: Arc<AtomicBool>,
+    closing: AtomicBool,
 }
 
 /// One queue in memory.
@@ -71,7 +72,8 @@ impl Queues {
             by_name: RwLock::new(by_name),
             reader: Mutex::new(reader),
             journal,
-            closing: Arc::default(),
+            quiet: Arc::default(),
+            closing: AtomicBool::new(false),
         })
     }
 

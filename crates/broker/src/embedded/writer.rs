@@ -215,8 +215,9 @@ impl Writer {
                 let _ = reply.send(result.clone());
             }
             Op::Return { held, counts } => {
-                let dead = counts && result.is_ok() && self.is_poison(&held);
-                self.end_claim(held, dead, counts);
+                let counted = counts && result.is_ok();
+                let dead = counted && self.is_poison(&held);
+                self.end_claim(held, dead, counted);
             }
             Op::Killed { held } => {
                 if result.is_ok() && self.is_poison(&held) {

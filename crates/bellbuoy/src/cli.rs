@@ -1,0 +1,134 @@
+//! What can be said on the command line.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{
+    commands::{self, publish::Publish},
+    config::{self, Config, ConfigFile},
+    serve,
+};
+
+/// Delivers a container registry's events to the people and systems that asked to hear of them, and loses none.
+///
+/// Exit codes: 0 done, 1 failed, 2 misused.
+#[derive(Debug, Parser)]
+#[command(name = "bellbuoy", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run: take events, deliver them, keep history, answer the API.
+    Serve(Serve),
+    /// Send one event to a running Bellbuoy.
+    Publish(Publish),
+    /// Look at the settings without running anything.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file. Without it, only the environment counts.
+    #[arg(long, value_name = "FILE", env = "BELLBUOY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+struct Serve {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Show what it does: a sample repository, notifications, a receiver and events, in a directory of its own.
+    #[arg(long)]
+    demo: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether the settings are right; name every mistake if not.
+    Check(ConfigArgs),
+    /// Print every setting, its value and where that came from. Secrets stay hidden.
+    Show(ConfigArgs),
+    /// Print an example file with every setting and its default.
+    Example,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Serve(args) if args.demo => serve::demo(&environment()),
+            Command::Serve(args) => load(&args.config).and_then(serve::run),
+            Command::Publish(args) => commands::publish::run(&args),
+            Command::Config(ConfigCommand::Check(args)) => {
+                load(&args).map(|_| commands::say("the settings are right"))
+            }
+            Command::Config(ConfigCommand::Show(args)) => {
+                load(&args).map(|config| commands::say(&show(&config)))
+            }
+            Command::Config(ConfigCommand::Example) => {
+                commands::say(config::example().trim_end());
+                Ok(())
+            }
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "bellbuoy", &mut std::io::stdout());
+                Ok(())
+            }
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                commands::complain(&format!("bellbuoy: {error:#}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// The variables that are ours, `BELLBUOY_CONFIG` and the command line's own aside.
+fn environment() -> BTreeMap<String, String> {
+    #[expect(clippy::disallowed_methods, reason = "here the environment is read, once, and handed on")]
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("BELLBUOY_") && !commands::VARIABLES.contains(&name.as_str()))
+        .collect()
+}
+
+fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
+    let file = args.config.as_deref().map(read_config_file).transpose()?;
+    config::load(file.as_ref(), &environment(), |path| std::fs::read_to_string(path)).map_err(|errors| {
+        let list: Vec<_> = errors.iter().map(|error| format!("\n  - {error}")).collect();
+        anyhow::anyhow!("the settings have {} mistakes:{}", list.len(), list.concat())
+    })
+}
+
+fn read_config_file(path: &Path) -> anyhow::Result<ConfigFile> {
+    let text = std::fs::read_to_string(path).map_err(|problem| {
+        anyhow::anyhow!("can't read the configuration file {}: {problem}", path.display())
+    })?;
+    Ok(ConfigFile { path: path.display().to_string(), text })
+}
+
+fn show(config: &Config) -> String {
+    let width = config.settings.iter().map(|setting| setting.key.name.len()).max().unwrap_or(0);
+    let lines = config.settings.iter().map(|setting| {
+        format!("{:width$}  {}  ({})", setting.key.name, shown_or_dash(&setting.shown), setting.origin)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn shown_or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}

@@ -1,0 +1,123 @@
+//! Every setting: its key, its default, what it means. The example file and the documentation
+//! are this table.
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Its name in the file.
+    pub(crate) name: &'static str,
+    /// What it is if nobody says otherwise; empty for nothing.
+    pub(crate) default: &'static str,
+    /// Whether its value must not be shown.
+    pub(crate) secret: bool,
+    /// What it means, with its unit.
+    pub(crate) meaning: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, default, secret: false, meaning }
+}
+
+const fn secret(name: &'static str, meaning: &'static str) -> Key {
+    Key { name, default: "", secret: true, meaning }
+}
+
+/// All of them, in the order of the documentation.
+pub(crate) const KEYS: &[Key] = &[
+    key("listen", "127.0.0.1:8080", "Address and port of the API. Port 0 takes a free one."),
+    key(
+        "data_dir",
+        "bellbuoy-data",
+        "Directory of the embedded broker and store; made if it is not there, readable by its owner only.",
+    ),
+    key(
+        "public_url",
+        "",
+        "Base URL under which clients reach the API. Without it, http:// and the address listened on.",
+    ),
+    key(
+        "registry.url",
+        "http://localhost:5000",
+        "Public base URL of the registry: its host stands in image references, and links in payloads begin with it.",
+    ),
+    key("registry.title", "Registry", "What people call the registry."),
+    key(
+        "broker.url",
+        "embedded:",
+        "The broker. `embedded:` is durable, in the data directory, for one process.",
+    ),
+    key(
+        "broker.delivery_limit",
+        "5",
+        "How often a message may be in the hands of a dying worker before it becomes a dead letter.",
+    ),
+    key("store.url", "sqlite:", "The store. `sqlite:` is a file in the data directory."),
+    secret(
+        "auth.admin_token",
+        "The token that may do everything. Without it, one is made at the first start and kept in the data directory, in the file `admin-token`.",
+    ),
+    key("auth.open_metrics", "false", "Whether /metrics answers without a token."),
+    key(
+        "outbound.allow",
+        "",
+        "Networks that deliveries may reach although they are not public, such as 10.1.0.0/16. The most specific network decides.",
+    ),
+    key(
+        "outbound.deny",
+        "",
+        "Networks that deliveries may not reach although they are public, or although a wider one is allowed.",
+    ),
+    key(
+        "outbound.deadline_seconds",
+        "15",
+        "The most that one attempt takes, from the look-up of the name to the last byte of the answer.",
+    ),
+    key(
+        "outbound.connect_timeout_seconds",
+        "5",
+        "The most that looking a name up takes, and again the most that connecting takes.",
+    ),
+    key(
+        "outbound.max_response_bytes",
+        "1048576",
+        "Largest answer that is read; a larger one is a failed attempt.",
+    ),
+    key(
+        "outbound.max_header_bytes",
+        "65536",
+        "Largest head of an answer that is read; a larger one is a failed attempt.",
+    ),
+    key(
+        "outbound.client_certificate",
+        "",
+        "PEM file of the certificate shown to receivers that ask for one.",
+    ),
+    key("outbound.client_key", "", "PEM file of that certificate's key."),
+    key("outbound.extra_ca", "", "PEM file of certificates trusted beside the platform's."),
+    key(
+        "retry.steps",
+        "5s,5m,30m,2h,5h,10h,14h,20h,24h",
+        "Wait after the first failed attempt, the second, and so on; each is drawn between half and all of it. One attempt more than steps, then the delivery is given up.",
+    ),
+    key("retry.longest_hint_seconds", "86400", "The longest wait that a receiver's Retry-After can ask for."),
+    key(
+        "retry.client_error_attempts",
+        "3",
+        "Attempts on a client error (4xx, but for 401, 403, 407, 408, 409, 425 and 429) before the delivery is given up.",
+    ),
+    key("limits.in_flight", "128", "Most attempts in flight, per method."),
+    key(
+        "limits.drain_seconds",
+        "20",
+        "How long a shutdown waits for attempts in flight; what outlives it is delivered again later.",
+    ),
+    key("limits.connections", "4096", "Most open connections to the API."),
+    key(
+        "limits.failures",
+        "20",
+        "Deliveries in a row that end in dead letters before their notification is disabled.",
+    ),
+    key("history.keep_days", "30", "How long ended deliveries, their events and dead letters are kept."),
+    key("log.filter", "info", "Which log lines are written, in the syntax of RUST_LOG."),
+    key("log.format", "auto", "auto (text on a terminal, JSON elsewhere), text or json."),
+];

@@ -1,0 +1,237 @@
+//! The settings: one TOML file, each key also from the environment, all mistakes found at once.
+//!
+//! A key `limits.in_flight` is `BELLBUOY_LIMITS__IN_FLIGHT` in the environment, which wins over the
+//! file. `KEY_FILE` in either place names a file that holds the value. Nothing here reads the
+//! process's environment: the caller hands it in.
+
+mod keys;
+mod parse;
+mod source;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bellbuoy_domain::RetryPolicy;
+use bellbuoy_telemetry::LogFormat;
+use ipnet::IpNet;
+
+pub(crate) use self::keys::{KEYS, Key};
+pub(crate) use self::source::Setting;
+use self::source::Source;
+
+/// A value that must not be shown: it prints as dots.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Hidden(String);
+
+impl Hidden {
+    /// The value itself.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("••••••")
+    }
+}
+
+/// What the program runs by. Each member's key is in [`KEYS`], with what it means.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) public_url: Option<String>,
+    pub(crate) registry_url: String,
+    pub(crate) registry_title: String,
+    pub(crate) delivery_limit: NonZeroU32,
+    pub(crate) admin_token: Option<Hidden>,
+    pub(crate) open_metrics: bool,
+    pub(crate) allow: Vec<IpNet>,
+    pub(crate) deny: Vec<IpNet>,
+    pub(crate) deadline: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_response_bytes: usize,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) client_certificate: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
+    pub(crate) extra_ca: Option<PathBuf>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) in_flight: NonZeroUsize,
+    pub(crate) drain: Duration,
+    pub(crate) connections: NonZeroUsize,
+    pub(crate) failures: u32,
+    pub(crate) keep: Duration,
+    pub(crate) log_filter: String,
+    pub(crate) log_format: LogFormat,
+    /// Every key with its text and where that came from, for `config show`.
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// A setting that will not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SettingError {
+    /// The file is not TOML.
+    #[error("{path} is not TOML: {problem}")]
+    NotToml {
+        /// The file.
+        path: String,
+        /// Where and why.
+        problem: String,
+    },
+    /// No setting has that name.
+    #[error("{place} is not a setting{}", suggestion.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
+    Unknown {
+        /// As it was written.
+        place: String,
+        /// The nearest name.
+        suggestion: Option<String>,
+    },
+    /// Its value is not of the kind it should be.
+    #[error("{place} is `{value}`, but should be {expected}")]
+    Invalid {
+        /// As it was written.
+        place: String,
+        /// What stands there; dots for a secret.
+        value: String,
+        /// What should.
+        expected: String,
+    },
+    /// The file that should hold its value can't be read.
+    #[error("{place} names the file {file}, which can't be read: {problem}")]
+    NoFile {
+        /// As it was written.
+        place: String,
+        /// The file.
+        file: String,
+        /// What the system said.
+        problem: String,
+    },
+    /// One is there and what it needs is not.
+    #[error("`{present}` is set, but `{missing}` is not; set both or neither")]
+    Half {
+        /// Which is.
+        present: &'static str,
+        /// Which is not.
+        missing: &'static str,
+    },
+}
+
+/// The configuration file, as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigFile {
+    /// Its path, for messages.
+    pub(crate) path: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+/// Reads the settings from a file, if there is one, and from the environment's variables.
+///
+/// `read_file` reads the files that `..._FILE` keys name.
+///
+/// # Errors
+///
+/// Every mistake there is, each naming key, value and remedy.
+pub(crate) fn load(
+    file: Option<&ConfigFile>,
+    environment: &BTreeMap<String, String>,
+    read_file: impl Fn(&str) -> std::io::Result<String>,
+) -> Result<Config, Vec<SettingError>> {
+    let mut source = Source::new(file, environment, read_file);
+    let config = Config {
+        listen: source.get("listen", "an address and port such as 127.0.0.1:8080", |text| text.parse().ok()),
+        data_dir: source.get("data_dir", "a directory", |text| Some(PathBuf::from(text))),
+        public_url: source.optional(
+            "public_url",
+            "a URL such as https://bellbuoy.example.com",
+            parse::base_url,
+        ),
+        registry_url: source.get(
+            "registry.url",
+            "a URL such as https://registry.example.com",
+            parse::base_url,
+        ),
+        registry_title: source.get("registry.title", "a title", |text| Some(text.to_owned())),
+        delivery_limit: source
+            .get("broker.delivery_limit", "a whole number from 1", |text| text.parse().ok()),
+        admin_token: source.optional(
+            "auth.admin_token",
+            "a token of at least 16 visible ASCII characters",
+            |text| parse::is_token(text).then(|| Hidden(text.to_owned())),
+        ),
+        open_metrics: source.get("auth.open_metrics", "true or false", |text| text.parse().ok()),
+        allow: source.get("outbound.allow", parse::NETWORKS, parse::networks),
+        deny: source.get("outbound.deny", parse::NETWORKS, parse::networks),
+        deadline: source.get("outbound.deadline_seconds", parse::SECONDS, parse::seconds),
+        connect_timeout: source.get("outbound.connect_timeout_seconds", parse::SECONDS, parse::seconds),
+        max_response_bytes: source.get("outbound.max_response_bytes", parse::BYTES, parse::bytes),
+        max_header_bytes: source.get(
+            "outbound.max_header_bytes",
+            "a whole number of bytes from 8192",
+            |text| parse::bytes(text).filter(|bytes| *bytes >= 8192),
+        ),
+        client_certificate: source
+            .optional("outbound.client_certificate", parse::PATH, |text| Some(PathBuf::from(text))),
+        client_key: source.optional("outbound.client_key", parse::PATH, |text| Some(PathBuf::from(text))),
+        extra_ca: source.optional("outbound.extra_ca", parse::PATH, |text| Some(PathBuf::from(text))),
+        retry: retry(&mut source),
+        in_flight: source.get("limits.in_flight", "a whole number from 1", |text| text.parse().ok()),
+        drain: source.get("limits.drain_seconds", parse::SECONDS, parse::seconds),
+        connections: source.get("limits.connections", "a whole number from 1", |text| text.parse().ok()),
+        failures: source
+            .get("limits.failures", "a whole number from 1", |text| text.parse().ok().filter(|n| *n > 0)),
+        keep: source.get("history.keep_days", "a whole number of days from 1 to 3650", parse::days),
+        log_filter: source.get(
+            "log.filter",
+            "a level such as info, or a filter such as info,bellbuoy_workers=debug",
+            |text| Some(text.to_owned()),
+        ),
+        log_format: source.get("log.format", "auto, text or json", parse::log_format),
+        settings: source.settings(),
+    };
+    source.both_or_neither("outbound.client_certificate", "outbound.client_key");
+    source.finish(config)
+}
+
+fn retry<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> RetryPolicy {
+    let steps = source.get("retry.steps", parse::STEPS, parse::steps);
+    let longest_hint = source.get("retry.longest_hint_seconds", parse::SECONDS, parse::seconds);
+    let attempts =
+        source.get("retry.client_error_attempts", "a whole number from 1", |text| text.parse().ok());
+    RetryPolicy::new(steps, longest_hint, attempts).unwrap_or_else(|problem| {
+        source.refuse("retry.steps", problem.to_string());
+        RetryPolicy::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;
+
+/// The example file: every setting with what it means and its default, commented out with `#: `.
+pub(crate) fn example() -> String {
+    let mut lines = vec![
+        "# Every setting of Bellbuoy with its default. A line that begins with `#: ` is one to uncomment."
+            .to_owned(),
+        "# Each can also be set in the environment: `limits.in_flight` is BELLBUOY_LIMITS__IN_FLIGHT."
+            .to_owned(),
+        "# A key with `_file` at its end (a variable with `_FILE`) names a file that holds the value."
+            .to_owned(),
+    ];
+    let mut table = "";
+    for key in KEYS {
+        let (in_table, name) = key.name.split_once('.').unwrap_or(("", key.name));
+        if in_table != table {
+            table = in_table;
+            lines.extend([String::new(), format!("[{table}]")]);
+        }
+        lines.extend([String::new(), format!("# {}", key.meaning), format!("#: {name} = {:?}", key.default)]);
+    }
+    lines.join("\n") + "\n"
+}

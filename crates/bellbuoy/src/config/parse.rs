@@ -1,0 +1,82 @@
+//! What a setting's text means. `None` where it means nothing.
+
+use std::time::Duration;
+
+use bellbuoy_telemetry::LogFormat;
+use ipnet::IpNet;
+
+pub(super) const SECONDS: &str = "a whole number of seconds from 1 to 86400";
+pub(super) const BYTES: &str = "a whole number of bytes from 1";
+pub(super) const NETWORKS: &str = "networks such as 127.0.0.0/8,10.1.0.0/16";
+pub(super) const STEPS: &str = "waits such as 5s,5m,2h, each with its unit: ms, s, m, h or d";
+pub(super) const PATH: &str = "a file";
+
+const DAY: u64 = 86_400;
+
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    text.parse().ok().filter(|seconds| (1..=DAY).contains(seconds)).map(Duration::from_secs)
+}
+
+pub(super) fn days(text: &str) -> Option<Duration> {
+    text.parse()
+        .ok()
+        .filter(|days| (1..=3650).contains(days))
+        .map(|days: u64| Duration::from_secs(days * DAY))
+}
+
+pub(super) fn bytes(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|bytes| *bytes > 0)
+}
+
+pub(super) fn base_url(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.host().is_some()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    plain.then(|| text.trim_end_matches('/').to_owned())
+}
+
+/// A network, or a lone address as a network of one.
+pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
+    list(text, |item| item.parse().ok().or_else(|| Some(IpNet::from(item.parse::<std::net::IpAddr>().ok()?))))
+}
+
+pub(super) fn steps(text: &str) -> Option<Vec<Duration>> {
+    list(text, wait)
+}
+
+pub(super) fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "auto" => Some(LogFormat::Auto),
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
+/// Long enough not to be guessed, and fit for a header.
+pub(super) fn is_token(text: &str) -> bool {
+    text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn wait(text: &str) -> Option<Duration> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => DAY * 1000,
+        _ => return None,
+    };
+    number.checked_mul(milliseconds).map(Duration::from_millis)
+}
+
+fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(item).collect()
+}

@@ -1,0 +1,257 @@
+//! Where settings' texts come from, and the list of mistakes.
+
+use std::{cell::RefCell, collections::BTreeMap, fmt};
+
+use super::{ConfigFile, KEYS, Key, SettingError};
+
+const PREFIX: &str = "BELLBUOY_";
+
+/// Where a setting's text came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The configuration file.
+    File {
+        /// Its path.
+        path: String,
+    },
+    /// The environment.
+    Environment {
+        /// The variable.
+        variable: String,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path } => f.write_str(path),
+            Self::Environment { variable } => f.write_str(variable),
+        }
+    }
+}
+
+/// A setting as it was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// Which.
+    pub(crate) key: &'static Key,
+    /// Its text; dots for a secret that is set.
+    pub(crate) shown: String,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+struct Found {
+    text: String,
+    origin: Origin,
+    place: String,
+}
+
+pub(super) struct Source<'a, F> {
+    found: BTreeMap<&'static str, Found>,
+    errors: RefCell<Vec<SettingError>>,
+    file: Option<&'a ConfigFile>,
+    environment: &'a BTreeMap<String, String>,
+    read_file: F,
+}
+
+impl<'a, F: Fn(&str) -> std::io::Result<String>> Source<'a, F> {
+    pub(super) fn new(
+        file: Option<&'a ConfigFile>,
+        environment: &'a BTreeMap<String, String>,
+        read_file: F,
+    ) -> Self {
+        let mut source =
+            Self { found: BTreeMap::new(), errors: RefCell::default(), file, environment, read_file };
+        source.take_file();
+        source.take_environment();
+        for name in ["broker.url", "store.url"] {
+            let default = default_of(name);
+            let expected = format!("`{default}`, the only one that this version can use");
+            source.get(name, &expected, |text| (text == default).then_some(()));
+        }
+        source
+    }
+
+    fn take_file(&mut self) {
+        let Some(file) = self.file else { return };
+        match file.text.parse::<toml::Table>() {
+            Ok(table) => self.take_table("", &table, &file.path),
+            Err(problem) => self.errors.borrow_mut().push(SettingError::NotToml {
+                path: file.path.clone(),
+                problem: problem.to_string().trim().replace('\n', " "),
+            }),
+        }
+    }
+
+    fn take_table(&mut self, prefix: &str, table: &toml::Table, path: &str) {
+        for (name, value) in table {
+            let name = format!("{prefix}{name}");
+            let place = format!("`{name}` in {path}");
+            let origin = Origin::File { path: path.to_owned() };
+            match value {
+                toml::Value::Table(inner) => self.take_table(&format!("{name}."), inner, path),
+                toml::Value::Array(items) => {
+                    let text = items.iter().map(plain).collect::<Vec<_>>().join(",");
+                    self.take(&name, Found { text, origin, place });
+                }
+                other => self.take(&name, Found { text: plain(other), origin, place }),
+            }
+        }
+    }
+
+    fn take_environment(&mut self) {
+        for (variable, text) in self.environment {
+            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+            let name = name.replace("__", ".").to_lowercase();
+            let place = format!("`{variable}`");
+            let origin = Origin::Environment { variable: variable.clone() };
+            self.take(&name, Found { text: text.clone(), origin, place });
+        }
+    }
+
+    fn take(&mut self, name: &str, found: Found) {
+        if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+            self.found.insert(key.name, found);
+            return;
+        }
+        let from_file = name.strip_suffix("_file").and_then(|name| KEYS.iter().find(|key| key.name == name));
+        if let Some(key) = from_file {
+            match (self.read_file)(&found.text) {
+                Ok(text) => {
+                    self.found.insert(key.name, Found { text: text.trim_end().to_owned(), ..found });
+                }
+                Err(problem) => self.errors.borrow_mut().push(SettingError::NoFile {
+                    place: found.place,
+                    file: found.text,
+                    problem: problem.to_string(),
+                }),
+            }
+        } else {
+            let suggestion = nearest(name);
+            self.errors.borrow_mut().push(SettingError::Unknown { place: found.place, suggestion });
+        }
+    }
+
+    /// The value of a setting that always has one.
+    pub(super) fn get<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        let default = default_of(name);
+        if let Some(found) = self.found.get(name) {
+            if let Some(value) = parse(&found.text) {
+                return value;
+            }
+            self.invalid(name, found, expected);
+        }
+        parse(default).expect("every default is valid, as a test holds")
+    }
+
+    /// The value of a setting that may have none; an empty text is none.
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.found.get(name).filter(|found| !found.text.is_empty())?;
+        let value = parse(&found.text);
+        if value.is_none() {
+            self.invalid(name, found, expected);
+        }
+        value
+    }
+
+    fn invalid(&self, name: &str, found: &Found, expected: &str) {
+        self.errors.borrow_mut().push(SettingError::Invalid {
+            place: found.place.clone(),
+            value: shown(key(name), &found.text),
+            expected: expected.to_owned(),
+        });
+    }
+
+    /// A setting that is well formed and still will not do.
+    pub(super) fn refuse(&mut self, name: &'static str, expected: String) {
+        let (place, value) = match self.found.get(name) {
+            Some(found) => (found.place.clone(), found.text.clone()),
+            None => (format!("`{name}`"), default_of(name).to_owned()),
+        };
+        self.errors.borrow_mut().push(SettingError::Invalid { place, value, expected });
+    }
+
+    pub(super) fn both_or_neither(&mut self, one: &'static str, other: &'static str) {
+        let is_set = |name| self.found.get(name).is_some_and(|found: &Found| !found.text.is_empty());
+        match (is_set(one), is_set(other)) {
+            (true, false) => {
+                self.errors.borrow_mut().push(SettingError::Half { present: one, missing: other });
+            }
+            (false, true) => {
+                self.errors.borrow_mut().push(SettingError::Half { present: other, missing: one });
+            }
+            _ => {}
+        }
+    }
+
+    /// Every setting as it was found.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        KEYS.iter()
+            .map(|key| match self.found.get(key.name) {
+                Some(found) => Setting { key, shown: shown(key, &found.text), origin: found.origin.clone() },
+                None => Setting { key, shown: key.default.to_owned(), origin: Origin::Default },
+            })
+            .collect()
+    }
+
+    pub(super) fn finish<T>(self, config: T) -> Result<T, Vec<SettingError>> {
+        let errors = self.errors.into_inner();
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+}
+
+fn key(name: &str) -> &'static Key {
+    KEYS.iter()
+        .find(|key| key.name == name)
+        .expect("settings are asked for by names of the table, as a test holds")
+}
+
+fn default_of(name: &str) -> &'static str {
+    key(name).default
+}
+
+fn shown(key: &Key, text: &str) -> String {
+    if key.secret && !text.is_empty() { "••••••".to_owned() } else { text.to_owned() }
+}
+
+fn plain(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+// The key that shares the most with what was written, if that is most of it.
+fn nearest(name: &str) -> Option<String> {
+    KEYS.iter()
+        .map(|key| (distance(name, key.name), key.name))
+        .min()
+        .filter(|(distance, nearest)| *distance <= nearest.len() / 3)
+        .map(|(_, nearest)| nearest.to_owned())
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (line, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, to) in b.iter().enumerate() {
+            let swapped = diagonal + usize::from(from != *to);
+            diagonal = row[column + 1];
+            row[column + 1] = swapped.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,113 @@
+use std::io;
+
+use super::*;
+
+fn no_files(path: &str) -> io::Result<String> {
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no {path}")))
+}
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn file(text: &str) -> ConfigFile {
+    ConfigFile { path: "bellbuoy.toml".into(), text: text.into() }
+}
+
+fn mistakes(file_text: &str, pairs: &[(&str, &str)]) -> Vec<String> {
+    let errors = load(Some(&file(file_text)), &variables(pairs), no_files).expect_err("mistakes");
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_default_is_valid() {
+    let config = load(None, &BTreeMap::new(), no_files).expect("the defaults");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.retry, RetryPolicy::default());
+    assert_eq!(config.settings.len(), KEYS.len());
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
+    let text =
+        "listen = '127.0.0.1:1'\n[limits]\nin_flight = 7\n[outbound]\nallow = ['127.0.0.0/8', '10.1.2.3']";
+    let environment = variables(&[("BELLBUOY_LIMITS__IN_FLIGHT", "9"), ("PATH", "/bin")]);
+    let config = load(Some(&file(text)), &environment, no_files).expect("settings");
+    assert_eq!((config.listen.port(), config.in_flight.get()), (1, 9));
+    assert_eq!(config.allow.len(), 2);
+    let origin = |name| {
+        config
+            .settings
+            .iter()
+            .find(|setting| setting.key.name == name)
+            .map(|setting| setting.origin.to_string())
+    };
+    assert_eq!(origin("listen").as_deref(), Some("bellbuoy.toml"));
+    assert_eq!(origin("limits.in_flight").as_deref(), Some("BELLBUOY_LIMITS__IN_FLIGHT"));
+    assert_eq!(origin("data_dir").as_deref(), Some("default"));
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_key_value_and_remedy() {
+    let text = "[limits]\nin_fligth = 3\n[outbound]\nallow = ['10.0.0.0/40']\n[retry]\nsteps = '5'\n[broker]\nurl = 'redis://x'";
+    let found = mistakes(text, &[("BELLBUOY_LIMITS__DRAIN_SECONDS", "30s"), ("BELLBUOY_LISTEN", "here")]);
+    for expected in [
+        "`limits.in_fligth` in bellbuoy.toml is not a setting; did you mean `limits.in_flight`?",
+        "`outbound.allow` in bellbuoy.toml is `10.0.0.0/40`, but should be networks such as",
+        "`retry.steps` in bellbuoy.toml is `5`, but should be waits such as",
+        "`BELLBUOY_LIMITS__DRAIN_SECONDS` is `30s`, but should be a whole number of seconds",
+        "`BELLBUOY_LISTEN` is `here`, but should be an address and port",
+        "`broker.url` in bellbuoy.toml is `redis://x`, but should be `embedded:`",
+    ] {
+        assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+}
+
+#[test]
+fn a_schedule_that_can_not_be_kept_is_a_mistake() {
+    for steps in ["0s", "31d", "5", "5 s", "-5s", "s"] {
+        assert_eq!(mistakes("", &[("BELLBUOY_RETRY__STEPS", steps)]).len(), 1, "{steps}");
+    }
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_and_is_never_shown() {
+    let environment = variables(&[("BELLBUOY_AUTH__ADMIN_TOKEN_FILE", "/run/token")]);
+    let config = load(None, &environment, |path| {
+        assert_eq!(path, "/run/token");
+        Ok("0123456789abcdef\n".into())
+    })
+    .expect("settings");
+    assert_eq!(config.admin_token.as_ref().map(Hidden::reveal), Some("0123456789abcdef"));
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    let short = mistakes("", &[("BELLBUOY_AUTH__ADMIN_TOKEN", "hunter2")]);
+    assert!(short.len() == 1 && !short[0].contains("hunter2"), "{short:?}");
+    let missing = load(None, &environment, no_files).expect_err("no such file");
+    assert!(missing[0].to_string().contains("/run/token"));
+}
+
+#[test]
+fn half_of_a_client_identity_is_a_mistake() {
+    assert_eq!(mistakes("[outbound]\nclient_key = 'key.pem'", &[]).len(), 1);
+}
+
+#[test]
+fn what_is_not_toml_is_named_with_its_place() {
+    let found = mistakes("listen = ", &[]);
+    assert!(found[0].starts_with("bellbuoy.toml is not TOML:"), "{found:?}");
+}
+
+#[test]
+fn the_example_file_is_the_table_of_settings() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/bellbuoy.example.toml");
+    let text = std::fs::read_to_string(path).expect("the example file");
+    assert_eq!(
+        text,
+        example(),
+        "write it anew with `bellbuoy config example > deploy/bellbuoy.example.toml`"
+    );
+    let uncommented: String =
+        text.lines().flat_map(|line| [line.strip_prefix("#: ").unwrap_or(line), "\n"]).collect();
+    load(Some(&file(&uncommented)), &BTreeMap::new(), no_files).expect("the example is valid");
+}

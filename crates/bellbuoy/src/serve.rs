@@ -1,0 +1,332 @@
+//! The wiring: opens what the settings name, starts the workers and the API, and stops them in
+//! order.
+//!
+//! Stopping: the API takes nothing new and answers what it has; workers finish what is in hand, up
+//! to the drain limit; then the broker and the store are closed. What was not finished is durable
+//! and goes on at the next start. A second signal ends the process at once, which is as safe.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use bellbuoy_api::{Api, Auth, Limits, Readiness, ServerLimits};
+use bellbuoy_broker::{Broker, EmbeddedOptions};
+use bellbuoy_domain::{MethodName, Registry};
+use bellbuoy_methods::{ClientIdentity, Methods, Outbound};
+use bellbuoy_store::Store;
+use bellbuoy_telemetry::{Gauge, Metrics};
+use bellbuoy_workers::{
+    Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes, supervise,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{commands::say, config::Config, demo};
+
+/// The version that is shown and sent.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How often the depth of the queues is looked at for the metrics.
+const DEPTH_EVERY: Duration = Duration::from_secs(5);
+
+/// `bellbuoy serve`.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let fleet = Fleet::start(config).await?;
+        say(&fleet.greeting());
+        wait_for_signal().await?;
+        fleet.stop().await;
+        Ok(())
+    })
+}
+
+/// `bellbuoy serve --demo`.
+pub(crate) fn demo(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let demo = demo::Demo::prepare(environment).await?;
+        let fleet = Fleet::start(demo.config.clone()).await?;
+        let result = tokio::select! {
+            result = demo.play(&fleet) => result,
+            signal = wait_for_signal() => signal,
+        };
+        fleet.stop().await;
+        result
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Everything that runs in this process.
+pub(crate) struct Fleet {
+    pub(crate) url: String,
+    pub(crate) token: String,
+    pub(crate) router: axum::Router,
+    token_file: Option<PathBuf>,
+    broker: Broker,
+    store: Store,
+    intake: CancellationToken,
+    work: CancellationToken,
+    api: tokio::task::JoinHandle<std::io::Result<()>>,
+    workers: JoinSet<()>,
+}
+
+impl Fleet {
+    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+        bellbuoy_telemetry::init_log(&config.log_filter, config.log_format)
+            .with_context(|| format!("`log.filter` is `{}`, which is no filter", config.log_filter))?;
+        make_private_directory(&config.data_dir)?;
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            format!("can't listen on {}; set `listen` (BELLBUOY_LISTEN) to a free address", config.listen)
+        })?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let (token, token_file) = admin_token(&config)?;
+        let options = EmbeddedOptions { delivery_limit: config.delivery_limit };
+        let broker = Broker::open_embedded(&config.data_dir, &options)?;
+        let store = Store::open_sqlite(&config.data_dir.join("store.db")).await?;
+        let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };
+        let methods = Arc::new(Methods::new(outbound(&config)?, registry.clone(), store.clone())?);
+        let metrics = Arc::new(Metrics::new());
+        metrics.set(Gauge::BuildInfo, &[VERSION], 1.0);
+
+        let (intake, work) = (CancellationToken::new(), CancellationToken::new());
+        let mut crew = Crew {
+            broker: broker.clone(),
+            store: store.clone(),
+            metrics: Arc::clone(&metrics),
+            shutdown: work.clone(),
+            workers: JoinSet::new(),
+            readiness: Readiness::default(),
+        };
+        crew.start(&config, &methods);
+        let mut auth = Auth::new([&token])?;
+        if config.open_metrics {
+            auth = auth.with_open_metrics();
+        }
+        let api = Api {
+            broker: broker.clone(),
+            store: store.clone(),
+            metrics,
+            auth,
+            registry,
+            public_url: config.public_url.clone().unwrap_or_else(|| url.clone()),
+            limits: Limits::default(),
+            readiness: crew.readiness,
+            version: VERSION.to_owned(),
+        };
+        let router = api.router();
+        let limits = ServerLimits { connections: config.connections, ..ServerLimits::default() };
+        let serving = bellbuoy_api::serve(listener, router.clone(), intake.clone(), limits);
+        let api = tokio::spawn(serving);
+        info!("bellbuoy {VERSION} listens on {url}, its data is in {}", config.data_dir.display());
+        Ok(Self { url, token, router, token_file, broker, store, intake, work, api, workers: crew.workers })
+    }
+
+    fn greeting(&self) -> String {
+        let token = self.token_file.as_ref().map_or_else(
+            || "The admin token is the one in the settings.".to_owned(),
+            |path| format!("The admin token is in {}.", path.display()),
+        );
+        format!("Bellbuoy {VERSION} listens on {}. {token}", self.url)
+    }
+
+    pub(crate) async fn stop(mut self) {
+        info!("stopping: no new events are taken");
+        self.broker.stop_counting_returns();
+        self.intake.cancel();
+        match self.api.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("the API did not end in order: {error}"),
+            Err(error) => warn!("the API did not end in order: {error}"),
+        }
+        self.work.cancel();
+        while self.workers.join_next().await.is_some() {}
+        self.broker.close().await;
+        self.store.close().await;
+        info!("stopped; what was not delivered yet goes on at the next start");
+    }
+}
+
+/// The workers while they are started.
+struct Crew {
+    broker: Broker,
+    store: Store,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    workers: JoinSet<()>,
+    readiness: Readiness,
+}
+
+impl Crew {
+    fn start(&mut self, config: &Config, methods: &Arc<Methods>) {
+        let wishes = Arc::new(Wishes::new(self.store.clone()));
+        let vital = self.vital("fanout");
+        let fanout = Arc::new(Fanout {
+            broker: self.broker.clone(),
+            store: self.store.clone(),
+            wishes: Arc::clone(&wishes),
+            metrics: Arc::clone(&self.metrics),
+            vital: Arc::clone(&vital),
+            limits: FanoutLimits::default(),
+        });
+        self.supervise("fanout", vital, move |shutdown| Arc::clone(&fanout).run(shutdown));
+        for method in MethodName::ALL {
+            let vital = self.vital("deliver");
+            let deliver = Arc::new(Deliver {
+                method: *method,
+                broker: self.broker.clone(),
+                wishes: Arc::clone(&wishes),
+                methods: Arc::clone(methods),
+                policy: config.retry.clone(),
+                metrics: Arc::clone(&self.metrics),
+                vital: Arc::clone(&vital),
+                limits: DeliverLimits { in_flight: config.in_flight, drain: config.drain },
+            });
+            self.supervise("deliver", vital, move |shutdown| Arc::clone(&deliver).run(shutdown));
+        }
+        self.start_recorder(config);
+        self.watch_depths();
+    }
+
+    fn start_recorder(&mut self, config: &Config) {
+        let vital = self.vital("record");
+        let record = Arc::new(Record {
+            broker: self.broker.clone(),
+            store: self.store.clone(),
+            metrics: Arc::clone(&self.metrics),
+            vital: Arc::clone(&vital),
+            limits: RecordLimits { failures: config.failures, ..RecordLimits::default() },
+            retention: Retention { keep: config.keep, ..Retention::default() },
+        });
+        let (dead, old) = (Arc::clone(&record), Arc::clone(&record));
+        self.supervise("record", vital, move |shutdown| Arc::clone(&record).run_outcomes(shutdown));
+        let vital = self.vital("archive");
+        self.supervise("archive", vital, move |shutdown| Arc::clone(&dead).run_dead_letters(shutdown));
+        let vital = self.vital("retention");
+        self.supervise("retention", vital, move |shutdown| Arc::clone(&old).run_retention(shutdown));
+    }
+
+    fn vital(&mut self, name: &'static str) -> Arc<Vital> {
+        let vital = Arc::new(Vital::default());
+        let seen = Arc::clone(&vital);
+        let readiness = std::mem::take(&mut self.readiness);
+        self.readiness = readiness.with(name, move || seen.check());
+        vital
+    }
+
+    fn supervise<F>(
+        &mut self,
+        role: &'static str,
+        vital: Arc<Vital>,
+        worker: impl Fn(CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), bellbuoy_workers::WorkerError>> + Send + 'static,
+    {
+        let (metrics, shutdown) = (Arc::clone(&self.metrics), self.shutdown.clone());
+        let stop = shutdown.clone();
+        self.workers.spawn(async move {
+            supervise(role, vital, metrics, shutdown, move || worker(stop.clone())).await;
+        });
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of more than 2^53 messages may be a little off")]
+    fn watch_depths(&mut self) {
+        let (broker, metrics, shutdown) =
+            (self.broker.clone(), Arc::clone(&self.metrics), self.shutdown.clone());
+        self.workers.spawn(async move {
+            loop {
+                for depth in broker.depths() {
+                    let queue = depth.queue.as_str();
+                    metrics.set(Gauge::QueueMessages, &[queue, "ready"], depth.ready as f64);
+                    metrics.set(Gauge::QueueMessages, &[queue, "delayed"], depth.delayed as f64);
+                    metrics.set(Gauge::QueueMessages, &[queue, "claimed"], depth.claimed as f64);
+                    let oldest = depth.oldest_ready.unwrap_or_default().as_secs_f64();
+                    metrics.set(Gauge::QueueOldestReady, &[queue], oldest);
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(DEPTH_EVERY) => {}
+                }
+            }
+        });
+    }
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        warn!("second signal: stopping at once; what was in hand goes on at the next start");
+        #[expect(clippy::disallowed_methods, reason = "asked for, and as safe as a crash")]
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+fn outbound(config: &Config) -> anyhow::Result<Outbound> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("can't read {}", path.display()));
+    let client_identity = match (&config.client_certificate, &config.client_key) {
+        (Some(certificate), Some(key)) => {
+            Some(ClientIdentity { cert_pem: read(certificate)?, key_pem: read(key)? })
+        }
+        _ => None,
+    };
+    Ok(Outbound {
+        allow: config.allow.clone(),
+        deny: config.deny.clone(),
+        deadline: config.deadline,
+        connect_timeout: config.connect_timeout,
+        max_response_bytes: config.max_response_bytes,
+        max_header_bytes: config.max_header_bytes,
+        client_identity,
+        extra_ca_pem: config.extra_ca.as_deref().map(read).transpose()?,
+        user_agent: format!("bellbuoy/{VERSION}"),
+        ..Outbound::default()
+    })
+}
+
+fn make_private_directory(path: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+        format!("can't make the data directory {}; set `data_dir` (BELLBUOY_DATA_DIR)", path.display())
+    })
+}
+
+// The token of the settings, or the one that was made at the first start, and where that is kept.
+fn admin_token(config: &Config) -> anyhow::Result<(String, Option<PathBuf>)> {
+    if let Some(token) = &config.admin_token {
+        return Ok((token.reveal().to_owned(), None));
+    }
+    let path = config.data_dir.join("admin-token");
+    let token = match std::fs::read_to_string(&path) {
+        Ok(token) => token.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let token = format!("bba_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+            let mut file =
+                std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+            writeln!(file, "{token}")?;
+            file.sync_all()?;
+            token
+        }
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+    };
+    Ok((token, Some(path)))
+}

@@ -1,0 +1,106 @@
+//! A worker that fails is started again, later each time, until it is told to stop.
+
+use std::{error::Error, future::Future, sync::Arc, time::Duration};
+
+use bellbuoy_telemetry::{Counter, Gauge, Metrics};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{Vital, WorkerError, clock};
+
+/// The wait before the first restart; doubled for each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest wait before a restart.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// A worker that ran for so long has earned a short first wait again.
+const HEALTHY_RUN: Duration = Duration::from_mins(1);
+
+/// Runs `worker` until it ends in order, which it does when `shutdown` is cancelled. An error or
+/// a panic is logged and counted once, shown in `vital`, and followed by a new start.
+pub async fn supervise<F>(
+    role: &'static str,
+    vital: Arc<Vital>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    worker: impl Fn() -> F,
+) where
+    F: Future<Output = Result<(), WorkerError>> + Send + 'static,
+{
+    let mut wait = FIRST_WAIT;
+    while !shutdown.is_cancelled() {
+        metrics.set(Gauge::WorkerUp, &[role], 1.0);
+        let started = tokio::time::Instant::now();
+        let why = match tokio::spawn(worker()).await {
+            Ok(Ok(())) => break,
+            Ok(Err(failure)) => sentence(&failure),
+            Err(panic) => format!("it panicked: {panic}"),
+        };
+        if started.elapsed() > HEALTHY_RUN {
+            wait = FIRST_WAIT;
+        }
+        error!(role, "worker {role} failed and starts again in {wait:?}: {why}");
+        metrics.count(Counter::WorkerRestarts, &[role], 1);
+        metrics.set(Gauge::WorkerUp, &[role], 0.0);
+        vital.down(why);
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(wait.mul_f64(0.5 + clock::jitter() / 2.0)) => {}
+        }
+        vital.idle();
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+    metrics.set(Gauge::WorkerUp, &[role], 0.0);
+    info!(role, "worker {role} stopped");
+}
+
+fn sentence(failure: &WorkerError) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bellbuoy_broker::BrokerError;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_fails_or_panics_is_started_again_until_it_ends_in_order() {
+        let runs = Arc::new(AtomicU32::new(0));
+        let (vital, metrics) = (Arc::new(Vital::default()), Arc::new(Metrics::new()));
+        let counted = Arc::clone(&runs);
+        supervise("fanout", vital, Arc::clone(&metrics), CancellationToken::new(), move || {
+            let run = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match run {
+                    0 => Err(WorkerError::Broker(BrokerError::Closed)),
+                    1 => panic!("on purpose"),
+                    _ => Ok(()),
+                }
+            }
+        })
+        .await;
+        assert_eq!(runs.load(Ordering::Relaxed), 3);
+        assert!((metrics.counted(Counter::WorkerRestarts, &["fanout"]) - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_worker_is_not_started_again_after_shutdown() {
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        supervise("fanout", Arc::default(), Arc::default(), shutdown, move || {
+            stop.cancel();
+            async { Err(WorkerError::Broker(BrokerError::Closed)) }
+        })
+        .await;
+    }
+}
