@@ -20,8 +20,8 @@ impl Severity {
         Self::ALL.get(usize::try_from(level).ok()?).copied()
     }
 
-    /// Reads a severity in any case; also the words of vendors that scanners pass on unchanged,
-    /// as Clair understands them: Red Hat's `Important` and `Moderate`, Ubuntu's and Clair's others are Quay's own.
+    /// Reads a severity in any case. Scanners pass vendors' words on unchanged, so those count as
+    /// Clair counts them: `Important` is High, `Moderate` Medium, `Minor` Low, `Defcon1` Critical.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "critical" | "defcon1" => Some(Self::Critical),
