@@ -78,9 +78,7 @@ fn test(args: &[String]) -> anyhow::Result<()> {
         timed(check).with_context(|| format!("{} (alone: `cargo xtask {}`)", check.name, check.name))?;
     }
     if tree::state()? != before {
-        bail!(
-            "a check changed the git tree, see `git status`; Cargo.lock out of date, or a test that writes there?"
-        );
+        bail!("a check changed the git tree, see `git status`: does a test write there?");
     }
     println!("\nall checks passed in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
