@@ -207,11 +207,12 @@ many! {
     RECORDED_ATTEMPTS = [1]
         "SELECT d.id, a.attempt FROM deliveries d JOIN attempts a ON a.delivery_seq = d.seq WHERE d.id IN (",
         ")";
+    /// Each attempt's delivery is there; the outer join keeps the planner from going through all deliveries first.
     RECORD_ATTEMPTS = [8]
         "WITH given (delivery, attempt, started_at, duration_ms, outcome, cause_code, cause_detail, status) AS (",
         ") INSERT INTO attempts (delivery_seq, attempt, started_at, duration_ms, outcome, cause_code, cause_detail, \
          status) SELECT d.seq, given.attempt, given.started_at, given.duration_ms, given.outcome, given.cause_code, \
-         given.cause_detail, given.status FROM given JOIN deliveries d ON d.id = given.delivery WHERE TRUE \
+         given.cause_detail, given.status FROM given LEFT JOIN deliveries d ON d.id = given.delivery WHERE TRUE \
          ON CONFLICT (delivery_seq, attempt) DO NOTHING";
     FAILURES = [1]
         "SELECT id, failures, state FROM notifications WHERE id IN (",
@@ -236,4 +237,54 @@ many! {
         ")";
     REMOVE_DEAD_LETTERS = [1] "DELETE FROM dead_letters WHERE seq IN (", ")";
     REMOVE_INBOX = [1] "DELETE FROM inbox WHERE seq IN (", ")";
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr, SqlStr};
+
+    use super::*;
+    use crate::Store;
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open_sqlite(&directory.path().join("store.db")).await.expect("a store");
+        (directory, store)
+    }
+
+    fn every_text() -> impl Iterator<Item = (&'static str, SqlStr)> {
+        let single = ALL.iter().map(|(name, text)| (*name, text.into_sql_str()));
+        let many = ALL_MANY.iter().flat_map(|(name, many)| {
+            (0..=LARGEST).map(|exponent| (*name, AssertSqlSafe(many.text(exponent)).into_sql_str()))
+        });
+        single.chain(many)
+    }
+
+    #[tokio::test]
+    async fn every_text_prepares() {
+        let (_directory, store) = store().await;
+        for (name, text) in every_text() {
+            if let Err(error) = store.readers().prepare(text).await {
+                panic!("{name}: {error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_text_is_answered_by_an_index() {
+        // They list all, or count all.
+        const WHOLE: &[&str] = &["SCAN deliveries USING COVERING INDEX", "SCAN notifications USING INDEX"];
+        let given =
+            |step: &str| ["given", "CONSTANT ROW", "VALUES CLAUSE"].iter().any(|given| step.contains(given));
+        let (_directory, store) = store().await;
+        for (name, text) in every_text().filter(|(name, _)| !["BEGIN", "COMMIT", "ROLLBACK"].contains(name)) {
+            let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", text.as_str()));
+            for step in sqlx::query(plan).fetch_all(store.readers()).await.expect(name) {
+                let step: String = step.try_get("detail").expect("a step");
+                let whole = WHOLE.iter().any(|whole| step.starts_with(whole));
+                assert!(!step.starts_with("SCAN") || given(&step) || whole, "{name}: {step}");
+                assert!(!step.contains("AUTOMATIC"), "{name}: {step}");
+            }
+        }
+    }
 }

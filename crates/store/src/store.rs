@@ -47,6 +47,12 @@ pub(crate) struct Sweeps {
     pub(crate) inbox: AtomicI64,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store(..)")
+    }
+}
+
 impl Store {
     /// Whether the database answers a reader and lets a writer begin.
     ///

@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use bellbuoy_store::{
+    Admission::{self, New, Repeat},
+    SeenEvent, Store, StoredEvent,
+};
+use tokio::task::JoinSet;
+
+use crate::sample::{AWKWARD, SOURCE, at, fanned_out, seen};
+
+const WINDOW: Duration = Duration::from_secs(100);
+
+async fn admit(store: &Store, seen: &[SeenEvent]) -> Vec<Admission> {
+    store.admit_events(seen, WINDOW).await.expect("admitted")
+}
+
+pub(crate) async fn a_new_event_is_admitted_and_its_second_message_is_not(store: Store) {
+    assert_eq!(admit(&store, &[]).await, []);
+    assert_eq!(admit(&store, &[seen("1", 1, 0)]).await, [New]);
+    assert_eq!(admit(&store, &[seen("1", 2, 1), seen("2", 3, 1)]).await, [Repeat, New]);
+    assert_eq!(admit(&store, &[seen("1", 2, 100)]).await, [Repeat]);
+}
+
+pub(crate) async fn the_same_message_is_admitted_again_until_the_fan_out_is_recorded(store: Store) {
+    for _ in 0..3 {
+        assert_eq!(admit(&store, &[seen("1", 1, 0)]).await, [New]);
+    }
+    store.record(&[fanned_out("1", 0, &[])], 3).await.expect("recorded");
+    assert_eq!(admit(&store, &[seen("1", 1, 0)]).await, [Repeat]);
+}
+
+pub(crate) async fn an_event_older_than_the_window_is_taken_over(store: Store) {
+    admit(&store, &[seen("1", 1, 0)]).await;
+    store.record(&[fanned_out("1", 0, &[])], 3).await.expect("recorded");
+    let later = SeenEvent { body: b"later".to_vec(), ..seen("1", 2, 101) };
+    assert_eq!(admit(&store, std::slice::from_ref(&later)).await, [New]);
+    let stored = store.event(None, "1").await.expect("read").remove(0);
+    assert_eq!((stored.accepted_at, stored.fanned_out, &*stored.body), (at(101), false, &b"later"[..]));
+    assert_eq!(admit(&store, &[seen("1", 1, 0)]).await, [Repeat], "the first message has lost it");
+    assert_eq!(admit(&store, &[later]).await, [New], "not recorded as fanned out yet");
+}
+
+pub(crate) async fn one_batch_is_judged_in_its_own_order(store: Store) {
+    admit(&store, &[seen("old", 1, 0)]).await;
+    let batch = [
+        seen("a", 2, 200),
+        seen("a", 3, 200),
+        seen("a", 2, 200),
+        seen("old", 4, 200),
+        seen("old", 5, 200),
+        seen("b", 6, 200),
+        seen("a", 7, 301),
+        seen("a", 2, 301),
+    ];
+    let expected = [New, Repeat, New, New, Repeat, New, New, Repeat];
+    assert_eq!(admit(&store, &batch).await, expected);
+}
+
+pub(crate) async fn a_source_has_ids_of_its_own(store: Store) {
+    let other = SeenEvent { source: "elsewhere".into(), ..seen("1", 2, 0) };
+    assert_eq!(admit(&store, &[seen("1", 1, 0), other]).await, [New, New]);
+    assert_eq!(store.event(None, "1").await.expect("read").len(), 2);
+    let stored = store.event(Some("elsewhere"), "1").await.expect("read");
+    assert_eq!(stored.iter().map(|event| event.source.as_str()).collect::<Vec<_>>(), ["elsewhere"]);
+}
+
+pub(crate) async fn of_fifty_tasks_with_one_event_one_is_admitted(store: Store) {
+    let mut tasks = JoinSet::new();
+    for message in 0..50 {
+        let store = store.clone();
+        tasks.spawn(async move { admit(&store, &[seen("1", message, 0)]).await });
+    }
+    let answers = tasks.join_all().await.concat();
+    assert_eq!(answers.iter().filter(|answer| **answer == New).count(), 1);
+    assert_eq!(answers.len(), 50);
+}
+
+pub(crate) async fn a_batch_of_any_size_is_admitted_once(store: Store) {
+    for size in [1, 2, 3, 255, 256, 257, 500, 1000] {
+        let batch: Vec<SeenEvent> = (0..size).map(|i| seen(&format!("{size}/{i}"), i, 0)).collect();
+        assert_eq!(admit(&store, &batch).await, vec![New; batch.len()]);
+        let mut again: Vec<SeenEvent> =
+            (0..size).map(|i| seen(&format!("{size}/{i}"), i + 5000, 0)).collect();
+        again.push(seen(&format!("{size}/new"), 1, 0));
+        let answers = admit(&store, &again).await;
+        assert_eq!(answers.iter().filter(|answer| **answer == New).count(), 1);
+        assert_eq!(answers.last(), Some(&New));
+    }
+}
+
+pub(crate) async fn an_event_is_read_back_by_id(store: Store) {
+    let awkward = SeenEvent {
+        id: AWKWARD.into(),
+        subject: String::new(),
+        body: vec![0, 0xff, b'\n', 0].repeat(100_000),
+        ..seen("", 1, 5)
+    };
+    admit(&store, &[awkward.clone(), seen("plain", 2, 6)]).await;
+    let expected = StoredEvent {
+        source: SOURCE.into(),
+        id: AWKWARD.into(),
+        kind: awkward.kind,
+        subject: String::new(),
+        accepted_at: at(5),
+        fanned_out: false,
+        body: awkward.body,
+    };
+    assert_eq!(store.event(Some(SOURCE), AWKWARD).await.expect("read"), [expected]);
+    assert_eq!(store.event(None, "a").await.expect("read"), [], "a text ends at its end, not at a NUL");
+}

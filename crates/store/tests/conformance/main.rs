@@ -1,0 +1,95 @@
+//! What a store has to do on every engine: each check takes an empty store. Here they run on `SQLite`.
+
+mod dead_letters;
+mod events;
+mod history;
+mod inbox;
+mod notifications;
+mod retention;
+mod sample;
+
+use bellbuoy_store::Store;
+
+/// One test for each check on each engine.
+macro_rules! checks {
+    ($($area:ident { $($check:ident,)* })*) => {
+        mod sqlite {
+            $(mod $area {
+                $(#[tokio::test]
+                async fn $check() {
+                    let directory = tempfile::tempdir().expect("a directory");
+                    crate::$area::$check(crate::sqlite_store(directory.path()).await).await;
+                })*
+            })*
+        }
+    };
+}
+
+async fn sqlite_store(directory: &std::path::Path) -> Store {
+    Store::open_sqlite(&directory.join("store.db")).await.expect("an empty store")
+}
+
+checks! {
+    notifications {
+        what_is_created_is_read_back_the_same,
+        an_id_is_taken_once,
+        an_update_writes_all_but_failures,
+        what_is_not_there_is_neither_changed_nor_deleted,
+        a_scope_lists_its_own_oldest_first,
+        a_subject_is_covered_by_repository_namespace_and_registry,
+        pages_hold_everything_once_even_when_rows_go,
+        disabling_and_resetting_move_state_and_failures,
+        the_version_grows_with_every_change_and_only_then,
+        text_of_any_sort_is_kept_whole,
+    }
+    events {
+        a_new_event_is_admitted_and_its_second_message_is_not,
+        the_same_message_is_admitted_again_until_the_fan_out_is_recorded,
+        an_event_older_than_the_window_is_taken_over,
+        one_batch_is_judged_in_its_own_order,
+        a_source_has_ids_of_its_own,
+        of_fifty_tasks_with_one_event_one_is_admitted,
+        a_batch_of_any_size_is_admitted_once,
+        an_event_is_read_back_by_id,
+    }
+    history {
+        a_fan_out_adds_pending_deliveries_and_marks_the_event,
+        an_attempt_alone_writes_the_whole_row,
+        records_end_the_same_in_any_order_and_however_often,
+        a_terminal_state_wins_over_waiting_of_the_same_attempt,
+        a_later_attempt_wins_over_the_end_of_an_earlier,
+        waits_and_ends_without_a_try_make_no_attempt,
+        dead_deliveries_in_a_row_are_counted_once_each,
+        a_delivered_one_sets_failures_back,
+        failing_notifications_are_told_again_until_disabled,
+        nothing_is_recorded_of_nothing,
+        large_batches_are_recorded_whole,
+        pages_are_newest_first_and_complete,
+        each_filter_restricts,
+        a_page_of_a_rare_thing_looks_at_a_bounded_stretch,
+        a_foreign_cursor_is_refused,
+        counts_are_by_method_and_state,
+        records_from_many_tasks_add_up,
+        text_of_any_sort_is_kept_whole,
+    }
+    dead_letters {
+        a_letter_is_kept_once_and_read_back_with_its_bytes,
+        pages_are_newest_first_and_filtered,
+        a_discarded_letter_is_gone,
+        large_bodies_are_kept_whole,
+        a_foreign_cursor_is_refused,
+    }
+    inbox {
+        a_delivery_tells_a_target_once,
+        a_target_sees_its_own_newest_first,
+        only_the_target_itself_dismisses,
+        a_foreign_cursor_is_refused,
+    }
+    retention {
+        what_is_old_goes_in_chunks_and_what_is_new_stays,
+        unfinished_deliveries_and_their_events_stay,
+        a_delivery_that_ended_lately_stays_though_it_began_long_ago,
+        attempts_go_with_their_delivery_alone,
+        kept_rows_at_the_beginning_do_not_hide_what_is_behind,
+    }
+}

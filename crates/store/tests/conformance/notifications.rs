@@ -1,0 +1,195 @@
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
+
+use bellbuoy_domain::{Kind, Notification, NotificationState, RepositoryName, RetryPolicy, Scope, Subject};
+use bellbuoy_store::{Page, Store, StoreError};
+use serde_json::json;
+
+use crate::sample::{AWKWARD, at, map, notification, notification_id, repository};
+
+fn full() -> Notification {
+    let steps = vec![Duration::from_secs(1), Duration::from_secs(60)];
+    Notification {
+        title: Some("Tell the builders".into()),
+        scope: Scope::Namespace("acme".into()),
+        kinds: vec![Kind::RepoPush, Kind::VulnerabilityFound],
+        event_config: map(json!({"ref-regex": ".*", "vulnerability": {"priority": "1"}})),
+        config: map(json!({"url": "https://example.com/hook?a=1"})),
+        secret: Some("whsec_c2VjcmV0".into()),
+        retry: Some(RetryPolicy::new(steps, Duration::ZERO, NonZeroU32::MIN).expect("a policy")),
+        state: NotificationState::Paused,
+        state_reason: Some("its owner is on holiday".into()),
+        failures: 2,
+        created_at: at(1),
+        updated_at: at(2),
+        ..notification(1)
+    }
+}
+
+async fn create(store: &Store, notifications: &[Notification]) {
+    for notification in notifications {
+        store.create_notification(notification).await.expect("created");
+    }
+}
+
+async fn read(store: &Store, number: u128) -> Option<Notification> {
+    store.notification(notification_id(number)).await.expect("read")
+}
+
+pub(crate) async fn what_is_created_is_read_back_the_same(store: Store) {
+    let registry = Notification { scope: Scope::Registry, ..notification(2) };
+    create(&store, &[full(), registry.clone(), notification(3)]).await;
+    assert_eq!(read(&store, 1).await, Some(full()));
+    assert_eq!(read(&store, 2).await, Some(registry));
+    assert_eq!(read(&store, 3).await, Some(notification(3)));
+    assert_eq!(read(&store, 4).await, None);
+}
+
+pub(crate) async fn an_id_is_taken_once(store: Store) {
+    create(&store, &[full()]).await;
+    let again = store.create_notification(&notification(1)).await;
+    assert!(matches!(again, Err(StoreError::Exists { id }) if id == notification_id(1)), "{again:?}");
+    assert_eq!(read(&store, 1).await, Some(full()));
+    create(&store, &[notification(2)]).await;
+}
+
+pub(crate) async fn an_update_writes_all_but_failures(store: Store) {
+    create(&store, &[Notification { failures: 1, ..notification(1) }, notification(2)]).await;
+    assert!(store.update_notification(&full()).await.expect("updated"));
+    assert_eq!(read(&store, 1).await, Some(Notification { failures: 1, ..full() }));
+    assert_eq!(read(&store, 2).await, Some(notification(2)));
+}
+
+pub(crate) async fn what_is_not_there_is_neither_changed_nor_deleted(store: Store) {
+    create(&store, &[notification(2)]).await;
+    let id = notification_id(1);
+    assert!(!store.update_notification(&notification(1)).await.expect("answered"));
+    assert!(!store.delete_notification(id).await.expect("answered"));
+    assert!(!store.reset_failures(id).await.expect("answered"));
+    assert!(!store.disable_notification(id, "gone").await.expect("answered"));
+    assert!(store.delete_notification(notification_id(2)).await.expect("deleted"));
+    assert!(!store.delete_notification(notification_id(2)).await.expect("answered"));
+    assert_eq!(read(&store, 2).await, None);
+}
+
+pub(crate) async fn a_scope_lists_its_own_oldest_first(store: Store) {
+    let of = |number, scope, seconds| Notification { scope, created_at: at(seconds), ..notification(number) };
+    let old = of(9, repository("acme/api"), 1);
+    let new = of(1, repository("acme/api"), 2);
+    let other = of(2, repository("acme/web"), 0);
+    let wide = of(3, Scope::Namespace("acme".into()), 0);
+    create(&store, &[new.clone(), old.clone(), other, wide.clone()]).await;
+    let listed = store.notifications_in(&repository("acme/api")).await.expect("listed");
+    assert_eq!(listed, [old, new]);
+    let namespace = Scope::Namespace("acme".into());
+    assert_eq!(store.notifications_in(&namespace).await.expect("listed"), [wide]);
+    assert_eq!(store.notifications_in(&Scope::Registry).await.expect("listed"), []);
+}
+
+pub(crate) async fn a_subject_is_covered_by_repository_namespace_and_registry(store: Store) {
+    let scopes = [
+        repository("acme/api"),
+        repository("acme/web"),
+        repository("acme"),
+        Scope::Namespace("acme".into()),
+        Scope::Namespace("other".into()),
+        Scope::Registry,
+    ];
+    let all: Vec<Notification> = (0..)
+        .zip(scopes)
+        .map(|(number, scope)| Notification {
+            scope,
+            state: NotificationState::Disabled,
+            ..notification(number)
+        })
+        .collect();
+    create(&store, &all).await;
+    let repository = |name| Subject::Repository(RepositoryName::parse(name).expect("a name"));
+    let subjects = [
+        repository("acme/api"),
+        repository("acme/other"),
+        repository("acme"),
+        Subject::Namespace("acme".into()),
+        Subject::Namespace("nobody".into()),
+        Subject::Registry,
+    ];
+    for subject in subjects {
+        let expected: Vec<_> = all.iter().filter(|one| one.scope.covers(&subject)).cloned().collect();
+        let found = store.notifications_covering(&subject).await.expect("listed");
+        assert_eq!(found, expected, "{subject:?}");
+    }
+}
+
+pub(crate) async fn pages_hold_everything_once_even_when_rows_go(store: Store) {
+    let all: Vec<Notification> = (0..25).map(|number| notification(number * 7919 % 25)).collect();
+    create(&store, &all).await;
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.list_notifications(&Page { after, limit: 4 }).await.expect("a page");
+        assert!(page.len() <= 4);
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        store.delete_notification(last.id).await.expect("deleted");
+        found.extend(page.iter().map(|one| one.id));
+    }
+    assert_eq!(found.len(), 25);
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 25);
+    assert_eq!(store.list_notifications(&Page { after: None, limit: 0 }).await.expect("a page").len(), 1);
+}
+
+pub(crate) async fn disabling_and_resetting_move_state_and_failures(store: Store) {
+    let failing = Notification { failures: 1, ..notification(1) };
+    let worse = Notification { failures: 5, ..notification(2) };
+    let paused = Notification {
+        state: NotificationState::Paused,
+        state_reason: Some("quiet".into()),
+        failures: 2,
+        ..notification(3)
+    };
+    create(&store, &[failing.clone(), worse.clone(), paused.clone()]).await;
+    for (number, failures) in [(1, 3), (2, 5)] {
+        assert!(store.disable_notification(notification_id(number), "gone").await.expect("disabled"));
+        let found = read(&store, number).await.expect("there");
+        assert_eq!((found.state, found.failures), (NotificationState::Disabled, failures));
+        assert_eq!(found.state_reason.as_deref(), Some("gone"));
+    }
+    for (number, before) in [(1, failing), (2, worse), (3, paused)] {
+        assert!(store.reset_failures(notification_id(number)).await.expect("reset"));
+        assert_eq!(read(&store, number).await, Some(Notification { failures: 0, ..before }));
+    }
+}
+
+pub(crate) async fn the_version_grows_with_every_change_and_only_then(store: Store) {
+    let changes = store.changes();
+    let mut version = store.notifications_version().await.expect("a version");
+    assert_eq!(*changes.borrow(), version);
+    let id = notification_id(1);
+    for step in 0..8 {
+        let changed = match step {
+            0 => store.update_notification(&notification(1)).await,
+            1 => store.create_notification(&notification(1)).await.map(|()| true),
+            2 => store.update_notification(&full()).await,
+            3 => store.disable_notification(id, "gone").await,
+            4 => store.reset_failures(id).await,
+            5 => store.clone().delete_notification(id).await,
+            6 => store.delete_notification(id).await,
+            _ => store.reset_failures(id).await,
+        };
+        let now = store.notifications_version().await.expect("a version");
+        assert_eq!(now > version, changed.expect("answered"), "step {step}");
+        assert_eq!(*changes.borrow(), now, "step {step}");
+        version = now;
+    }
+}
+
+pub(crate) async fn text_of_any_sort_is_kept_whole(store: Store) {
+    let awkward = Notification {
+        title: Some(AWKWARD.repeat(10_000)),
+        event_config: map(json!({AWKWARD: [AWKWARD, 1.5, -3, null, {"": ""}]})),
+        config: map(json!({"template": "x".repeat(1_000_000)})),
+        state_reason: Some(String::new()),
+        ..notification(1)
+    };
+    create(&store, std::slice::from_ref(&awkward)).await;
+    assert_eq!(read(&store, 1).await, Some(awkward));
+}
