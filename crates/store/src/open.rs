@@ -29,8 +29,16 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// <https://www.sqlite.org/wal.html#walresetbug>.
 const LEAST_ENGINE: &str = "3.51.3";
 
-/// How long a call waits for the writer, a reader, or another process's lock.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What tests turn down.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuning {
+    /// How long a call waits for the writer, a reader, or another process's lock.
+    pub(crate) patience: Duration,
+    /// The most pages that the file may have; as many as the engine can count, if `None`.
+    pub(crate) max_pages: Option<&'static str>,
+}
+
+const TUNING: Tuning = Tuning { patience: Duration::from_secs(5), max_pages: None };
 
 const READERS: u32 = 4;
 
@@ -48,18 +56,22 @@ impl Store {
     ///
     /// One [`OpenError`] per thing that an operator can put right.
     pub async fn open_sqlite(path: &Path) -> Result<Self, OpenError> {
+        Self::open_tuned(path, TUNING).await
+    }
+
+    pub(crate) async fn open_tuned(path: &Path, tuning: Tuning) -> Result<Self, OpenError> {
         let file = path.to_owned();
         let lock = tokio::task::spawn_blocking(move || prepare(&file))
             .await
             .map_err(|source| OpenError::Other { path: path.to_owned(), source: source.into() })??;
-        let writer = connect_writer(path).await?;
+        let writer = connect_writer(path, tuning).await?;
         check_engine(path, &writer).await?;
         migrate(path, &writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(tuning.patience)
             .test_before_acquire(false)
-            .connect_with(options(path).read_only(true).pragma("cache_size", "-8192"))
+            .connect_with(options(path, tuning).read_only(true).pragma("cache_size", "-8192"))
             .await
             .map_err(|source| sorted(path, source))?;
         let version = sqlx::query_scalar(sql::VERSION)
@@ -72,18 +84,18 @@ impl Store {
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+fn options(path: &Path, tuning: Tuning) -> SqliteConnectOptions {
     use sqlx::ConnectOptions as _;
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
-        .busy_timeout(PATIENCE)
+        .busy_timeout(tuning.patience)
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
 }
 
-async fn connect_writer(path: &Path) -> Result<SqlitePool, OpenError> {
-    let options = options(path)
+async fn connect_writer(path: &Path, tuning: Tuning) -> Result<SqlitePool, OpenError> {
+    let mut options = options(path, tuning)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         // Random pages change often; copying each back once per 32 MiB of log rather than per 4 halves the writing.
@@ -91,9 +103,12 @@ async fn connect_writer(path: &Path) -> Result<SqlitePool, OpenError> {
         .pragma("journal_size_limit", "67108864")
         .pragma("cache_size", "-32768")
         .pragma("temp_store", "memory");
+    if let Some(pages) = tuning.max_pages {
+        options = options.pragma("max_page_count", pages);
+    }
     SqlitePoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(tuning.patience)
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)

@@ -6,7 +6,7 @@ use bellbuoy_domain::{
     AttemptRecord, Cause, DeliveryId, DeliveryState, FannedOut, Kind, NotificationId, NotificationState,
     Record,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -186,7 +186,7 @@ impl<'a> Standing<'a> {
         };
         Self {
             progress: i64::from(attempt.attempt) * 4 + step,
-            updated_at: attempt.started_at.as_millisecond().saturating_add(column(attempt.duration_ms)),
+            updated_at: ended_at(attempt).as_millisecond(),
             state: attempt.state,
             attempts: if spent { attempt.attempt } else { attempt.attempt.saturating_sub(1) },
             next_due_at: attempt.next_due_at.map(Timestamp::as_millisecond),
@@ -199,6 +199,12 @@ impl<'a> Standing<'a> {
     fn rank(&self) -> (i64, i64) {
         (self.progress, self.updated_at)
     }
+}
+
+/// When the attempt ended; a record may claim any duration.
+fn ended_at(attempt: &AttemptRecord) -> Timestamp {
+    let duration = SignedDuration::from_millis(column(attempt.duration_ms));
+    attempt.started_at.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether the record is of a real try, rather than of a wait or an end without one.

@@ -192,7 +192,115 @@ fn pieces<'a, T>(
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::Future,
+        path::Path,
+        pin::pin,
+        task::{Context, Waker},
+        time::Duration,
+    };
+
+    use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+
     use super::*;
+    use crate::{DeadLetter, DeadLetterQuery, open::Tuning};
+
+    fn letter(number: u128) -> DeadLetter {
+        DeadLetter {
+            id: uuid::Uuid::from_u128(number),
+            origin: "events".into(),
+            reason: "undecodable".into(),
+            detail: String::new(),
+            delivery: None,
+            notification: None,
+            method: None,
+            subject: None,
+            attempts: 0,
+            body: vec![b'x'; 10_000],
+            died_at: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    async fn open(directory: &Path, tuning: Tuning) -> Store {
+        Store::open_tuned(&directory.join("store.db"), tuning).await.expect("a store")
+    }
+
+    async fn is_sound(store: &Store) -> bool {
+        let said: String =
+            sqlx::query_scalar("PRAGMA integrity_check").fetch_one(store.readers()).await.expect("checked");
+        said == "ok"
+    }
+
+    async fn count(store: &Store) -> usize {
+        let query = DeadLetterQuery { limit: 1000, ..DeadLetterQuery::default() };
+        store.dead_letters(&query).await.expect("a page").rows.len()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_makes_it_unavailable_and_room_makes_it_available_without_a_restart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tuning = Tuning { patience: Duration::from_secs(5), max_pages: Some("200") };
+        let store = open(directory.path(), tuning).await;
+        let mut kept = 0;
+        let refused = loop {
+            match store.archive_dead_letters(&[letter(kept), letter(kept + 1)]).await {
+                Ok(()) => kept += 2,
+                Err(error) => break error,
+            }
+        };
+        assert!(kept > 20 && matches!(refused, StoreError::Unavailable { .. }), "{refused:?} after {kept}");
+        for _ in 0..3 {
+            let again = store.archive_dead_letters(&[letter(kept), letter(kept + 1)]).await;
+            assert!(matches!(again, Err(StoreError::Unavailable { .. })), "{again:?}");
+        }
+        assert_eq!(count(&store).await as u128, kept, "half a call leaves nothing");
+        for number in 0..4 {
+            assert!(store.discard_dead_letter(letter(number).id).await.expect("making room is possible"));
+        }
+        store.archive_dead_letters(&[letter(kept), letter(kept + 1)]).await.expect("there is room");
+        assert!(is_sound(&store).await);
+    }
+
+    #[tokio::test]
+    async fn a_lock_of_another_process_is_waited_for_and_then_unavailable() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tuning = Tuning { patience: Duration::from_millis(50), max_pages: None };
+        let store = open(directory.path(), tuning).await;
+        let options = SqliteConnectOptions::new().filename(directory.path().join("store.db"));
+        let mut other = SqliteConnection::connect_with(&options).await.expect("a connection");
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("the lock");
+        let locked = store.archive_dead_letters(&[letter(1)]).await;
+        assert!(matches!(locked, Err(StoreError::Unavailable { .. })), "{locked:?}");
+        assert!(matches!(store.ping().await, Err(StoreError::Unavailable { .. })));
+        assert_eq!(count(&store).await, 0, "readers go on");
+        sqlx::query("ROLLBACK").execute(&mut other).await.expect("let go");
+        store.archive_dead_letters(&[letter(1)]).await.expect("free again");
+        store.ping().await.expect("free again");
+    }
+
+    #[tokio::test]
+    async fn a_call_cancelled_at_any_point_leaves_all_or_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store =
+            open(directory.path(), Tuning { patience: Duration::from_secs(5), max_pages: None }).await;
+        let mut completed = 0;
+        for number in 0..60 {
+            let letters = [letter(number * 2), letter(number * 2 + 1)];
+            let mut call = pin!(store.archive_dead_letters(&letters));
+            for _ in 0..=number {
+                if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    completed += 1;
+                    break;
+                }
+                tokio::task::yield_now().await;
+                std::thread::yield_now();
+            }
+        }
+        store.ping().await.expect("the writer is free");
+        let count = count(&store).await;
+        assert!(count.is_multiple_of(2) && count >= completed * 2, "{count} letters of {completed} calls");
+        assert!(is_sound(&store).await);
+    }
 
     fn sizes(rows: &[usize]) -> Vec<usize> {
         pieces(rows, |bytes| *bytes)

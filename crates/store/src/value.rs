@@ -8,8 +8,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::StoreError;
 
+/// Not by `from_millisecond`, which refuses the last second of what a `Timestamp` can hold.
 pub(crate) fn timestamp(millis: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_millisecond(millis).map_err(|error| StoreError::corrupt("time", error))
+    let nanoseconds = i32::try_from(millis.rem_euclid(1000) * 1_000_000).unwrap_or(0);
+    Timestamp::new(millis.div_euclid(1000), nanoseconds).map_err(|error| StoreError::corrupt("time", error))
 }
 
 pub(crate) fn kind(name: &str) -> Result<Kind, StoreError> {
@@ -68,4 +70,32 @@ fn named<T: Copy>(
         .copied()
         .find(|value| name(*value) == wanted)
         .ok_or_else(|| StoreError::corrupt(what, format!("{wanted:?} is unknown")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_of_whole_milliseconds_is_read_back() {
+        for time in
+            [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX, Timestamp::constant(-1, -1_000_000)]
+        {
+            let millis = time.as_millisecond();
+            assert_eq!(timestamp(millis).expect("a time").as_millisecond(), millis);
+        }
+    }
+
+    #[test]
+    fn every_word_is_read_back_and_no_other() {
+        for state in DeliveryState::ALL {
+            assert_eq!(delivery_state(state.name()).expect("a state"), *state);
+        }
+        for code in CauseCode::ALL {
+            let read = cause(Some(code.name()), None).expect("a cause").expect("a cause");
+            assert_eq!(read, Cause::new(*code, ""));
+        }
+        assert!(delivery_state("lost").is_err() && notification_state("").is_err() && kind("x").is_err());
+        assert!(cause(Some("x"), None).is_err() && number::<u32>(-1).is_err());
+    }
 }

@@ -92,7 +92,7 @@ pub(crate) async fn an_event_is_read_back_by_id(store: Store) {
     let awkward = SeenEvent {
         id: AWKWARD.into(),
         subject: String::new(),
-        body: vec![0, 0xff, b'\n', 0].repeat(100_000),
+        body: [0, 0xff, b'\n', 0].repeat(100_000),
         ..seen("", 1, 5)
     };
     admit(&store, &[awkward.clone(), seen("plain", 2, 6)]).await;
