@@ -7,6 +7,7 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::Store;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use crate::{Outbound, SetupError, http::Client, in_app, webhook};
 
@@ -15,6 +16,7 @@ pub struct Methods {
     client: Client,
     registry: Registry,
     store: Store,
+    deadline: Duration,
 }
 
 /// What an attempt is made of.
@@ -50,7 +52,7 @@ impl Methods {
     ///
     /// When a certificate, a key or the user agent of `settings` is not usable.
     pub fn new(settings: Outbound, registry: Registry, store: Store) -> Result<Self, SetupError> {
-        Ok(Self { client: Client::new(settings)?, registry, store })
+        Ok(Self { deadline: settings.deadline, client: Client::new(settings)?, registry, store })
     }
 
     /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings'
@@ -61,7 +63,11 @@ impl Methods {
                 webhook::attempt(&self.client, &self.registry, config, &attempt).await
             }
             MethodConfig::QuayNotification(target) => {
-                in_app::attempt(&self.store, &self.registry, target, &attempt).await
+                let adding = in_app::attempt(&self.store, &self.registry, target, &attempt);
+                timeout(self.deadline, adding).await.unwrap_or_else(|_| {
+                    let detail = format!("the store did not answer within {:?}", self.deadline);
+                    Report::deferred(CauseCode::Internal, detail)
+                })
             }
         }
     }

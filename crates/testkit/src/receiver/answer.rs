@@ -15,7 +15,7 @@ pub enum Answer {
     OnRelease(Reply),
     /// `status` for about one request in `one_in`, otherwise an empty 200. Which ones depends on the
     /// seed and the request's place among all that this receiver got.
-    Some {
+    FailSome {
         /// What the unlucky get.
         status: u16,
         /// How many share one failure.
@@ -112,7 +112,7 @@ impl Answer {
         self
     }
 
-    /// The status that [`Self::Some`] has for the request that came `place` requests after the first.
+    /// The status that [`Self::FailSome`] has for the request that came `place` requests after the first.
     pub(super) fn lot(status: u16, one_in: u64, seed: u64, place: usize) -> u16 {
         if mixed(seed ^ place as u64).is_multiple_of(one_in.max(1)) { status } else { 200 }
     }

@@ -81,7 +81,7 @@ async fn perform(wire: &mut impl Wire, answer: Answer, place: usize, shared: &Sh
     const HALF: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\nhalf of what was said";
     match answer {
         Answer::Whole(said) => reply(wire, &said).await,
-        Answer::Some { status, one_in, seed } => {
+        Answer::FailSome { status, one_in, seed } => {
             reply(wire, &Reply::new(Answer::lot(status, one_in, seed, place))).await
         }
         Answer::OnRelease(said) => {

@@ -48,7 +48,9 @@ async fn respond(
             shared.released().await;
             said(reply)
         }
-        Answer::Some { status, one_in, seed } => said(Reply::new(Answer::lot(status, one_in, seed, place))),
+        Answer::FailSome { status, one_in, seed } => {
+            said(Reply::new(Answer::lot(status, one_in, seed, place)))
+        }
         Answer::Never => pending().await,
         Answer::Endless { .. } => Ok(Response::new(Said::Endless(shared))),
         other => Err(io::Error::other(format!("no such answer over HTTP/2: {other:?}")).into()),
