@@ -1,6 +1,8 @@
 //! The checks, each one command line or two.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
 
 use crate::command::{cargo, no_arguments, run, run_within};
 
@@ -52,6 +54,17 @@ pub(crate) fn doctest(args: &[String]) -> anyhow::Result<()> {
     run(cargo("test --locked --workspace --doc").args(args))
 }
 
+/// Both halves of each ratio come from this one run.
 pub(crate) fn bench(args: &[String]) -> anyhow::Result<()> {
-    run(cargo("run --locked --release --package bellbuoy-bench --").args(args))
+    no_arguments(args)?;
+    run(&mut cargo("build --locked --release --package bellbuoy --package bellbuoy-bench"))?;
+    run(&mut cargo("run --locked --release --package bellbuoy-broker --example settle_rate"))?;
+    run(cargo("run --locked --release --package bellbuoy-bench -- whole-way").arg(release_binary()?))
+}
+
+// The release build stands beside the build that runs this.
+fn release_binary() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let target = this.ancestors().nth(2).context("this program has no place in a target directory")?;
+    Ok(target.join("release").join("bellbuoy"))
 }

@@ -50,7 +50,11 @@ const CHECKS: &[Verb] = &[
 
 const COMMANDS: &[Verb] = &[
     Verb { name: "test", about: "all of the above, then: did they leave the git tree alone?", run: test },
-    Verb { name: "bench", about: "measure a release build [BENCH ARGS]", run: checks::bench },
+    Verb {
+        name: "bench",
+        about: "measure a release build: the broker, and the whole way of an event",
+        run: checks::bench,
+    },
     Verb { name: "help", about: "this list", run: help },
 ];
 
