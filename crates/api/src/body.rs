@@ -136,6 +136,19 @@ async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, bool), Problem>
     Ok((kept.freeze(), is_cut))
 }
 
+/// Reads a JSON object of one type. An array will not do, although serde would take its items for
+/// the members in their order.
+///
+/// # Errors
+///
+/// 400 with the path of the member that will not do.
+pub(crate) fn object_from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::bad("the body should be a JSON object"));
+    }
+    from_json(bytes)
+}
+
 /// Reads JSON of one type.
 ///
 /// # Errors

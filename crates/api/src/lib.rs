@@ -25,6 +25,7 @@ use bellbuoy_broker::Broker;
 use bellbuoy_domain::Registry;
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::Metrics;
+use jiff::Timestamp;
 
 /// Everything that answering takes.
 pub struct Api {
@@ -74,4 +75,11 @@ impl App {
             api,
         }
     }
+}
+
+/// The time in whole milliseconds, as messages and the store keep it, so that an answer shows the
+/// same time as every later one.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

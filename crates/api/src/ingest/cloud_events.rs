@@ -24,13 +24,14 @@ use super::{
 use crate::{
     App, body,
     counts::{self, Source},
+    now,
     problem::Problem,
 };
 
 pub(crate) async fn accept(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
-    let taken = take(&app, &parts.headers, body, Timestamp::now()).await;
+    let taken = take(&app, &parts.headers, body, now()).await;
     let events = taken.inspect_err(|problem| {
         counts::refused(&app.api.metrics, Source::CloudEvents, problem.status);
     })?;

@@ -24,6 +24,7 @@ use super::{canonical, message};
 use crate::{
     App, body,
     counts::{self, Source},
+    now,
     problem::Problem,
 };
 
@@ -46,7 +47,7 @@ async fn take(app: &App, request: Request) -> Result<(), Problem> {
     let envelope = if read.is_cut {
         Envelope::oversized(&read)
     } else {
-        Envelope::read(app, &source(app, &parts.uri), &read, Timestamp::now())
+        Envelope::read(app, &source(app, &parts.uri), &read, now())
     };
     if !envelope.messages.is_empty() {
         app.api.broker.publish(envelope.messages).await?;

@@ -9,8 +9,8 @@ use axum::{
 };
 use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::{
-    AttemptRecord, DeliveryId, DeliveryMessage, DeliveryState, Kind, NotificationId, NotificationState,
-    Record, WIRE_VERSION,
+    AttemptRecord, CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Kind, NotificationId,
+    NotificationState, Record, WIRE_VERSION,
 };
 use bellbuoy_store::{AttemptRow, Cursor, DeliveryDetail, DeliveryQuery, DeliveryRow};
 use http::{StatusCode, Uri};
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{id, limit, list_fault, query, unknown};
-use crate::{App, problem::Problem, sample::raw};
+use crate::{App, now, problem::Problem, sample::raw};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,11 +66,11 @@ pub(crate) async fn resend(
     State(app): State<Arc<App>>,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
-    let DeliveryDetail { delivery, attempts } = find(&app, &text).await?;
+    let delivery = find(&app, &text).await?.delivery;
     check_sendable(&app, &delivery).await?;
     let event = event(&app, &delivery).await?;
-    let last = attempts.last().map_or(delivery.attempts, |last| last.number.max(delivery.attempts));
-    let (next, now) = (last.saturating_add(1), Timestamp::now());
+    let last = last_number(&delivery);
+    let (next, now) = (last.saturating_add(1), now());
     let message = DeliveryMessage {
         v: WIRE_VERSION,
         delivery: delivery.id,
@@ -106,6 +106,14 @@ async fn check_sendable(app: &App, delivery: &DeliveryRow) -> Result<(), Problem
         }
         Some(_) => Ok(()),
     }
+}
+
+/// The number of a delivery's last record. One that ended without an attempt used the number of the
+/// attempt it was due for, so that number is left out: its history would hide what comes under it.
+fn last_number(delivery: &DeliveryRow) -> u32 {
+    let unspent = delivery.state == DeliveryState::Cancelled
+        || delivery.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::Disabled);
+    delivery.attempts.saturating_add(u32::from(unspent))
 }
 
 async fn event(app: &App, delivery: &DeliveryRow) -> Result<Box<RawValue>, Problem> {

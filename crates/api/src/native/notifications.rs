@@ -12,7 +12,6 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::Page;
 use http::{StatusCode, Uri};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -20,6 +19,7 @@ use super::{id, limit, query, unknown};
 use crate::{
     App, body,
     draft::{Draft, kind_outside, shown_config},
+    now,
     problem::Problem,
     sample,
 };
@@ -40,13 +40,13 @@ struct Body {
     retry: Option<RetryPolicy>,
 }
 
-/// A scope: exactly one member.
+/// A scope: exactly one of these.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum ScopeBody {
-    Repository(RepositoryName),
-    Namespace(RepositoryName),
-    Registry(bool),
+#[serde(deny_unknown_fields)]
+struct ScopeBody {
+    repository: Option<RepositoryName>,
+    namespace: Option<RepositoryName>,
+    registry: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +63,7 @@ struct TestBody {
 }
 
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let notification = read_draft(&app, request).await?.create(Timestamp::now())?;
+    let notification = read_draft(&app, request).await?.create(now())?;
     app.api.store.create_notification(&notification).await?;
     let location = [(http::header::LOCATION, format!("/v1/notifications/{}", notification.id))];
     Ok((StatusCode::CREATED, location, Json(object(&notification, true))).into_response())
@@ -91,7 +91,7 @@ pub(crate) async fn replace(
     let draft = read_draft(&app, request).await?;
     let old = find(&app, &id).await?;
     let had_secret = old.secret.is_some();
-    let notification = draft.replace(old, Timestamp::now())?;
+    let notification = draft.replace(old, now())?;
     update(&app, &notification).await?;
     Ok(Json(object(&notification, !had_secret)).into_response())
 }
@@ -122,7 +122,7 @@ async fn switch(app: &App, id: &str, state: NotificationState) -> Result<Respons
     }
     if notification.state != state {
         notification.state = state;
-        notification.updated_at = Timestamp::now();
+        notification.updated_at = now();
         update(app, &notification).await?;
     }
     Ok(Json(object(&notification, false)).into_response())
@@ -146,13 +146,14 @@ pub(crate) async fn test(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
-    let wanted = if read.bytes.is_empty() { TestBody::default() } else { body::from_json(&read.bytes)? };
+    let wanted =
+        if read.bytes.is_empty() { TestBody::default() } else { body::object_from_json(&read.bytes)? };
     let notification = find(&app, &id).await?;
     let kind = wanted.kind.or_else(|| notification.kinds.first().copied());
     let Some(kind) = kind.filter(|kind| notification.kinds.contains(kind)) else {
         return Err(Problem::bad("`kind` is not one of the notification's"));
     };
-    let delivery = sample::deliver_sample(&app, &notification, kind, Timestamp::now()).await?;
+    let delivery = sample::deliver_sample(&app, &notification, kind, now()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery }))).into_response())
 }
 
@@ -170,7 +171,7 @@ async fn read_draft(app: &App, request: Request) -> Result<Draft, Problem> {
     let (parts, body) = request.into_parts();
     let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
-    body::from_json::<Body>(&read.bytes)?.into_draft()
+    body::object_from_json::<Body>(&read.bytes)?.into_draft()
 }
 
 impl Body {
@@ -201,17 +202,16 @@ impl Body {
 
 impl ScopeBody {
     fn into_scope(self) -> Result<Scope, Problem> {
-        match self {
-            Self::Repository(name) => Ok(Scope::Repository(name)),
-            Self::Namespace(name) if name.namespace().is_empty() => Ok(Scope::Namespace(name.into())),
-            Self::Namespace(_) => Err(Problem::bad(
-                "`scope.namespace` holds a slash; a repository goes into `scope.repository`",
-            )
-            .with("path", "scope.namespace")),
-            Self::Registry(true) => Ok(Scope::Registry),
-            Self::Registry(false) => {
-                Err(Problem::bad("`scope.registry` can only be true").with("path", "scope.registry"))
+        let fault = |path: &str, what: &str| Problem::bad(format!("`{path}` {what}")).with("path", path);
+        match (self.repository, self.namespace, self.registry) {
+            (Some(name), None, None) => Ok(Scope::Repository(name)),
+            (None, Some(name), None) if name.namespace().is_empty() => Ok(Scope::Namespace(name.into())),
+            (None, Some(_), None) => {
+                Err(fault("scope.namespace", "holds a slash; a repository goes into `scope.repository`"))
             }
+            (None, None, Some(true)) => Ok(Scope::Registry),
+            (None, None, Some(false)) => Err(fault("scope.registry", "can only be true")),
+            _ => Err(fault("scope", "should hold exactly one of `repository`, `namespace` and `registry`")),
         }
     }
 }

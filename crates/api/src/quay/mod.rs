@@ -22,12 +22,12 @@ use bellbuoy_domain::{
     Scope,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
     App, body,
     draft::{Draft, shown_config},
+    now,
     problem::Problem,
     sample,
 };
@@ -115,7 +115,7 @@ async fn create(app: &App, repository: &str, headers: &HeaderMap, body: Body) ->
     let read = app.bodies.read_whole(headers, body, app.api.limits.event_bytes).await?;
     let body = schema::read(json_body(headers, &read.bytes)?).map_err(Problem::bad)?;
     let draft = draft(body, scope(repository)?).map_err(Problem::bad)?;
-    let notification = draft.create(Timestamp::now())?;
+    let notification = draft.create(now())?;
     app.api.store.create_notification(&notification).await?;
     Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())
 }
@@ -173,7 +173,7 @@ async fn reset(app: &App, repository: &str, uuid: &str) -> Result<Response, Prob
 async fn test(app: &App, repository: &str, uuid: &str) -> Result<Response, Problem> {
     let notification = find(app, repository, uuid).await?.ok_or_else(|| absent(repository, uuid))?;
     let kind = notification.kinds.first().copied().ok_or_else(|| absent(repository, uuid))?;
-    sample::deliver_sample(app, &notification, kind, Timestamp::now()).await?;
+    sample::deliver_sample(app, &notification, kind, now()).await?;
     Ok(Json(json!({})).into_response())
 }
 

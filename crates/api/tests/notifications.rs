@@ -1,0 +1,207 @@
+//! `/v1/notifications`: what Quay's surface can't say.
+
+mod common;
+
+use bellbuoy_domain::{DeliveryId, Event, NotificationId};
+use common::{JSON, Rig, problem};
+use serde_json::{Value, json};
+
+const ALL: &str = "/v1/notifications";
+
+fn hook(scope: &Value, kinds: &[&str]) -> Value {
+    json!({"scope": scope, "kinds": kinds, "method": "webhook", "config": {"url": "https://ci.example.com/hook"}})
+}
+
+fn acme() -> Value {
+    hook(&json!({"repository": "acme/api"}), &["repo_push"])
+}
+
+fn id(notification: &Value) -> NotificationId {
+    notification["id"].as_str().expect("an id").parse().expect("a UUID")
+}
+
+async fn create(rig: &Rig, body: &Value) -> Value {
+    let answer = rig.post(ALL, body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let made = answer.json();
+    assert_eq!(answer.headers["location"], format!("{ALL}/{}", id(&made)));
+    made
+}
+
+#[tokio::test]
+async fn every_scope_and_member_is_kept_and_the_secret_is_shown_once() {
+    let rig = Rig::start().await;
+    let full = json!({
+        "title": "All of it", "scope": {"namespace": "acme"}, "kinds": ["repo_push", "quota_error", "repo_push"],
+        "filter": {"tags": ["v*"]}, "method": "webhook", "config": {"url": "https://ci.example.com/hook"},
+        "format": "cloudevents",
+        "retry": {"steps_ms": [1000, 2000], "longest_hint_ms": 5000, "client_error_attempts": 2},
+    });
+    let made = create(&rig, &full).await;
+    assert!(made["config"]["secret"].as_str().expect("a secret").starts_with("whsec_"));
+    let got = rig.get(&format!("{ALL}/{}", id(&made))).await.json();
+    for name in ["title", "scope", "filter", "method", "config", "format", "retry"] {
+        assert_eq!(got[name], full[name], "{name}");
+    }
+    assert_eq!(got["kinds"], json!(["repo_push", "quota_error"]));
+    assert_eq!((&got["state"], &got["failures"]), (&json!("active"), &json!(0)));
+    assert_eq!(got["created_at"], got["updated_at"]);
+
+    for scope in [json!({"repository": "acme/team/api"}), json!({"registry": true})] {
+        let made = create(&rig, &hook(&scope, &["repo_push"])).await;
+        assert_eq!((&made["scope"], &made["format"], &made["retry"]), (&scope, &json!("quay"), &Value::Null));
+    }
+    let text = rig.get(ALL).await.text();
+    assert!(!text.contains("whsec_"), "{text}");
+}
+
+#[tokio::test]
+async fn a_fault_in_the_body_is_named_with_its_path() {
+    let rig = Rig::start().await;
+    let with = |name: &str, value: Value| {
+        let mut body = acme();
+        body[name] = value;
+        body
+    };
+    let rows = [
+        (json!({}), "missing field `scope`"),
+        (json!([]), "the body should be a JSON object"),
+        (json!("x"), "invalid type: string"),
+        (with("owner", json!("me")), "unknown field `owner`"),
+        (with("id", json!("x")), "unknown field `id`"),
+        (with("state", json!("active")), "unknown field `state`"),
+        (with("kinds", json!(["repo_push", "nonsense"])), "`kinds[1]`: unknown kind \"nonsense\""),
+        (with("kinds", json!("repo_push")), "`kinds`: invalid type"),
+        (with("kinds", json!([])), "the notification names no kind of event"),
+        (with("scope", json!({"repository": "Acme"})), "`scope.repository`: repository name"),
+        (with("scope", json!({"namespace": "acme/api"})), "`scope.namespace` holds a slash"),
+        (with("scope", json!({"registry": false})), "`scope.registry` can only be true"),
+        (with("scope", json!({})), "`scope` should hold exactly one"),
+        (with("scope", json!({"registry": true, "namespace": "acme"})), "`scope` should hold exactly one"),
+        (with("scope", json!({"galaxy": "x"})), "unknown field `galaxy`"),
+        (with("method", json!("pigeon")), "unknown method \"pigeon\""),
+        (with("method", json!(7)), "`method`: invalid type"),
+        (with("config", json!({"url": "gopher://x"})), "Invalid webhook URL"),
+        (with("config", json!({"url": "https://x.example.com", "secret": 7})), "`secret` should be a string"),
+        (with("format", json!("xml")), "unknown format \"xml\"; known are quay, cloudevents"),
+        (with("filter", json!({"tags": 7})), "event config: `tags`"),
+        (with("filter", json!(7)), "`filter`: invalid type"),
+        (with("title", json!("a\u{0}b")), "`title` holds control characters"),
+        (with("kinds", json!(["quota_error"])), "`kinds`: quota_error never happens in a repository"),
+        (
+            with("retry", json!({"steps_ms": [0], "longest_hint_ms": 0, "client_error_attempts": 1})),
+            "`retry`: retry step 0ns should be from 1 ms",
+        ),
+        (with("retry", json!({"steps_ms": [], "longest_hint_ms": 0, "client_error_attempts": 0})), "`retry"),
+    ];
+    for (body, expected) in rows {
+        let detail = problem(&rig.post(ALL, &body).await, 400);
+        assert!(detail.contains(expected), "{body}: {detail}");
+    }
+    let detail = problem(&rig.send("POST", ALL, &[], acme().to_string()).await, 415);
+    assert!(detail.contains("application/json"), "{detail}");
+    assert_eq!(rig.get(ALL).await.json(), json!({"notifications": [], "next": null}));
+}
+
+#[tokio::test]
+async fn the_list_comes_in_pages_that_cover_everything_once() {
+    let rig = Rig::start().await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(id(&create(&rig, &acme()).await).to_string());
+    }
+    made.sort();
+    let (mut listed, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = rig.get(&format!("{ALL}?limit=2{after}")).await.json();
+        let rows = page["notifications"].as_array().expect("a list");
+        listed.extend(rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(listed, made);
+    for query in ["limit=0", "limit=-1", "limit=1001", "limit=x", "after=nonsense", "offset=1"] {
+        let detail = problem(&rig.get(&format!("{ALL}?{query}")).await, 400);
+        assert!(detail.starts_with("query: "), "{query}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn replacing_changes_what_its_owner_writes_and_nothing_else() {
+    let rig = Rig::start().await;
+    let made = create(&rig, &acme()).await;
+    let path = format!("{ALL}/{}", id(&made));
+    rig.store.disable_notification(id(&made), "gone").await.expect("disabled");
+    let body = hook(&json!({"registry": true}), &["tag_delete"]);
+    let answer = rig.send("PUT", &path, &[JSON], body.to_string()).await;
+    let after = answer.json();
+    assert_eq!((answer.status.as_u16(), &after["id"], &after["scope"]), (200, &made["id"], &body["scope"]));
+    assert_eq!((&after["state"], &after["state_reason"]), (&json!("disabled"), &json!("gone")));
+    assert_eq!(after["created_at"], made["created_at"]);
+    assert!(!answer.text().contains("whsec_"));
+    let kept = rig.store.notification(id(&made)).await.expect("a store").expect("it");
+    assert_eq!(kept.secret.as_deref(), made["config"]["secret"].as_str());
+
+    let body = json!({"scope": {"registry": true}, "kinds": ["tag_delete"], "method": "quay_notification",
+                      "config": {"target": {"kind": "user", "name": "ann"}}});
+    assert_eq!(rig.send("PUT", &path, &[JSON], body.to_string()).await.status, 200);
+    let kept = rig.store.notification(id(&made)).await.expect("a store").expect("it");
+    assert_eq!(kept.secret, None);
+    let again = rig.send("PUT", &path, &[JSON], acme().to_string()).await.json();
+    assert!(again["config"]["secret"].is_string(), "a secret that had to be made is shown");
+
+    let unknown = format!("{ALL}/{}", uuid::Uuid::nil());
+    problem(&rig.send("PUT", &unknown, &[JSON], acme().to_string()).await, 404);
+    problem(&rig.send("PUT", &path, &[JSON], "{}").await, 400);
+}
+
+#[tokio::test]
+async fn pausing_resuming_and_resetting_move_between_the_three_states() {
+    let rig = Rig::start().await;
+    let made = create(&rig, &acme()).await;
+    let act = async |verb: &str| rig.send("POST", &format!("{ALL}/{}/{verb}", id(&made)), &[], "").await;
+    for (verb, state) in [
+        ("pause", "paused"),
+        ("pause", "paused"),
+        ("resume", "active"),
+        ("resume", "active"),
+        ("pause", "paused"),
+    ] {
+        let answer = act(verb).await;
+        assert_eq!((answer.status.as_u16(), answer.json()["state"].as_str()), (200, Some(state)), "{verb}");
+    }
+    rig.store.disable_notification(id(&made), "answered 410").await.expect("disabled");
+    for verb in ["pause", "resume"] {
+        let detail = problem(&act(verb).await, 409);
+        assert!(detail.contains("answered 410") && detail.contains("reset"), "{detail}");
+    }
+    let answer = act("reset").await.json();
+    assert_eq!((&answer["state"], &answer["failures"]), (&json!("active"), &json!(0)));
+    assert_eq!(rig.send("DELETE", &format!("{ALL}/{}", id(&made)), &[], "").await.status, 204);
+    for verb in ["pause", "resume", "reset", "test"] {
+        problem(&act(verb).await, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_test_call_sends_a_sample_of_the_kind_that_is_asked_for() {
+    let rig = Rig::start().await;
+    let made = create(&rig, &hook(&json!({"namespace": "acme"}), &["repo_push", "quota_error"])).await;
+    let path = format!("{ALL}/{}/test", id(&made));
+    for (body, subject) in
+        [("", "acme/example"), ("{}", "acme/example"), (r#"{"kind":"quota_error"}"#, "acme")]
+    {
+        let answer = rig.send("POST", &path, &[JSON], body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let delivery: DeliveryId =
+            answer.json()["delivery"].as_str().expect("an id").parse().expect("a UUID");
+        let message = rig.drain_deliveries("webhook", 1).await.remove(0);
+        let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at).expect("an event");
+        assert_eq!((message.delivery, event.subject.name()), (delivery, Some(subject)));
+    }
+    for body in [r#"{"kind":"tag_pull"}"#, r#"{"kind":"x"}"#, r#"{"kind":7}"#, "[", r#"{"to":"x"}"#] {
+        problem(&rig.send("POST", &path, &[JSON], body).await, 400);
+    }
+}
