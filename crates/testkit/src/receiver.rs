@@ -93,6 +93,8 @@ pub struct Recorded {
     pub time: SystemTime,
     /// By which connection, numbered from 0.
     pub connection: usize,
+    /// The status that it is answered with; `None` where the answer is no proper one.
+    pub status: Option<u16>,
 }
 
 impl Recorded {
@@ -266,7 +268,7 @@ impl Shared {
     }
 
     /// Records a request; says how it is answered, and how many came before it.
-    fn arrived(&self, request: Recorded) -> (Answer, usize) {
+    fn arrived(&self, mut request: Recorded) -> (Answer, usize) {
         let mut state = self.lock();
         let path = request.path.split('?').next().unwrap_or_default();
         let answer = match state.scripts.get_mut(path) {
@@ -275,6 +277,7 @@ impl Shared {
             Some(script) => script.front().cloned().unwrap_or_else(|| Answer::status(200)),
         };
         let place = state.requests.len();
+        request.status = answer.status_at(place);
         state.requests.push(request);
         drop(state);
         self.arrivals.send_replace(());

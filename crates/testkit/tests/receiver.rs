@@ -56,6 +56,8 @@ async fn the_unlucky_third_is_about_a_third_and_the_same_every_time() -> anyhow:
                 failed.push(turn);
             }
         }
+        let told = receiver.requests().iter().filter(|request| request.status == Some(500)).count();
+        assert_eq!(told, failed.len(), "what is recorded is what was answered");
         runs.push(failed);
     }
     assert_eq!(runs[0], runs[1]);

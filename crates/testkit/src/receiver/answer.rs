@@ -112,6 +112,16 @@ impl Answer {
         self
     }
 
+    /// The status that the request gets which came `place` requests after the first; `None` where the
+    /// answer is no proper one.
+    pub(super) fn status_at(&self, place: usize) -> Option<u16> {
+        match self {
+            Self::Whole(reply) | Self::ThenClose(reply) | Self::OnRelease(reply) => Some(reply.status),
+            Self::FailSome { status, one_in, seed } => Some(Self::lot(*status, *one_in, *seed, place)),
+            _ => None,
+        }
+    }
+
     /// The status that [`Self::FailSome`] has for the request that came `place` requests after the first.
     pub(super) fn lot(status: u16, one_in: u64, seed: u64, place: usize) -> u16 {
         if mixed(seed ^ place as u64).is_multiple_of(one_in.max(1)) { status } else { 200 }

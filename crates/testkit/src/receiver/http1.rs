@@ -211,7 +211,7 @@ async fn read(
     }
     let body: Bytes = buffer.split_to(length).freeze();
     let (at, time) = (Instant::now(), SystemTime::now());
-    Ok(Some(Recorded { method, path, headers, body, at, time, connection }))
+    Ok(Some(Recorded { method, path, headers, body, at, time, connection, status: None }))
 }
 
 async fn more(wire: &mut impl Wire, buffer: &mut BytesMut) -> io::Result<()> {

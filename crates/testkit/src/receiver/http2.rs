@@ -40,7 +40,16 @@ async fn respond(
     let body = body.collect().await?.to_bytes();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let (at, time) = (Instant::now(), SystemTime::now());
-    let recorded = Recorded { method: head.method, path, headers: head.headers, body, at, time, connection };
+    let recorded = Recorded {
+        method: head.method,
+        path,
+        headers: head.headers,
+        body,
+        at,
+        time,
+        connection,
+        status: None,
+    };
     let (answer, place) = shared.arrived(recorded);
     match answer {
         Answer::Whole(reply) | Answer::ThenClose(reply) => said(reply),

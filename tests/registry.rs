@@ -1,0 +1,342 @@
+//! A real registry (Debian's `docker-registry`, pushed to by `skopeo`) notifies `serve`.
+
+mod support;
+
+use std::time::SystemTime;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bellbuoy_testkit::http::Http;
+use bellbuoy_testkit::image::{Image, MANIFEST_TYPE};
+use bellbuoy_testkit::receiver::{Receiver, Recorded};
+use bellbuoy_testkit::registry::{Endpoint, Registry};
+use bellbuoy_testkit::wait::{eventually, within};
+use http::Method;
+use serde_json::{Value, json};
+use support::{Fleet, SOON, TOKEN, Wish};
+use tempfile::TempDir;
+
+/// A registry, the fleet that it notifies, and a receiver of what comes of it.
+struct Chain {
+    fleet: Fleet,
+    registry: Registry,
+    receiver: Receiver,
+    http: Http,
+    _folder: TempDir,
+}
+
+impl Chain {
+    async fn start() -> Self {
+        let fleet = Fleet::start(&[("BELLBUOY_REGISTRY__URL", "https://registry.example.com")]).await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = format!("{}/v1/ingest/distribution", fleet.api.url);
+        let registry = Registry::start(folder.path(), &Endpoint::new(url, format!("Bearer {TOKEN}"))).await;
+        let receiver = Receiver::start().await.expect("a receiver");
+        Self { fleet, registry, receiver, http: Http::new(), _folder: folder }
+    }
+
+    /// How many notices were taken, whatever they were for us.
+    async fn notices(&self) -> f64 {
+        let of = [r#"source="distribution""#];
+        self.fleet.api.counted("bellbuoy_events_accepted_total", &of).await
+            + self.fleet.api.counted("bellbuoy_events_dropped_total", &of).await
+    }
+
+    async fn dropped(&self, reason: &str) -> f64 {
+        let reason = format!("reason={reason:?}");
+        self.fleet.api.counted("bellbuoy_events_dropped_total", &[&reason]).await
+    }
+
+    /// Waits until `count` notices were taken and everything they made was delivered: `deliveries` in all.
+    async fn settled(&self, count: f64, deliveries: usize) {
+        let all = within(SOON, async || (self.notices().await >= count).then_some(())).await;
+        let taken = self.notices().await;
+        assert!(all.is_some() && (taken - count).abs() < 0.5, "{taken} notices instead of {count}");
+        self.fleet.api.until("", deliveries, &["delivered"]).await;
+    }
+
+    /// A request of the registry's own API, as a client named `containerd/2.0`.
+    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &[u8]) -> u16 {
+        let url = format!("http://{}/v2/{path}", self.registry.host());
+        let agent = [("user-agent", "containerd/2.0")];
+        let headers: Vec<_> = agent.iter().chain(headers).copied().collect();
+        let answer = self.http.send(method, &url, &headers, body.to_vec()).await;
+        answer.expect("the registry answers").status.as_u16()
+    }
+}
+
+/// Checks a request's signature as the Standard Webhooks specification tells a receiver to, with nothing of ours.
+fn check_signature(request: &Recorded, wish: &Wish) {
+    let header = |name: &str| request.header(name).unwrap_or_else(|| panic!("no {name} in {request:?}"));
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+    let key = BASE64_STANDARD.decode(wish.secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
+    let signed = [format!("{id}.{timestamp}.").as_bytes(), &request.body].concat();
+    let signature = header("webhook-signature").strip_prefix("v1,").expect("version 1");
+    let signature = BASE64_STANDARD.decode(signature).expect("base64");
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
+    ring::hmac::verify(&key, &signed, &signature).expect("the signature of id, time and body");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(now.abs_diff(timestamp.parse().expect("seconds")) < 300, "{timestamp} is not now");
+}
+
+fn body(request: &Recorded) -> Value {
+    serde_json::from_slice(&request.body).expect("a JSON body")
+}
+
+#[tokio::test]
+async fn each_push_is_one_signed_repo_push_at_the_webhook() {
+    let chain = Chain::start().await;
+    let wish = chain.fleet.api.webhook("acme/app", "repo_push", &chain.receiver.url("/hook")).await;
+    let image = Image::new("one");
+    let mut ids = Vec::new();
+    // Two blobs and a manifest the first time; the blobs are looked for by HEAD after that.
+    for (count, tag) in [(1, "v1"), (2, "v1"), (3, "latest")] {
+        chain.registry.push(&image, "acme/app", tag).await;
+        chain.settled(f64::from(3 * count), usize::try_from(count).expect("small")).await;
+        let requests = chain.receiver.requests();
+        assert_eq!(requests.len(), usize::try_from(count).expect("small"), "one request per push");
+        let request = requests.last().expect("the last");
+        check_signature(request, &wish);
+        let expected = json!({
+            "repository": "acme/app", "namespace": "acme", "name": "app",
+            "docker_url": "registry.example.com/acme/app",
+            "homepage": "https://registry.example.com/repository/acme/app",
+            "updated_tags": [tag],
+        });
+        let found = body(request);
+        for (member, value) in expected.as_object().expect("an object") {
+            assert_eq!(&found[member], value, "{member} in {found}");
+        }
+        assert_eq!(found["digest"], image.digest());
+        assert_eq!(
+            (request.method.as_str(), request.header("content-type"), request.header("bellbuoy-event")),
+            ("POST", Some("application/json"), Some("repo_push"))
+        );
+        ids.push(request.header("webhook-id").expect("an id").to_owned());
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "a push again is an event of its own");
+}
+
+/// What one operation makes: a word per event, in any order, and how many notices are dropped as what.
+struct Row {
+    operation: &'static str,
+    events: &'static [&'static str],
+    dropped: &'static [(&'static str, u32)],
+}
+
+/// The table of what clients do, in the order in which the test does it.
+const ROWS: &[Row] = &[
+    Row { operation: "first push by tag", events: &["repo_push v1"], dropped: &[("blob", 2)] },
+    Row { operation: "the same push again", events: &["repo_push v1"], dropped: &[("blob", 2)] },
+    Row {
+        operation: "the same image by another tag",
+        events: &["repo_push latest"],
+        dropped: &[("blob", 2)],
+    },
+    Row { operation: "push by digest", events: &["manifest_push"], dropped: &[] },
+    Row { operation: "mount into another repository", events: &[], dropped: &[("mount", 2)] },
+    Row { operation: "and its manifest", events: &["repo_push copied"], dropped: &[] },
+    Row { operation: "pull as docker does", events: &["tag_pull v1"], dropped: &[("merged_pull", 1)] },
+    Row { operation: "pull as skopeo does", events: &["tag_pull v1"], dropped: &[("blob", 2)] },
+    Row { operation: "HEAD that is answered 304", events: &[], dropped: &[] },
+    Row { operation: "HEAD of a client that has it", events: &["tag_pull latest"], dropped: &[] },
+    Row { operation: "HEAD by digest", events: &[], dropped: &[("probe", 1)] },
+    Row { operation: "pull by digest", events: &["manifest_pull"], dropped: &[] },
+    Row { operation: "delete of a tag, which this registry can't", events: &[], dropped: &[] },
+    Row {
+        operation: "delete by digest",
+        events: &["manifest_delete", "tag_delete v1", "tag_delete latest"],
+        dropped: &[],
+    },
+    Row { operation: "delete of a blob", events: &["manifest_delete?"], dropped: &[] },
+];
+
+#[tokio::test]
+async fn each_operation_of_a_client_makes_the_events_of_the_table_and_nothing_for_blobs() {
+    let chain = Chain::start().await;
+    let kinds = [
+        "repo_push",
+        "manifest_push",
+        "tag_pull",
+        "manifest_pull",
+        "tag_delete",
+        "manifest_delete",
+        "repo_deleted",
+    ];
+    let wish = json!({"scope": {"registry": true}, "kinds": kinds, "method": "webhook", "format": "cloudevents",
+        "config": {"url": chain.receiver.url("/hook")}});
+    chain.fleet.api.wish(&wish).await;
+
+    let (mut notices, mut deliveries) = (0, 0);
+    for row in ROWS {
+        let mut before = Vec::new();
+        for (reason, _) in row.dropped {
+            before.push(chain.dropped(reason).await);
+        }
+        chain.receiver.clear();
+        operate(&chain, row.operation).await;
+
+        notices += row.events.len() + row.dropped.iter().map(|(_, count)| *count as usize).sum::<usize>();
+        deliveries += row.events.len();
+        chain.settled(f64::from(u32::try_from(notices).expect("few")), deliveries).await;
+        let mut found: Vec<_> =
+            chain.receiver.requests().iter().map(|request| word(&body(request))).collect();
+        let mut expected = row.events.to_vec();
+        found.sort();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{}", row.operation);
+        for ((reason, count), before) in row.dropped.iter().zip(before) {
+            let more = chain.dropped(reason).await - before;
+            assert!((more - f64::from(*count)).abs() < 0.5, "{}: {more} dropped as {reason}", row.operation);
+        }
+    }
+}
+
+async fn operate(chain: &Chain, operation: &str) {
+    let image = Image::new("one");
+    let digest = image.digest();
+    let by_digest = format!("acme/app/manifests/{digest}");
+    let (typed, wanted) = ([("content-type", MANIFEST_TYPE)], [("accept", MANIFEST_TYPE)]);
+    match operation {
+        "first push by tag" | "the same push again" => chain.registry.push(&image, "acme/app", "v1").await,
+        "the same image by another tag" => chain.registry.push(&image, "acme/app", "latest").await,
+        "push by digest" => {
+            assert_eq!(chain.ask(Method::PUT, &by_digest, &typed, image.manifest()).await, 201);
+        }
+        "mount into another repository" => {
+            for blob in blobs(&image) {
+                let path = format!("acme/copy/blobs/uploads/?mount={blob}&from=acme/app");
+                assert_eq!(chain.ask(Method::POST, &path, &[], b"").await, 201);
+            }
+        }
+        "and its manifest" => {
+            assert_eq!(
+                chain.ask(Method::PUT, "acme/copy/manifests/copied", &typed, image.manifest()).await,
+                201
+            );
+        }
+        "pull as docker does" => {
+            assert_eq!(chain.ask(Method::HEAD, "acme/app/manifests/v1", &wanted, b"").await, 200);
+            assert_eq!(chain.ask(Method::GET, &by_digest, &wanted, b"").await, 200);
+        }
+        "pull as skopeo does" => chain.registry.pull("acme/app", "v1").await,
+        "HEAD that is answered 304" => {
+            let known = [wanted[0], ("if-none-match", &*format!("\"{digest}\""))];
+            assert_eq!(chain.ask(Method::HEAD, "acme/app/manifests/v1", &known, b"").await, 304);
+        }
+        "HEAD of a client that has it" => {
+            let other = [wanted[0], ("x-client", "other")];
+            assert_eq!(chain.ask(Method::HEAD, "acme/app/manifests/latest", &other, b"").await, 200);
+        }
+        "HEAD by digest" => {
+            assert_eq!(chain.ask(Method::HEAD, &by_digest, &wanted, b"").await, 200);
+        }
+        "pull by digest" => {
+            // By one who did not ask for a tag before.
+            let copy = format!("acme/copy/manifests/{digest}");
+            assert_eq!(chain.ask(Method::GET, &copy, &wanted, b"").await, 200);
+        }
+        "delete of a tag, which this registry can't" => {
+            assert_eq!(chain.ask(Method::DELETE, "acme/app/manifests/v1", &[], b"").await, 400);
+        }
+        "delete by digest" => chain.registry.delete("acme/app", &digest).await,
+        "delete of a blob" => {
+            let path = format!("acme/app/blobs/{}", blobs(&image)[0]);
+            assert_eq!(chain.ask(Method::DELETE, &path, &[], b"").await, 202);
+        }
+        other => panic!("nobody knows how to do {other:?}"),
+    }
+}
+
+/// The digests of an image's configuration and layer.
+fn blobs(image: &Image) -> Vec<String> {
+    let manifest: Value = serde_json::from_slice(image.manifest()).expect("JSON");
+    [&manifest["config"], &manifest["layers"][0]]
+        .map(|blob| blob["digest"].as_str().expect("a digest").to_owned())
+        .into()
+}
+
+/// An event in a word: its kind and tag; with a question mark where the registry did not say what was deleted.
+fn word(event: &Value) -> String {
+    let kind = event["type"].as_str().expect("a kind");
+    let tag = event["data"]["updated_tags"][0].as_str().or(event["data"]["tag"].as_str());
+    let digest = event["data"]["digest"].as_str();
+    assert!(digest.is_some() || kind == "tag_delete", "{event}");
+    let is_blob = digest.is_some_and(|digest| blobs(&Image::new("one")).iter().any(|blob| blob == digest));
+    match tag {
+        Some(tag) => format!("{kind} {tag}"),
+        None if is_blob => format!("{kind}?"),
+        None => kind.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn what_was_pushed_while_serve_was_down_arrives_once_when_it_is_back() {
+    let mut chain = Chain::start().await;
+    chain.fleet.api.webhook("acme/app", "repo_push", &chain.receiver.url("/hook")).await;
+    for (count, is_killed) in [(1, false), (2, true)] {
+        if is_killed {
+            chain.fleet.process.kill_9();
+        } else {
+            chain.fleet.stop().await;
+        }
+        chain.registry.push(&Image::new("one"), "acme/app", &format!("v{count}")).await;
+        eventually(SOON, async || {
+            let tries = |line: &String| line.contains("retryingsink: error writing event");
+            chain.registry.process().lines().iter().any(tries).then_some(())
+        })
+        .await;
+        chain.fleet.start_again().await;
+        // The counters began anew with the process, the history did not.
+        chain.settled(3.0, count).await;
+        assert_eq!(chain.receiver.requests().len(), count, "once per push");
+        assert_eq!(body(&chain.receiver.requests()[count - 1])["updated_tags"], json!([format!("v{count}")]));
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_repeats_a_notice_is_answered_and_nobody_hears_of_it_twice() {
+    let chain = Chain::start().await;
+    chain.fleet.api.webhook("acme/app", "repo_push", &chain.receiver.url("/hook")).await;
+    let media_type = "application/vnd.docker.distribution.events.v1+json";
+    let notice = json!({"events": [{
+        "id": "2cf0934c-1c0e-4f8f-9a3e-0d7b2d6b8a11", "timestamp": "2026-11-20T23:13:01.964338477Z", "action": "push",
+        "target": {"mediaType": MANIFEST_TYPE, "digest": Image::new("one").digest(), "repository": "acme/app", "tag": "v1"},
+        "request": {"method": "PUT"}, "actor": {}, "source": {"addr": "node1:5000", "instanceID": "06c7"},
+    }]});
+    for _ in 0..3 {
+        let answer = chain
+            .fleet
+            .api
+            .send(Method::POST, "/v1/ingest/distribution", media_type, notice.to_string())
+            .await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (202, 0));
+    }
+    let repeated = async || {
+        let repeated = chain.fleet.api.counted("bellbuoy_events_repeated_total", &[]).await;
+        (repeated > 1.5).then_some(())
+    };
+    eventually(SOON, repeated).await;
+    chain.settled(3.0, 1).await;
+    assert_eq!(chain.receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_registry_with_a_wrong_token_keeps_its_notices_until_that_is_put_right() {
+    let chain = Chain::start().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("{}/v1/ingest/distribution", chain.fleet.api.url);
+    let stranger = Registry::start(folder.path(), &Endpoint::new(url, "Bearer not-the-token")).await;
+    stranger.push(&Image::new("one"), "acme/app", "v1").await;
+    let refused = async || {
+        let refused =
+            chain.fleet.api.counted("bellbuoy_requests_unauthorized_total", &[r#"surface="ingest""#]).await;
+        (refused > 1.5).then_some(())
+    };
+    eventually(SOON, refused).await;
+    let line = chain.fleet.process.wait_for_line("refused events from 127.0.0.1", SOON).await;
+    assert!(line.contains("a wrong credential; its registry holds them back"), "{line}");
+    assert!(!line.contains("not-the-token"), "{line}");
+    assert!(chain.notices().await < 0.5);
+}
