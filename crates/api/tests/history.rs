@@ -44,7 +44,7 @@ impl Past {
             accepted_at: at(0),
             body: past.event.to_json(),
         };
-        rig.store.admit_events(&[seen], Duration::from_secs(60)).await.expect("a store");
+        rig.store.admit_events(&[seen], Duration::from_mins(1)).await.expect("a store");
         let fanned_out = FannedOut {
             source: past.event.source.clone(),
             event: past.event.id.clone(),
