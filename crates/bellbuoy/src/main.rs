@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod series;
 mod serve;
 
 use std::process::ExitCode;

@@ -100,6 +100,7 @@ impl Fleet {
         let methods = Arc::new(Methods::new(outbound(&config)?, registry.clone(), store.clone())?);
         let metrics = Arc::new(Metrics::new());
         metrics.set(Gauge::BuildInfo, &[VERSION], 1.0);
+        series::start_at_zero(&metrics);
 
         let (intake, work) = (CancellationToken::new(), CancellationToken::new());
         let mut crew = Crew {
@@ -183,7 +184,8 @@ impl Crew {
         });
         self.supervise("fanout", vital, move |shutdown| Arc::clone(&fanout).run(shutdown));
         for method in MethodName::ALL {
-            let vital = self.vital("deliver");
+            let role = deliver_role(*method);
+            let vital = self.vital(role);
             let deliver = Arc::new(Deliver {
                 method: *method,
                 broker: self.broker.clone(),
@@ -194,7 +196,7 @@ impl Crew {
                 vital: Arc::clone(&vital),
                 limits: DeliverLimits { in_flight: config.in_flight, drain: config.drain },
             });
-            self.supervise("deliver", vital, move |shutdown| Arc::clone(&deliver).run(shutdown));
+            self.supervise(role, vital, move |shutdown| Arc::clone(&deliver).run(shutdown));
         }
         self.start_recorder(config);
         self.watch_depths();
@@ -261,6 +263,13 @@ impl Crew {
                 }
             }
         });
+    }
+}
+
+fn deliver_role(method: MethodName) -> &'static str {
+    match method {
+        MethodName::Webhook => "deliver_webhook",
+        MethodName::QuayNotification => "deliver_quay_notification",
     }
 }
 

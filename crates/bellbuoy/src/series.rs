@@ -1,0 +1,35 @@
+//! Every labelled series stands at zero from the start: `increase()` sees nothing of a series'
+//! first step if the series begins with it, and an alert on a first dead letter would stay silent.
+
+use bellbuoy_broker::queues;
+use bellbuoy_domain::{CauseCode, DeadReason, Kind, MethodName};
+use bellbuoy_telemetry::{Counter, Metrics};
+
+pub(crate) fn start_at_zero(metrics: &Metrics) {
+    for kind in Kind::ALL {
+        metrics.count(Counter::EventsFannedOut, &[kind.name()], 0);
+        metrics.count(Counter::EventsRepeated, &[kind.name()], 0);
+    }
+    for method in MethodName::ALL {
+        start_method(metrics, method.name());
+    }
+    for queue in [queues::events(), queues::outcomes()] {
+        metrics.count(Counter::DeadLetters, &[queue.as_str(), DeadReason::Undecodable.name()], 0);
+    }
+}
+
+fn start_method(metrics: &Metrics, method: &str) {
+    metrics.count(Counter::DeliveriesQueued, &[method], 0);
+    metrics.count(Counter::DeliveryAttempts, &[method, "delivered", "none"], 0);
+    for cause in CauseCode::ALL {
+        for outcome in ["deferred", "rejected"] {
+            metrics.count(Counter::DeliveryAttempts, &[method, outcome, cause.name()], 0);
+        }
+    }
+    for reason in DeadReason::ALL {
+        metrics.count(Counter::DeadLetters, &[queues::deliver(method).as_str(), reason.name()], 0);
+    }
+    for reason in ["failing", "gone"] {
+        metrics.count(Counter::NotificationsDisabled, &[method, reason], 0);
+    }
+}
