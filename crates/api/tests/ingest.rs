@@ -17,6 +17,8 @@ const ENVELOPE: (&str, &str) = ("content-type", "application/vnd.docker.distribu
 /// A real `registry:2.8.2` while skopeo worked with it, one request a line.
 const CAPTURE: &str = include_str!("../../domain/tests/data/distribution-2.8.2-capture.jsonl");
 
+type Headers = &'static [(&'static str, &'static str)];
+
 fn event(value: &Value) -> Event {
     Event::from_json(value.to_string().as_bytes(), Timestamp::UNIX_EPOCH).expect("an event")
 }
@@ -173,7 +175,7 @@ async fn whatever_can_not_be_understood_is_a_dead_letter_and_never_an_error_to_t
     let limits = Limits { batch_bytes: 1000, ..Limits::default() };
     let rig = Rig::with(|api| api.limits = limits, ServerLimits::default()).await;
     let unknown_action = envelope(&[notice("1", "rename", "PUT", Some("v1"))]);
-    let bodies: &[(&[(&str, &str)], Vec<u8>)] = &[
+    let bodies: &[(Headers, Vec<u8>)] = &[
         (&[], b"".to_vec()),
         (&[ENVELOPE], b"{".to_vec()),
         (&[ENVELOPE], b"null".to_vec()),

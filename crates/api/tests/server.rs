@@ -44,7 +44,7 @@ impl Raw {
     }
 
     /// All that the server sends until it closes the connection.
-    async fn to_end(mut self) -> String {
+    async fn read_out(mut self) -> String {
         let mut bytes = Vec::new();
         let read = timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await;
         // A reset after the answer is an end too.
@@ -78,11 +78,11 @@ async fn a_connection_that_says_nothing_or_half_a_head_is_closed_in_time() {
     let rig = Rig::with(|_| {}, ServerLimits { head: SHORT, ..patient() }).await;
     let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     for bytes in [&b""[..], b"P", b"PRI * HTTP", b"GET /healthz HTTP/1.1\r\nhost:", settings] {
-        Raw::sending(&rig, bytes).await.to_end().await;
+        Raw::sending(&rig, bytes).await.read_out().await;
     }
     let mut kept = Raw::sending(&rig, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_status(&kept.some().await, 200);
-    assert_eq!(kept.to_end().await, "", "a kept-alive connection without a second request");
+    assert_eq!(kept.read_out().await, "", "a kept-alive connection without a second request");
 }
 
 #[tokio::test]
@@ -103,11 +103,11 @@ async fn slow_clients_do_not_keep_a_good_event_out() {
 async fn a_body_that_does_not_end_is_408_and_one_that_breaks_off_leaves_nothing() {
     let limits = Limits { body_time: SHORT, ..Limits::default() };
     let rig = Rig::with(|api| api.limits = limits, patient()).await;
-    assert_status(&Raw::sending(&rig, head(1000) + "{").await.to_end().await, 408);
+    assert_status(&Raw::sending(&rig, head(1000) + "{").await.read_out().await, 408);
     let body = push_event("1").to_string();
     drop(Raw::sending(&rig, head(body.len() + 1) + &body).await);
     let ingest = head(10).replace("/v1/events", "/v1/ingest/distribution");
-    assert_status(&Raw::sending(&rig, ingest + "{").await.to_end().await, 408);
+    assert_status(&Raw::sending(&rig, ingest + "{").await.read_out().await, 408);
     assert_eq!(rig.depth(&queues::events()) + rig.depth(&queues::dead()), 0);
 }
 
@@ -115,7 +115,7 @@ async fn a_body_that_does_not_end_is_408_and_one_that_breaks_off_leaves_nothing(
 async fn a_request_that_takes_too_long_altogether_is_503() {
     let limits = Limits { body_time: PATIENCE * 3, request_time: SHORT, ..Limits::default() };
     let rig = Rig::with(|api| api.limits = limits, patient()).await;
-    let answer = Raw::sending(&rig, head(1000) + "{").await.to_end().await;
+    let answer = Raw::sending(&rig, head(1000) + "{").await.read_out().await;
     assert_status(&answer, 503);
     assert!(answer.contains("retry-after: 5"), "{answer}");
 }
@@ -127,7 +127,7 @@ async fn the_memory_for_bodies_is_bounded() {
     let hogs = [Raw::sending(&rig, head(4096) + "{").await, Raw::sending(&rig, head(4096) + "{").await];
     let mut statuses = Vec::new();
     for hog in hogs {
-        statuses.push(hog.to_end().await[9..12].to_owned());
+        statuses.push(hog.read_out().await[9..12].to_owned());
     }
     statuses.sort();
     // The second gets its turn, or is told to come back: both wait as long as a body may take.
@@ -140,12 +140,12 @@ async fn the_memory_for_bodies_is_bounded() {
 async fn heads_have_a_size_and_a_count() {
     let rig = Rig::start().await;
     let with = |headers: String| format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
-    let many = (0..150).map(|n| format!("h{n}: x\r\n")).collect::<String>();
-    assert_status(&Raw::sending(&rig, with(many)).await.to_end().await, 431);
+    let many = (0..150).map(|n| format!("h{n}: x\r\n")).collect::<Vec<_>>().concat();
+    assert_status(&Raw::sending(&rig, with(many)).await.read_out().await, 431);
     let large = format!("large: {}\r\n", "x".repeat(2_000_000));
-    assert_status(&Raw::sending(&rig, with(large)).await.to_end().await, 431);
+    assert_status(&Raw::sending(&rig, with(large)).await.read_out().await, 431);
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(1_000_000));
-    let answer = Raw::sending(&rig, long).await.to_end().await;
+    let answer = Raw::sending(&rig, long).await.read_out().await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
 }
 
@@ -168,7 +168,7 @@ async fn what_is_no_request_is_refused_and_smuggles_no_second_one() {
         "GET /healthz HTTP/1.1\r\na: b\0c\r\n\r\n".to_owned(),
         "nonsense\r\n\r\n".to_owned(),
     ] {
-        let answer = Raw::sending(&rig, &bytes).await.to_end().await;
+        let answer = Raw::sending(&rig, &bytes).await.read_out().await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
         assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{bytes:?}: {answer}");
     }
@@ -199,9 +199,9 @@ async fn stopping_takes_no_new_work_and_lets_what_is_in_flight_end() {
     open.send(begin).await;
     let idle = Raw::open(&rig).await;
     rig.stop.cancel();
-    assert_eq!(idle.to_end().await, "");
+    assert_eq!(idle.read_out().await, "");
     open.send(rest).await;
-    assert_status(&open.to_end().await, 202);
+    assert_status(&open.read_out().await, 202);
     let ended = timeout(PATIENCE, rig.serving).await.expect("it stops").expect("no panic");
     assert!(ended.is_ok());
     let address = rig.url.strip_prefix("http://").expect("a URL");
@@ -216,7 +216,7 @@ async fn what_does_not_end_within_the_drain_is_cut() {
     rig.stop.cancel();
     let ended = timeout(PATIENCE, rig.serving).await.expect("it stops").expect("no panic");
     assert!(ended.is_ok());
-    assert_eq!(open.to_end().await, "");
+    assert_eq!(open.read_out().await, "");
 }
 
 #[tokio::test]
