@@ -32,7 +32,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{commands::say, config::Config, demo};
+use crate::{commands::say, config::Config, demo, series};
 
 /// The version that is shown and sent.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
