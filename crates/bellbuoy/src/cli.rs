@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::{
     commands::{self, publish::Publish},
     config::{self, Config, ConfigFile},
-    serve,
+    demo, serve,
 };
 
 /// Delivers a container registry's events to the people and systems that asked to hear of them, and loses none.
@@ -51,6 +51,12 @@ pub(crate) struct ConfigArgs {
 struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
+    /// What this process does: some of api,fanout,deliver,record. Wins over the settings.
+    #[arg(long, value_name = "ROLES")]
+    roles: Option<String>,
+    /// Which methods the deliver role serves. Wins over the settings.
+    #[arg(long, value_name = "METHODS")]
+    methods: Option<String>,
     /// Show what it does: a sample repository, notifications, a receiver and events, in a directory of its own.
     #[arg(long)]
     demo: bool,
@@ -69,8 +75,8 @@ enum ConfigCommand {
 impl Cli {
     pub(crate) fn run(self) -> ExitCode {
         let result = match self.command {
-            Command::Serve(args) if args.demo => serve::demo(&environment()),
-            Command::Serve(args) => load(&args.config).and_then(serve::run),
+            Command::Serve(args) if args.demo => demo::run(&environment()),
+            Command::Serve(args) => load_with(&args.config, args.overrides()).and_then(serve::run),
             Command::Publish(args) => commands::publish::run(&args),
             Command::Config(ConfigCommand::Check(args)) => {
                 load(&args).map(|_| commands::say("the settings are right"))
@@ -106,9 +112,23 @@ fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+impl Serve {
+    // As the environment would say it.
+    fn overrides(&self) -> impl Iterator<Item = (String, String)> {
+        let flags = [("BELLBUOY_ROLES", self.roles.clone()), ("BELLBUOY_METHODS", self.methods.clone())];
+        flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    }
+}
+
 fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
+    load_with(args, std::iter::empty())
+}
+
+fn load_with(args: &ConfigArgs, overrides: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
     let file = args.config.as_deref().map(read_config_file).transpose()?;
-    config::load(file.as_ref(), &environment(), |path| std::fs::read_to_string(path)).map_err(|errors| {
+    let mut environment = environment();
+    environment.extend(overrides);
+    config::load(file.as_ref(), &environment, |path| std::fs::read_to_string(path)).map_err(|errors| {
         let list: Vec<_> = errors.iter().map(|error| format!("\n  - {error}")).collect();
         anyhow::anyhow!("the settings have {} mistakes:{}", list.len(), list.concat())
     })

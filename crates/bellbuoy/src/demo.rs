@@ -18,7 +18,7 @@ use self::receiver::Receiver;
 use crate::{
     commands::say,
     config::{self, Config},
-    serve::Fleet,
+    serve::{Fleet, runtime, wait_for_signal},
 };
 
 /// How long the show may take before it says that something is wrong.
@@ -37,16 +37,30 @@ const SETTINGS: &[(&str, &str)] = &[
     ("BELLBUOY_LOG__FILTER", "warn,bellbuoy_workers=error"),
 ];
 
+/// `bellbuoy serve --demo`.
+pub(crate) fn run(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let demo = Demo::prepare(environment).await?;
+        let fleet = Fleet::start(demo.config.clone()).await?;
+        let result = tokio::select! {
+            result = demo.play(&fleet) => result,
+            signal = wait_for_signal() => signal,
+        };
+        fleet.stop().await;
+        result
+    })
+}
+
 /// The demo before its fleet is started.
-pub(crate) struct Demo {
-    pub(crate) config: Config,
+struct Demo {
+    config: Config,
     receiver: Receiver,
     // Deleted when the demo ends.
     _directory: TempDir,
 }
 
 impl Demo {
-    pub(crate) async fn prepare(environment: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+    async fn prepare(environment: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("bellbuoy-demo-").tempdir()?;
         let mut settings: BTreeMap<String, String> =
             SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -63,7 +77,7 @@ impl Demo {
     }
 
     /// Plays the show and then stays, so that its audience can look around.
-    pub(crate) async fn play(&self, fleet: &Fleet) -> anyhow::Result<()> {
+    async fn play(&self, fleet: &Fleet) -> anyhow::Result<()> {
         say(&format!("Bellbuoy is up at {}, with a receiver at {}.\n", fleet.url, self.receiver.url));
         say(&format!("1. Notifications of repository {REPOSITORY}, made as a Quay client makes them:"));
         for (title, event, path) in [

@@ -6,7 +6,6 @@
 //! and goes on at the next start. A second signal ends the process at once, which is as safe.
 
 use std::{
-    collections::BTreeMap,
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -32,7 +31,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{commands::say, config::Config, demo, series};
+use crate::{
+    commands::say,
+    config::{Config, Role},
+    series,
+};
 
 /// The version that is shown and sent.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,21 +54,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     })
 }
 
-/// `bellbuoy serve --demo`.
-pub(crate) fn demo(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
-    runtime()?.block_on(async {
-        let demo = demo::Demo::prepare(environment).await?;
-        let fleet = Fleet::start(demo.config.clone()).await?;
-        let result = tokio::select! {
-            result = demo.play(&fleet) => result,
-            signal = wait_for_signal() => signal,
-        };
-        fleet.stop().await;
-        result
-    })
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
@@ -173,23 +162,38 @@ struct Crew {
 impl Crew {
     fn start(&mut self, config: &Config, methods: &Arc<Methods>) {
         let wishes = Arc::new(Wishes::new(self.store.clone()));
+        for role in &config.roles {
+            match role {
+                Role::Api => {}
+                Role::Fanout => self.start_fanout(&wishes),
+                Role::Deliver => self.start_deliver(config, methods, &wishes),
+                Role::Record => self.start_recorder(config),
+            }
+        }
+        self.watch_depths();
+    }
+
+    fn start_fanout(&mut self, wishes: &Arc<Wishes>) {
         let vital = self.vital("fanout");
         let fanout = Arc::new(Fanout {
             broker: self.broker.clone(),
             store: self.store.clone(),
-            wishes: Arc::clone(&wishes),
+            wishes: Arc::clone(wishes),
             metrics: Arc::clone(&self.metrics),
             vital: Arc::clone(&vital),
             limits: FanoutLimits::default(),
         });
         self.supervise("fanout", vital, move |shutdown| Arc::clone(&fanout).run(shutdown));
-        for method in MethodName::ALL {
-            let role = deliver_role(*method);
+    }
+
+    fn start_deliver(&mut self, config: &Config, methods: &Arc<Methods>, wishes: &Arc<Wishes>) {
+        for method in config.methods.iter().copied() {
+            let role = deliver_role(method);
             let vital = self.vital(role);
             let deliver = Arc::new(Deliver {
-                method: *method,
+                method,
                 broker: self.broker.clone(),
-                wishes: Arc::clone(&wishes),
+                wishes: Arc::clone(wishes),
                 methods: Arc::clone(methods),
                 policy: config.retry.clone(),
                 metrics: Arc::clone(&self.metrics),
@@ -198,8 +202,6 @@ impl Crew {
             });
             self.supervise(role, vital, move |shutdown| Arc::clone(&deliver).run(shutdown));
         }
-        self.start_recorder(config);
-        self.watch_depths();
     }
 
     fn start_recorder(&mut self, config: &Config) {
@@ -273,7 +275,7 @@ fn deliver_role(method: MethodName) -> &'static str {
     }
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
+pub(crate) async fn wait_for_signal() -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}

@@ -30,6 +30,8 @@ pub(crate) const KEYS: &[Key] = &[
         "bellbuoy-data",
         "Directory of the embedded broker and store; made if it is not there, readable by its owner only.",
     ),
+    key("roles", "api,fanout,deliver,record", "What this process does. All of it on the embedded broker."),
+    key("methods", "webhook,quay_notification", "Which methods the deliver role serves."),
     key(
         "public_url",
         "",

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_domain::RetryPolicy;
+use bellbuoy_domain::{MethodName, RetryPolicy};
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
 
@@ -42,11 +42,43 @@ impl fmt::Debug for Hidden {
     }
 }
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes events, answers the API.
+    Api,
+    /// Expands events into deliveries.
+    Fanout,
+    /// Makes attempts.
+    Deliver,
+    /// Writes history and dead letters down.
+    Record,
+}
+
+impl Role {
+    /// Every role.
+    pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Fanout, Self::Deliver, Self::Record];
+
+    const EXPECTED: &str = "some of api,fanout,deliver,record";
+
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "api" => Some(Self::Api),
+            "fanout" => Some(Self::Fanout),
+            "deliver" => Some(Self::Deliver),
+            "record" => Some(Self::Record),
+            _ => None,
+        }
+    }
+}
+
 /// What the program runs by. Each member's key is in [`KEYS`], with what it means.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) methods: Vec<MethodName>,
     pub(crate) public_url: Option<String>,
     pub(crate) registry_url: String,
     pub(crate) registry_title: String,
@@ -148,6 +180,10 @@ pub(crate) fn load(
     let config = Config {
         listen: source.get("listen", "an address and port such as 127.0.0.1:8080", |text| text.parse().ok()),
         data_dir: source.get("data_dir", "a directory", |text| Some(PathBuf::from(text))),
+        roles: source.get("roles", Role::EXPECTED, |text| parse::set(text, Role::parse)),
+        methods: source.get("methods", "methods such as webhook,quay_notification", |text| {
+            parse::set(text, |name| name.parse().ok())
+        }),
         public_url: source.optional(
             "public_url",
             "a URL such as https://bellbuoy.example.com",
@@ -196,6 +232,12 @@ pub(crate) fn load(
         log_format: source.get("log.format", "auto, text or json", parse::log_format),
         settings: source.settings(),
     };
+    if config.roles.len() < Role::ALL.len() {
+        source.refuse(
+            "roles",
+            "all of api,fanout,deliver,record, because the embedded broker serves one process".to_owned(),
+        );
+    }
     source.both_or_neither("outbound.client_certificate", "outbound.client_key");
     source.finish(config)
 }

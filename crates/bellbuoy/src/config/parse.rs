@@ -77,6 +77,13 @@ fn wait(text: &str) -> Option<Duration> {
     number.checked_mul(milliseconds).map(Duration::from_millis)
 }
 
+/// Distinct items, at least one.
+pub(super) fn set<T: PartialEq>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    let items = list(text, item)?;
+    let distinct = (0..items.len()).all(|place| !items[..place].contains(&items[place]));
+    (distinct && !items.is_empty()).then_some(items)
+}
+
 fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(item).collect()
 }

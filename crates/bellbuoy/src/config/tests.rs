@@ -88,6 +88,20 @@ fn a_secret_may_stand_in_a_file_and_is_never_shown() {
 }
 
 #[test]
+fn the_embedded_broker_serves_one_process_with_every_role() {
+    let found = mistakes("", &[("BELLBUOY_ROLES", "api,fanout")]);
+    assert!(
+        found.len() == 1 && found[0].contains("because the embedded broker serves one process"),
+        "{found:?}"
+    );
+    for wrong in ["", "api,api,fanout,deliver,record", "cook"] {
+        assert!(!mistakes("", &[("BELLBUOY_ROLES", wrong)]).is_empty(), "{wrong:?}");
+    }
+    let config = load(None, &variables(&[("BELLBUOY_METHODS", "webhook")]), no_files).expect("settings");
+    assert_eq!(config.methods, [MethodName::Webhook]);
+}
+
+#[test]
 fn half_of_a_client_identity_is_a_mistake() {
     assert_eq!(mistakes("[outbound]\nclient_key = 'key.pem'", &[]).len(), 1);
 }
