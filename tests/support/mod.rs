@@ -54,10 +54,15 @@ impl Fleet {
     /// Starts it once more with the same data and port, and waits until it listens.
     pub(crate) async fn start_again(&mut self) {
         self.launch_again();
+        self.until_up().await;
+    }
+
+    /// Waits until it listens.
+    pub(crate) async fn until_up(&self) {
         listening_address(&self.process).await;
     }
 
-    /// Starts it once more, without waiting for anything.
+    /// Kills it (`SIGKILL`) if it runs and starts it once more, without waiting for anything.
     pub(crate) fn launch_again(&mut self) {
         self.process.kill_9();
         self.process = launch(&self.settings, &self.folder);
