@@ -1,0 +1,253 @@
+//! `kill -9` and `SIGTERM` under load: nothing accepted goes missing, and what is repeated is what was cut off.
+//!
+//! Judged by sets: what producers were told is accepted, against what receivers answered 200 to and what
+//! stands in the dead letters. A receiver fails a third of all requests, so most kills meet retries as well.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use bellbuoy_testkit::receiver::{Answer, Receiver, Recorded};
+use bellbuoy_testkit::wait::{eventually, within};
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use support::{Client, Fleet, SOON, push};
+
+const EVENTS: usize = 5_000;
+const KILLS: usize = 50;
+const PRODUCERS: usize = 16;
+
+/// Most attempts in flight, and so the most that one kill can cut off.
+const IN_FLIGHT: usize = 32;
+
+/// One event in so many is for a receiver that never works, so that some end as dead letters.
+const BROKEN_EVERY: usize = 50;
+
+/// For everything to end once the load is over: the longest schedule takes some 7 s.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Fixes which requests fail and where the kills fall among the events; not what they meet there.
+const SEED: u64 = 20_261_120;
+
+const SETTINGS: &[(&str, &str)] = &[
+    ("BELLBUOY_RETRY__STEPS", "50ms,100ms,200ms,400ms,800ms,1s,1s,1s,1s,1s"),
+    ("BELLBUOY_LIMITS__IN_FLIGHT", "32"),
+    // The broken receiver is not to be given up.
+    ("BELLBUOY_LIMITS__FAILURES", "1000000"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_kills_under_load_lose_nothing_and_repeat_only_what_they_cut_off() {
+    let mut storm = Storm::start().await;
+    tokio::join!(storm.producers(EVENTS), async {
+        let mut dice = Dice(SEED);
+        let mut moments: Vec<usize> = (0..KILLS).map(|_| dice.below(EVENTS)).collect();
+        moments.sort_unstable();
+        for moment in moments {
+            storm.load.until_accepted(moment).await;
+            tokio::time::sleep(Duration::from_millis(dice.below(40) as u64)).await;
+            storm.fleet.launch_again();
+            // Three of four come up before the next kill; the fourth may be hit while it does.
+            if dice.below(4) > 0 {
+                storm.fleet.until_up().await;
+            }
+        }
+        storm.fleet.until_up().await;
+    });
+    let judged = storm.judge(EVENTS).await;
+    println!("{KILLS} kills of at most {IN_FLIGHT} attempts in flight: {judged:?}");
+    assert!(judged.repeats <= KILLS * IN_FLIGHT, "{judged:?}");
+    assert!(judged.dead >= EVENTS / BROKEN_EVERY, "{judged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_ends_in_order_and_in_time_and_repeats_nothing() {
+    const EVENTS: usize = 1_500;
+    let mut storm = Storm::start().await;
+    tokio::join!(storm.producers(EVENTS), async {
+        for moment in [300, 800] {
+            storm.load.until_accepted(moment).await;
+            let asked = Instant::now();
+            storm.fleet.stop().await;
+            // The drain limit, 20 s, is for receivers that hang. These don't.
+            assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+            storm.fleet.start_again().await;
+        }
+    });
+    let judged = storm.judge(EVENTS).await;
+    println!("two stops: {judged:?}");
+    assert_eq!((judged.repeats, judged.repeated_attempts), (0, 0), "{judged:?}");
+}
+
+/// A fleet under load, and the receiver that it delivers to.
+struct Storm {
+    fleet: Fleet,
+    receiver: Receiver,
+    load: Load,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    dead: usize,
+    /// Successful answers beyond the first of their delivery.
+    repeats: usize,
+    /// Requests that repeat an attempt which was sent before, however it was answered.
+    repeated_attempts: usize,
+}
+
+impl Storm {
+    async fn start() -> Self {
+        let receiver = Receiver::start().await.expect("a receiver");
+        receiver.script("/hook", [Answer::FailSome { status: 503, one_in: 3, seed: SEED }]);
+        receiver.script("/broken", [Answer::status(500)]);
+        let fleet = Fleet::start(SETTINGS).await;
+        fleet.api.webhook("acme/works", "repo_push", &receiver.url("/hook")).await;
+        fleet.api.webhook("acme/broken", "repo_push", &receiver.url("/broken")).await;
+        Self { fleet, receiver, load: Load::default() }
+    }
+
+    /// Several producers who publish `count` events, each of them repeated until it is accepted.
+    fn producers(&self, count: usize) -> impl Future<Output = ()> + use<> {
+        let (api, load) = (self.fleet.api.clone(), self.load.clone());
+        stream::iter(0..count).for_each_concurrent(PRODUCERS, move |number| {
+            let (api, load) = (api.clone(), load.clone());
+            async move {
+                publish_until_accepted(&api, number).await;
+                load.0.fetch_add(1, SeqCst);
+            }
+        })
+    }
+
+    /// Waits until every delivery has ended and every queue is empty, and compares what everybody says.
+    async fn judge(&self, events: usize) -> Judged {
+        self.until_quiet(events).await;
+        let rows = self.fleet.api.deliveries("").await;
+        let published: BTreeSet<_> = (0..events).map(event_id).collect();
+        let known: BTreeSet<_> = rows.iter().map(|row| text(&row["event"])).collect();
+        assert_eq!((rows.len(), &known), (events, &published), "one delivery per accepted event");
+
+        let requests = self.receiver.requests();
+        let mut answers = BTreeMap::<String, Vec<&Recorded>>::new();
+        for request in &requests {
+            answers.entry(request.header("webhook-id").expect("an id").to_owned()).or_default().push(request);
+        }
+        let letters = self.fleet.api.dead_letters("").await;
+        let innocent: Vec<_> =
+            letters.iter().filter(|letter| letter["reason"] != "attempts_exhausted").collect();
+        assert!(
+            innocent.is_empty(),
+            "{} messages were given up for another reason: {innocent:#?}",
+            innocent.len()
+        );
+        let dead: BTreeSet<_> = letters.iter().map(|letter| text(&letter["delivery"])).collect();
+        assert_eq!(letters.len(), dead.len(), "one dead letter per dead delivery");
+        for row in &rows {
+            let id = text(&row["id"]);
+            let successes = successes(&answers[&id]);
+            match row["state"].as_str() {
+                Some("delivered") => assert!(successes > 0 && !dead.contains(&id), "{row}"),
+                Some("dead") => assert!(dead.contains(&id), "{row}"),
+                _ => panic!("not ended: {row}"),
+            }
+        }
+        self.check_histories(&rows).await;
+        Judged {
+            dead: dead.len(),
+            repeats: answers.values().map(|all| successes(all).saturating_sub(1)).sum(),
+            repeated_attempts: answers.values().map(|all| all.len() - numbers(all).len()).sum(),
+        }
+    }
+
+    async fn until_quiet(&self, events: usize) {
+        let ended = within(PATIENCE, async || {
+            let open = self.fleet.api.deliveries("state=pending").await.len()
+                + self.fleet.api.deliveries("state=waiting").await.len();
+            (open == 0 && self.fleet.api.deliveries("").await.len() >= events).then_some(())
+        });
+        if ended.await.is_none() {
+            let open: Vec<_> = self.fleet.api.deliveries("").await;
+            let open: Vec<_> = open.iter().filter(|row| row["next_due_at"].is_string()).take(3).collect();
+            let letters = self.fleet.api.dead_letters("reason=poisoned").await;
+            panic!("not over after {PATIENCE:?}; of those that wait: {open:#?}; poisoned: {letters:#?}");
+        }
+        eventually(SOON, async || {
+            (self.fleet.api.counted("bellbuoy_queue_messages", &[]).await < 0.5).then_some(())
+        })
+        .await;
+    }
+
+    /// Every attempt stands in the history once and in order, and the last one says how it ended.
+    async fn check_histories(&self, rows: &[Value]) {
+        let details =
+            stream::iter(rows).map(|row| self.fleet.api.delivery(&row["id"])).buffer_unordered(PRODUCERS);
+        details
+            .for_each(|detail| async move {
+                let attempts = detail["attempts"].as_array().expect("attempts");
+                let numbers: Vec<_> = attempts.iter().map(|attempt| attempt["number"].as_u64()).collect();
+                let expected: Vec<_> =
+                    (1..=detail["attempt_count"].as_u64().expect("a count")).map(Some).collect();
+                assert_eq!(numbers, expected, "{detail}");
+                let is_good = |attempt: &Value| attempt["outcome"] == "delivered";
+                let (last, earlier) = attempts.split_last().expect("an attempt");
+                assert_eq!(is_good(last), detail["state"] == "delivered", "{detail}");
+                assert!(!earlier.iter().any(is_good), "{detail}");
+            })
+            .await;
+    }
+}
+
+/// How many events were accepted so far.
+#[derive(Debug, Clone, Default)]
+struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    async fn until_accepted(&self, count: usize) {
+        eventually(PATIENCE, async || (self.0.load(SeqCst) >= count).then_some(())).await;
+    }
+}
+
+async fn publish_until_accepted(api: &Client, number: usize) {
+    let repository = if number.is_multiple_of(BROKEN_EVERY) { "acme/broken" } else { "acme/works" };
+    let event = push(&event_id(number), repository, "v1");
+    eventually(PATIENCE, async || {
+        let answer = api.try_publish(&event).await.ok()?;
+        // What is refused because the server stops or is not up is repeated, as any producer does.
+        assert!(matches!(answer.status.as_u16(), 202 | 503), "{} {}", answer.status, answer.text());
+        (answer.status == 202).then_some(())
+    })
+    .await;
+}
+
+fn event_id(number: usize) -> String {
+    format!("event-{number:05}")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+fn successes(requests: &[&Recorded]) -> usize {
+    requests.iter().filter(|request| request.status == Some(200)).count()
+}
+
+/// The different attempts among a delivery's requests.
+fn numbers<'a>(requests: &[&'a Recorded]) -> BTreeSet<&'a str> {
+    requests.iter().filter_map(|request| request.header("bellbuoy-attempt")).collect()
+}
+
+/// `SplitMix64`: the same throws from the same seed, on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((bits ^ (bits >> 31)) % limit as u64).expect("below a usize")
+    }
+}
