@@ -13,11 +13,11 @@ use uuid::Uuid;
 use crate::embedded::{Held, Returns};
 
 /// Header that says why a message is dead.
-pub(crate) const REASON: &str = "bellbuoy-reason";
+const REASON: &str = "bellbuoy-reason";
 /// Header that says which queue, or which way in, a dead message came from.
-pub(crate) const ORIGIN: &str = "bellbuoy-origin";
+const ORIGIN: &str = "bellbuoy-origin";
 /// Header that says more of why a message is dead, for people.
-pub(crate) const DETAIL: &str = "bellbuoy-detail";
+const DETAIL: &str = "bellbuoy-detail";
 
 /// A queue's name. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,14 +46,23 @@ impl fmt::Display for QueueName {
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    /// Sets a header; the latest of one name counts.
+    /// Sets a header, in place of an earlier one of that name.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.push((name.into(), value.into()));
+        let name = name.into();
+        self.0.retain(|(earlier, _)| *earlier != name);
+        self.0.push((name, value.into()));
+    }
+
+    // Why a message is dead.
+    fn explain(&mut self, origin: &str, reason: &str, detail: &str) {
+        self.set(REASON, reason);
+        self.set(ORIGIN, origin);
+        self.set(DETAIL, detail);
     }
 
     /// A header's value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// All headers.
@@ -105,20 +114,21 @@ impl Outgoing {
     /// came in, `reason` one of a closed set, `detail` a sentence for people.
     pub fn quarantined(origin: &str, reason: &str, detail: &str, body: impl Into<Bytes>) -> Self {
         let mut message = Self::new(crate::queues::dead(), body);
-        message.headers.set(REASON, reason);
-        message.headers.set(ORIGIN, origin);
-        message.headers.set(DETAIL, detail);
+        message.headers.explain(origin, reason, detail);
         message
     }
 
     /// A claimed message as a dead letter: its id, body and headers, and why. Give it as an
     /// output of settling the claim.
     pub fn dead_letter(claim: &Claim, reason: &str, detail: &str) -> Self {
-        let mut message = Self::quarantined(claim.queue().as_str(), reason, detail, claim.body().clone());
-        let why = std::mem::take(&mut message.headers);
-        message.headers = claim.headers().clone();
-        message.headers.0.extend(why.0);
-        message.id = claim.id();
+        Self::given_up(claim.message(), reason, detail)
+    }
+
+    pub(crate) fn given_up(held: &Held, reason: &str, detail: &str) -> Self {
+        let mut message = Self::new(crate::queues::dead(), held.body.clone());
+        message.id = held.id;
+        message.headers = held.headers.clone();
+        message.headers.explain(held.queue.as_str(), reason, detail);
         message
     }
 }

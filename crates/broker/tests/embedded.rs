@@ -138,15 +138,3 @@ async fn what_does_not_fit_into_memory_waits_on_disk_and_comes_in_order() {
     }
     broker.close().await;
 }
-
-#[tokio::test]
-async fn a_closed_broker_says_so() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let broker = Broker::open_embedded(directory.path(), &options()).expect("a broker");
-    let mut consumer = broker.consume(&QueueName::new("q"), NonZeroUsize::MIN);
-    broker.ping().await.expect("it writes");
-    broker.close().await;
-    assert!(consumer.next().await.is_err());
-    assert!(broker.publish(vec![Outgoing::new(QueueName::new("q"), "a")]).await.is_err());
-    assert!(broker.ping().await.is_err());
-}

@@ -254,14 +254,27 @@ impl Disk {
             loaded.fresh = take_rows(rows, queue, load.limit_bytes)?;
             loaded.more_fresh = is_full(&loaded.fresh, load);
         }
+        if let Some(after) = load.due_after {
+            self.load_due(queue, number, load, after, &mut loaded)?;
+        }
+        Ok(loaded)
+    }
+
+    fn load_due(
+        &self,
+        queue: &QueueName,
+        number: u32,
+        load: &Load,
+        (due, key): (i64, i64),
+        loaded: &mut Loaded,
+    ) -> rusqlite::Result<()> {
         let lane = i64::from(number) * 2 + 1;
-        let (due, key) = load.due_after;
         let mut statement = self.connection.prepare_cached(SELECT_DUE)?;
         let rows = statement.query(params![lane, due, key, load.until_ms, limit_of(load.limit)])?;
         loaded.late = take_rows(rows, queue, load.limit_bytes)?;
-        let end = loaded.late.last().map_or(load.due_after, |message| (message.due_ms, message.key.0));
+        let end = loaded.late.last().map_or((due, key), |message| (message.due_ms, message.key.0));
         loaded.next_due = self.next_due(number, end)?;
-        Ok(loaded)
+        Ok(())
     }
 
     pub(super) fn next_due(&self, number: u32, after: (i64, i64)) -> rusqlite::Result<Option<i64>> {

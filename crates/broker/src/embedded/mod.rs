@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use self::{
@@ -69,8 +69,6 @@ struct Shared {
     ops: mpsc::UnboundedSender<Op>,
     queues: Arc<Queues>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    // Held for its lock, which ends with the file: when the broker is closed or the process dies.
-    lock: Mutex<Option<File>>,
 }
 
 /// A message in our hands: in a window, claimed, or on its way to disk.
@@ -122,7 +120,7 @@ impl Broker {
             reason = "bounded by its senders: each waits for its answer or gives back a claim"
         )]
         let (ops, incoming) = mpsc::unbounded_channel();
-        let mut writer = Writer::new(disk, Arc::clone(&queues), options.delivery_limit);
+        let mut writer = Writer::new(disk, Arc::clone(&queues), options.delivery_limit, lock);
         writer
             .count_killed(&left_open)
             .map_err(|source| OpenError::Database { path: path.clone(), source })?;
@@ -130,7 +128,7 @@ impl Broker {
             .name("bellbuoy-broker".into())
             .spawn(move || writer.run(incoming))
             .map_err(|source| OpenError::Io { path, source })?;
-        let shared = Shared { ops, queues, writer: Mutex::new(Some(thread)), lock: Mutex::new(Some(lock)) };
+        let shared = Shared { ops, queues, writer: Mutex::new(Some(thread)) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -196,7 +194,6 @@ impl Broker {
         if let (Ok(()), Some(thread)) = (done, thread) {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
-        self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     async fn ask(
@@ -227,9 +224,19 @@ impl Consumer {
     ///
     /// When the broker is closed.
     pub async fn next(&mut self) -> Result<Claim, BrokerError> {
-        let permit = Arc::clone(&self.limit).acquire_owned().await.map_err(|_| BrokerError::Closed)?;
+        let permit = self.permit().await?;
         let held = self.queue.claim(&self.queues).await?;
         Ok(Claim { held: Some(held), returns_to: self.returns.clone(), _permit: permit })
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, BrokerError> {
+        if let Ok(permit) = Arc::clone(&self.limit).try_acquire_owned() {
+            return Ok(permit);
+        }
+        tokio::select! {
+            () = self.queues.closed() => Err(BrokerError::Closed),
+            permit = Arc::clone(&self.limit).acquire_owned() => permit.map_err(|_| BrokerError::Closed),
+        }
     }
 
     /// The next message, if one is at hand and the prefetch allows it.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     path::Path,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{
     Held,
-    backlog::{Backlog, Load, Totals},
+    backlog::{Backlog, Load, Totals, is_suspect},
     disk::{Disk, Key},
     journal::Journal,
     now_ms,
@@ -34,6 +35,7 @@ pub(super) struct Queues {
     pub(super) journal: Journal,
     pub(super) quiet: Arc<AtomicBool>,
     closing: AtomicBool,
+    closed: Notify,
 }
 
 /// One queue in memory.
@@ -62,7 +64,7 @@ impl Queues {
             let queue = Queue {
                 number: stored.number,
                 name: stored.name.clone(),
-                backlog: Mutex::new(Backlog::on_disk(totals, next_due, sequences[1])),
+                backlog: Mutex::new(Backlog::on_disk(totals, next_due)),
                 sequences: Mutex::new(sequences),
                 ready: Notify::new(),
             };
@@ -74,6 +76,7 @@ impl Queues {
             journal,
             quiet: Arc::default(),
             closing: AtomicBool::new(false),
+            closed: Notify::new(),
         })
     }
 
@@ -103,10 +106,21 @@ impl Queues {
         queues
     }
 
+    /// From now on nobody gets a message, and everybody who waits learns of it.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        self.closed.notify_waiters();
         for queue in self.all() {
             queue.ready.notify_waiters();
+        }
+    }
+
+    /// Ends when the queues are closed.
+    pub(super) async fn closed(&self) {
+        let mut closed = pin!(self.closed.notified());
+        closed.as_mut().enable();
+        if !self.is_closing() {
+            closed.await;
         }
     }
 
@@ -119,8 +133,7 @@ impl Queue {
     /// Takes the next message as soon as there is one.
     pub(super) async fn claim(self: &Arc<Self>, queues: &Arc<Queues>) -> Result<Held, BrokerError> {
         loop {
-            let ready = self.ready.notified();
-            tokio::pin!(ready);
+            let mut ready = pin!(self.ready.notified());
             ready.as_mut().enable();
             if queues.is_closing() {
                 return Err(BrokerError::Closed);
@@ -139,6 +152,9 @@ impl Queue {
     pub(super) fn try_claim(self: &Arc<Self>, queues: &Arc<Queues>) -> Option<Held> {
         let (claimed, more_ready, load) = {
             let mut backlog = self.backlog();
+            if queues.is_closing() {
+                return None; // What is in the windows may be another process's by now.
+            }
             let claimed = backlog.claim();
             (claimed, backlog.has_ready(), backlog.start_load(now_ms()))
         };
@@ -163,21 +179,20 @@ impl Queue {
                 reader.load(&own.name, own.number, &load)
             });
             match read.await {
-                Ok(Ok(loaded)) => queue.backlog().finish_load(loaded),
+                Ok(Ok(loaded)) => queue.change(|backlog| backlog.finish_load(loaded, now_ms())),
                 failed => {
                     if let Ok(Err(error)) = failed {
                         tracing::error!("the broker can't read queue {}: {error}", queue.name);
                     }
                     tokio::time::sleep(READ_AGAIN_AFTER).await;
-                    queue.backlog().abandon_load(load);
+                    queue.change(Backlog::abandon_load);
                 }
             }
-            queue.ready.notify_one();
         });
     }
 
     fn until_due(&self) -> Duration {
-        let Some(due_ms) = self.backlog().next_due() else { return LONGEST_SLEEP };
+        let Some(due_ms) = self.backlog().wakes_at() else { return LONGEST_SLEEP };
         // One millisecond more than the rounded-down difference, so as to wake after it.
         let wait_ms = (due_ms - now_ms()).max(0).unsigned_abs() + 1;
         Duration::from_millis(wait_ms).min(LONGEST_SLEEP)
@@ -185,19 +200,34 @@ impl Queue {
 
     /// Messages were committed to this queue.
     pub(super) fn committed(&self, messages: impl Iterator<Item = Held>) {
-        let mut backlog = self.backlog();
-        messages.for_each(|message| backlog.committed(message));
-        drop(backlog);
-        self.ready.notify_one();
+        let now_ms = now_ms();
+        self.change(|backlog| messages.for_each(|message| backlog.committed(message, now_ms)));
     }
 
     pub(super) fn settled(&self, message: &Held) {
         self.backlog().settled(message);
+        if is_suspect(message) {
+            self.ready.notify_one(); // Another suspect may have waited for it.
+        }
     }
 
     pub(super) fn returned(&self, message: Held, was_suspect: bool) {
-        self.backlog().returned(message, was_suspect);
-        self.ready.notify_one();
+        self.change(|backlog| backlog.returned(message, was_suspect));
+    }
+
+    // One consumer is enough for what is ready, as it wakes the next. But each has a timer of its
+    // own for what becomes due, and the one that set it may go away.
+    fn change(&self, change: impl FnOnce(&mut Backlog)) {
+        let mut backlog = self.backlog();
+        let before = backlog.wakes_at();
+        change(&mut backlog);
+        let sooner = backlog.wakes_at().is_some_and(|now| before.is_none_or(|before| now < before));
+        drop(backlog);
+        if sooner {
+            self.ready.notify_waiters();
+        } else {
+            self.ready.notify_one();
+        }
     }
 
     pub(super) fn totals(&self) -> Totals {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs::File,
     num::NonZeroU32,
     sync::Arc,
 };
@@ -15,11 +16,7 @@ use super::{
     now_ms,
     queue::{Queue, Queues},
 };
-use crate::{
-    BrokerError, Claim, Outgoing, QueueName,
-    message::{DETAIL, ORIGIN, REASON},
-    queues,
-};
+use crate::{BrokerError, Claim, Outgoing, QueueName, queues};
 
 /// Most wishes in one transaction: beyond this, waiting longer for the sync gains little.
 const BATCH_OPS: usize = 1024;
@@ -49,6 +46,9 @@ pub(super) struct Writer {
     queues: Arc<Queues>,
     delivery_limit: NonZeroU32,
     by_name: HashMap<QueueName, Arc<Queue>>,
+    dead: QueueName,
+    // Held for its lock on the files, which ends with it: after the last write, or when the process dies.
+    _lock: File,
 }
 
 /// What one transaction does to the totals of each queue: messages for at once, delayed ones.
@@ -58,8 +58,8 @@ type Changes = BTreeMap<u32, (Arc<Queue>, i64, i64)>;
 type Arrivals = BTreeMap<u32, (Arc<Queue>, Vec<Held>)>;
 
 impl Writer {
-    pub(super) fn new(disk: Disk, queues: Arc<Queues>, delivery_limit: NonZeroU32) -> Self {
-        Self { disk, queues, delivery_limit, by_name: HashMap::new() }
+    pub(super) fn new(disk: Disk, queues: Arc<Queues>, delivery_limit: NonZeroU32, lock: File) -> Self {
+        Self { disk, queues, delivery_limit, by_name: HashMap::new(), dead: queues::dead(), _lock: lock }
     }
 
     /// Counts the messages that a killed process had claimed, before anybody can claim them again.
@@ -77,10 +77,14 @@ impl Writer {
                 "{count} messages were claimed when the broker's process last ended; they will be claimed again"
             );
         }
+        self.clear_journal();
+        Ok(())
+    }
+
+    fn clear_journal(&self) {
         if let Err(error) = self.queues.journal.clear() {
             tracing::warn!("can't clear the broker's journal of claims: {error}");
         }
-        Ok(())
     }
 
     /// Serves until the broker is closed or forgotten.
@@ -97,6 +101,8 @@ impl Writer {
             };
             self.write(batch);
             if let Some(reply) = close {
+                // Claims that are still open were in nobody's way: they don't count.
+                self.clear_journal();
                 let _ = reply.send(Ok(()));
                 return;
             }
@@ -179,7 +185,9 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         let queue = self.queue(&output.queue);
         let delayed = !output.delay.is_zero();
-        let delay_ms = i64::try_from(output.delay.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+        // One more than the delay rounded up, because the clock was rounded down: late, never early.
+        let delay_ms = i64::try_from(output.delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+        let delay_ms = delay_ms.saturating_add(i64::from(delayed));
         let message = Held {
             key: queue.next_key(delayed),
             queue: queue.name.clone(),
@@ -244,8 +252,9 @@ impl Writer {
         }
     }
 
+    // A dead letter stays one, with the reason it came with, however often it is returned.
     fn is_poison(&self, held: &Held) -> bool {
-        held.returns + 1 >= self.delivery_limit.get()
+        held.returns + 1 >= self.delivery_limit.get() && held.queue != self.dead
     }
 
     fn queue(&mut self, name: &QueueName) -> Arc<Queue> {
@@ -255,6 +264,13 @@ impl Writer {
         let queue = self.queues.get(name);
         self.by_name.insert(name.clone(), Arc::clone(&queue));
         queue
+    }
+}
+
+// However the writer ends: nobody waits for a message that could not be settled.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queues.close();
     }
 }
 
@@ -285,13 +301,6 @@ fn count(changes: &mut Changes, queue: &Arc<Queue>, delayed: bool, by: i64) {
 }
 
 fn poisoned(held: &Held) -> Outgoing {
-    let mut message = Outgoing::new(queues::dead(), held.body.clone());
-    message.id = held.id;
-    message.headers = held.headers.clone();
-    message.headers.set(REASON, "poisoned");
-    message.headers.set(ORIGIN, held.queue.as_str());
-    message
-        .headers
-        .set(DETAIL, format!("it was taken {} times by a worker that then died", held.returns + 1));
-    message
+    let detail = format!("it was taken {} times by a worker that then died", held.returns + 1);
+    Outgoing::given_up(held, "poisoned", &detail)
 }

@@ -1,0 +1,93 @@
+//! How a wait of any length is made of queues with fixed ones. No IO and no clock here.
+//!
+//! A message waits in a *level*: a queue from which it is dead-lettered after 500 ms x 2^level. One that
+//! comes out too early waits once more, in the level that fits what is left. A level that is a little too
+//! long is taken when the excess is within the tolerance: that, and not the broker, is why a wait ends late.
+
+use std::time::Duration;
+
+/// How many levels there are: the longest keeps a message for 36.4 h.
+pub(super) const LEVELS: u8 = 19;
+
+/// How long the first level keeps a message; each further one keeps it twice as long.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// Up to here a wait may end half a second late.
+const FINE: Duration = Duration::from_millis(500);
+
+/// Beyond, by this share of it: half of the 1 % that is promised, the rest is for the broker's own work.
+const SHARE: u32 = 200;
+
+/// How long a level keeps a message.
+pub(super) fn wait_of(level: u8) -> Duration {
+    SHORTEST * (1 << u32::from(level))
+}
+
+/// How late a wait of that length may end.
+pub(super) fn tolerance(whole: Duration) -> Duration {
+    FINE.max(whole / SHARE)
+}
+
+/// The level that fits a message with `remaining` to wait.
+pub(super) fn level(remaining: Duration, tolerance: Duration) -> u8 {
+    let top = LEVELS - 1;
+    let Some(up) = (0..LEVELS).find(|level| wait_of(*level) >= remaining) else { return top };
+    if up == 0 || wait_of(up) - remaining <= tolerance { up } else { up - 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    /// When a message that has to wait `whole` comes out of its last level, and how many it saw.
+    fn ends_after(whole: Duration) -> (Duration, u32) {
+        let (mut waited, mut levels) = (Duration::ZERO, 0);
+        while waited < whole {
+            waited += wait_of(level(whole - waited, tolerance(whole)));
+            levels += 1;
+        }
+        (waited, levels)
+    }
+
+    #[test]
+    fn the_levels_reach_from_half_a_second_to_a_day_and_a_half() {
+        assert_eq!(wait_of(0), Duration::from_millis(500));
+        assert_eq!(wait_of(LEVELS - 1), Duration::from_millis(131_072_000));
+    }
+
+    #[test]
+    fn a_wait_of_one_level_takes_one_hop() {
+        for level in 0..LEVELS {
+            assert_eq!(ends_after(wait_of(level)), (wait_of(level), 1));
+        }
+    }
+
+    #[test]
+    fn thirty_days_take_thirty_hops_at_most() {
+        let (waited, levels) = ends_after(30 * DAY);
+        assert!(waited - 30 * DAY <= 30 * DAY / 100 && levels <= 30, "{waited:?} in {levels}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_wait_ends_early_and_none_later_than_promised(ms in 1..30 * 86_400_000_u64) {
+            let whole = Duration::from_millis(ms);
+            let (waited, levels) = ends_after(whole);
+            let late = waited - whole;
+            let promised = if whole <= Duration::from_mins(2) { Duration::from_secs(1) } else { whole / 100 };
+            prop_assert!(late < promised, "{whole:?} ends {late:?} late");
+            prop_assert!(levels <= 30, "{whole:?} takes {levels} hops");
+        }
+
+        #[test]
+        fn short_waits_too(ms in 1..600_000_u64) {
+            let whole = Duration::from_millis(ms);
+            let late = ends_after(whole).0 - whole;
+            prop_assert!(late <= tolerance(whole));
+        }
+    }
+}
