@@ -4,6 +4,8 @@ pub mod certs;
 pub mod http;
 pub mod image;
 pub mod process;
+pub mod rabbitmq;
 pub mod receiver;
 pub mod registry;
+pub mod relay;
 pub mod wait;

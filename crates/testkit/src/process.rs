@@ -203,11 +203,25 @@ impl Process {
 
     /// Asks it to stop (`SIGTERM`); nothing happens when it has ended already.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops the clock for it (`SIGSTOP`): it keeps its connections and answers nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Process::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let mut child = lock(&self.child);
         // Once it has been waited for, its number can belong to another process.
         let running = matches!(child.try_wait(), Ok(None));
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw).filter(|_| running) {
-            let _gone_meanwhile = rustix::process::kill_process(pid, Signal::TERM);
+            let _gone_meanwhile = rustix::process::kill_process(pid, signal);
         }
     }
 

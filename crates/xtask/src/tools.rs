@@ -15,7 +15,7 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
 ];
 
 /// The servers and clients that integration tests start, named as their Debian packages are.
-const PACKAGES: &[&str] = &["docker-registry", "skopeo"];
+const PACKAGES: &[&str] = &["docker-registry", "rabbitmq-server", "skopeo"];
 
 pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     no_arguments(args)?;
