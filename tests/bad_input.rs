@@ -95,18 +95,20 @@ fn nested(depth: usize) -> String {
 /// What no route takes for JSON of its own.
 fn nonsense(path: &'static str) -> Vec<Bad> {
     let huge = format!("{{\"x\": \"{}\"}}", "x".repeat(10_000_000));
-    let words: &'static [&'static str] =
-        if path == QUAY { &["Failed to decode JSON object"] } else { &["not JSON"] };
+    let words: &[&str] = if path == QUAY { &["Failed to decode JSON object"] } else { &["not JSON"] };
+    // The native API reads a member at a time, so it stumbles over one that it doesn't know before the rest.
+    let member: &[&str] = if path == NATIVE { &["unknown field"] } else { words };
+    let array: &[&str] = if path == NATIVE { &["should be a JSON object"] } else { words };
     vec![
         bad(path, "", 400, words),
         bad(path, "{", 400, words),
-        bad(path, "{\"a\": 1}}", 400, words),
+        bad(path, "{\"a\": 1}}", 400, member),
         bad(path, "{'a': 1}", 400, words),
-        bad(path, "{\"a\": NaN}", 400, words),
-        bad(path, b"{\"a\": \"\xff\xfe\"}".to_vec(), 400, words),
+        bad(path, "{\"a\": NaN}", 400, member),
+        bad(path, b"{\"a\": \"\xff\xfe\"}".to_vec(), 400, member),
         bad(path, b"\xff\xfe{\0}\0".to_vec(), 400, words),
-        bad(path, nested(10_000), 400, words),
-        bad(path, format!("{{\"data\": {}}}", nested(10_000)), 400, words),
+        bad(path, nested(10_000), 400, array),
+        bad(path, format!("{{\"data\": {}}}", nested(10_000)), 400, member),
         bad(path, "[]", 400, &[]),
         bad(path, "null", 400, &[]),
         bad(path, "\"text\"", 400, &[]),
@@ -173,7 +175,7 @@ fn bad_notifications() -> Vec<Bad> {
         ),
         bad(NATIVE, native("config", template.clone()), 400, &["template"]),
         bad(NATIVE, native("format", json!("yaml")), 400, &["yaml"]),
-        bad(NATIVE, native("filter", json!({"ref-regex": "("})), 400, &["ref-regex"]),
+        bad(NATIVE, native("filter", json!({"tags": [5]})), 400, &["`tags`", "should be a string"]),
         bad(NATIVE, native("state", json!("active")), 400, &["state"]),
         Bad { content_type: "text/plain", ..bad(NATIVE, native("x", Value::Null), 415, &[JSON]) },
         bad(QUAY, quay("method", json!("pigeon")), 400, &["pigeon"]),
@@ -182,7 +184,7 @@ fn bad_notifications() -> Vec<Bad> {
         bad(QUAY, quay("config", json!("x")), 400, &["'x' is not of type 'object'"]),
         bad(QUAY, quay("config", Value::Null), 400, &["'config' is a required property"]),
         bad(QUAY, quay("config", template), 400, &["template"]),
-        bad(QUAY, quay("eventConfig", json!({"ref-regex": "("})), 400, &["ref-regex"]),
+        bad(QUAY, quay("eventConfig", json!({"tags": [5]})), 400, &["`tags`", "should be a string"]),
         bad("/api/v1/repository/ACME%20/x/notification/", quay("x", Value::Null), 400, &[]),
     ]
 }
@@ -206,7 +208,8 @@ async fn the_api_refuses_each_piece_of_nonsense_with_a_4xx_that_names_the_fault(
     rig.still_works().await;
     let made = rig.fleet.api.get(NATIVE).await;
     assert_eq!(made["notifications"].as_array().expect("a list").len(), 1, "{made}");
-    assert_eq!(rig.fleet.api.deliveries("").await.len(), 1, "nothing bad was fanned out");
+    // Nothing bad was fanned out beside it.
+    rig.fleet.api.until("", 1, &["delivered"]).await;
     rig.nothing_broke().await;
 }
 
