@@ -1,4 +1,5 @@
-//! Who may ask: whoever holds an admin token. Everything but health wants one.
+//! Who may ask: whoever holds an admin token. Everything but health wants one. Guessing is slow:
+//! see `guesses`.
 
 use std::{
     collections::HashMap,
@@ -23,6 +24,7 @@ use tracing::warn;
 use crate::{
     App,
     counts::{self, Surface},
+    guesses::TooMany,
     problem::Problem,
     quay,
     server::Peer,
@@ -69,7 +71,7 @@ impl Auth {
     }
 
     /// Whether the request carries a token of ours.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
         let presented = presented(headers)?;
         let presented = fingerprint(&presented);
         // Without a short circuit: the time must not tell which token came close.
@@ -98,6 +100,21 @@ pub(crate) enum Refused {
     Missing,
     /// It carries one that is not ours, or not in a form we know.
     Wrong,
+    /// It carries one, after too many wrong ones from the same address.
+    TooMany(TooMany),
+}
+
+/// Whether a request from `peer` is of a holder of a token. Whatever tells one token from another
+/// has to ask here, so that every guess counts.
+pub(crate) fn check(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<(), Refused> {
+    let found = app.api.auth.check(headers);
+    let Some(Peer(address)) = peer else { return found };
+    let counted = match found {
+        Ok(()) => app.guesses.right(address, Instant::now()),
+        Err(Refused::Wrong) => app.guesses.wrong(address, Instant::now()),
+        Err(_) => Ok(()),
+    };
+    counted.map_err(Refused::TooMany).and(found)
 }
 
 fn fingerprint(token: &[u8]) -> [u8; 32] {
@@ -135,26 +152,42 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     if app.api.auth.is_open(path) {
         return next.run(request).await;
     }
-    let Err(refused) = app.api.auth.check(request.headers()) else {
+    let peer = request.extensions().get::<Peer>().copied();
+    let Err(refused) = check(&app, peer, request.headers()) else {
         return next.run(request).await;
     };
-    let peer = request.extensions().get::<Peer>().copied();
     let surface = Surface::of(path);
     counts::unauthorized(&app.api.metrics, surface);
     if surface == Surface::Ingest {
         log_bad_ingest(&app.throttle, peer, path, refused);
     }
     let mut response = if surface == Surface::Quay {
-        quay::problem_response(&app, Problem::new(StatusCode::UNAUTHORIZED, "Requires authentication"))
+        quay::problem_response(&app, refused.problem(Some("Requires authentication")))
     } else {
-        let detail = match refused {
-            Refused::Missing => "send the admin token as `Authorization: Bearer TOKEN`",
-            Refused::Wrong => "the credential is not one of this server's admin tokens",
-        };
-        Problem::new(StatusCode::UNAUTHORIZED, detail).into_response()
+        refused.problem(None).into_response()
     };
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
+}
+
+impl Refused {
+    /// What it is answered, in `words` where its surface has its own for a wrong or missing token.
+    fn problem(self, words: Option<&'static str>) -> Problem {
+        let detail = match self {
+            Self::Missing => "send the admin token as `Authorization: Bearer TOKEN`",
+            Self::Wrong => "the credential is not one of this server's admin tokens",
+            Self::TooMany(TooMany { wait }) => {
+                let detail = "too many wrong credentials came from this address; wait before the next";
+                return Problem {
+                    retry_after: Some(wait),
+                    ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+                };
+            }
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, words.unwrap_or(detail))
+    }
 }
 
 /// A registry with bad credentials keeps its events until somebody puts them right, so this has to be seen.
@@ -164,6 +197,7 @@ fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: 
         let what = match refused {
             Refused::Missing => "no credential",
             Refused::Wrong => "a wrong credential",
+            Refused::TooMany(_) => "a credential after too many wrong ones",
         };
         warn!(
             source.address = %address,

@@ -36,10 +36,13 @@ pub struct Limits {
     pub batch_events: usize,
     /// Bytes of all bodies in memory together; further requests wait for their turn.
     pub memory_bytes: usize,
+    /// Wrong tokens from one address in a minute; what follows is answered 429.
+    pub wrong_tokens: u32,
 }
 
 impl Default for Limits {
-    /// 30 s a body, 60 s a request; 256 KiB an event; 4 MiB and 1000 events a batch; 128 MiB for all.
+    /// 30 s a body, 60 s a request; 256 KiB an event; 4 MiB and 1000 events a batch; 128 MiB for all;
+    /// 100 wrong tokens a minute.
     fn default() -> Self {
         Self {
             body_time: Duration::from_secs(30),
@@ -48,6 +51,7 @@ impl Default for Limits {
             batch_bytes: 4 * 1024 * 1024,
             batch_events: 1000,
             memory_bytes: 128 * 1024 * 1024,
+            wrong_tokens: 100,
         }
     }
 }

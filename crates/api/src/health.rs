@@ -4,17 +4,17 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
 };
 
-use crate::App;
+use crate::{App, auth, server::Peer};
 
 /// How long a dependency may take to answer before it counts as out of reach.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ struct Finding {
     result: Result<(), String>,
 }
 
-pub(crate) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+pub(crate) async fn root(State(app): State<Arc<App>>, request: Request) -> Response {
     let mut body = json!({
         "name": "bellbuoy",
         "health": "/healthz",
@@ -73,7 +73,7 @@ pub(crate) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
         "dead_letters": "/v1/dead-letters",
         "quay": "/api/v1/repository/NAMESPACE/NAME/notification/",
     });
-    if app.api.auth.check(&headers).is_ok() {
+    if holds_token(&app, &request) {
         body["version"] = app.api.version.as_str().into();
     }
     Json(body).into_response()
@@ -85,10 +85,10 @@ pub(crate) async fn alive() -> Response {
 
 /// 200 while everything that work needs is well, else 503. Strangers learn which part is not;
 /// what is wrong with it is for holders of a token.
-pub(crate) async fn ready(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+pub(crate) async fn ready(State(app): State<Arc<App>>, request: Request) -> Response {
+    let may_know = holds_token(&app, &request);
     let findings = look(&app).await;
     let is_ready = findings.iter().all(|finding| finding.result.is_ok());
-    let may_know = app.api.auth.check(&headers).is_ok();
     let checks: Map<String, Value> = findings
         .into_iter()
         .map(|finding| {
@@ -102,6 +102,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
         .collect();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": is_ready, "checks": checks }))).into_response()
+}
+
+fn holds_token(app: &App, request: &Request) -> bool {
+    auth::check(app, request.extensions().get::<Peer>().copied(), request.headers()).is_ok()
 }
 
 async fn look(app: &App) -> Vec<Finding> {

@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod counts;
 mod draft;
+mod guesses;
 mod health;
 mod ingest;
 mod native;
@@ -61,6 +62,7 @@ struct App {
     api: Api,
     bodies: body::Bodies,
     findings: health::Findings,
+    guesses: guesses::Guesses,
     pulls: ingest::Pulls,
     throttle: auth::Throttle,
 }
@@ -70,6 +72,7 @@ impl App {
         Self {
             bodies: body::Bodies::new(&api.limits),
             findings: health::Findings::default(),
+            guesses: guesses::Guesses::new(api.limits.wrong_tokens),
             pulls: ingest::Pulls::default(),
             throttle: auth::Throttle::default(),
             api,

@@ -17,7 +17,7 @@ use crate::{
     App, auth,
     counts::{self, Surface},
     health, ingest,
-    native::{dead_letters, deliveries, events, notifications},
+    native::{dead_letters, deliveries, events, notifications, replay},
     problem::Problem,
     quay,
 };
@@ -47,7 +47,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/deliveries/{id}", get(deliveries::get))
         .route("/v1/deliveries/{id}/resend", post(deliveries::resend))
         .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{id}", get(dead_letters::get))
+        .route("/v1/dead-letters/{id}", get(dead_letters::get).delete(dead_letters::discard))
+        .route("/v1/dead-letters/{id}/replay", post(replay::replay))
         .route("/api/v1/repository/{*rest}", any(quay::dispatch))
         .route("/api/v1/error/{type}", get(quay::describe_error))
         .fallback(not_found)

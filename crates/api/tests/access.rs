@@ -29,6 +29,8 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("POST", "/v1/deliveries/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11/resend", 404),
     ("GET", "/v1/dead-letters", 200),
     ("GET", "/v1/dead-letters/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11", 404),
+    ("DELETE", "/v1/dead-letters/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11", 404),
+    ("POST", "/v1/dead-letters/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11/replay", 404),
     ("GET", "/v1/nothing", 404),
     ("GET", "/nothing", 404),
     ("GET", "/healthz/", 404),
@@ -56,7 +58,7 @@ fn basic(pair: &str) -> String {
 
 #[tokio::test]
 async fn every_route_but_health_needs_a_token_of_ours() {
-    let rig = Rig::start().await;
+    let rig = Rig::with(|api| api.limits.wrong_tokens = u32::MAX, ServerLimits::default()).await;
     let wrong = [
         None,
         Some("Bearer".to_owned()),
@@ -85,6 +87,51 @@ async fn every_route_but_health_needs_a_token_of_ours() {
             assert_eq!(answer.status.as_u16(), *expected, "{verb} {path} {}", answer.text());
         }
     }
+}
+
+/// What guesses of a token over and over are answered.
+async fn guess(rig: &Rig, path: &str, times: usize) -> Vec<u16> {
+    let mut answers = Vec::with_capacity(times);
+    for _ in 0..times {
+        let answer = rig.raw("GET", path, &[("authorization", "Bearer wrong")], "").await;
+        assert_eq!(answer.headers.contains_key("www-authenticate"), answer.status == 401);
+        if answer.status == 429 {
+            let wait: u64 = answer.headers["retry-after"].to_str().expect("text").parse().expect("seconds");
+            assert!((1..=60).contains(&wait), "{wait}");
+        }
+        answers.push(answer.status.as_u16());
+    }
+    answers
+}
+
+#[tokio::test]
+async fn guessing_a_token_is_slow_and_luck_does_not_show() {
+    let limited = |wrong| Rig::with(move |api| api.limits.wrong_tokens = wrong, ServerLimits::default());
+    let rig = limited(3).await;
+    assert_eq!(guess(&rig, "/v1/notifications", 4).await, [401, 401, 401, 429]);
+    let quay = "/api/v1/repository/acme/api/notification/";
+    assert_eq!(guess(&rig, quay, 1).await, [429]);
+    let detail = problem(&rig.get("/v1/notifications").await, 429);
+    assert!(detail.contains("too many"), "a right one is told the same: {detail}");
+    assert_eq!(rig.get("/").await.json().get("version"), None, "nor does any other answer tell");
+    let stranger = rig.raw("GET", "/v1/notifications", &[], "").await;
+    assert_eq!((stranger.status.as_u16(), rig.get("/healthz").await.status.as_u16()), (401, 200));
+
+    // Guesses where a right token makes a difference are guesses too.
+    let rig = limited(3).await;
+    assert_eq!(guess(&rig, "/", 2).await, [200, 200]);
+    assert_eq!(guess(&rig, "/readyz", 1).await, [200]);
+    assert_eq!(guess(&rig, "/v1/notifications", 1).await, [429]);
+}
+
+#[tokio::test]
+async fn whoever_was_let_in_before_is_not_shut_out_by_a_guesser_from_the_same_address() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.get("/v1/notifications").await.status, 200);
+    let answers = guess(&rig, "/v1/notifications", 110).await;
+    assert!(answers[..100].iter().all(|status| *status == 401), "{answers:?}");
+    assert!(answers.contains(&429), "{answers:?}");
+    assert_eq!(rig.get("/v1/notifications").await.status, 200);
 }
 
 #[tokio::test]
@@ -176,6 +223,8 @@ async fn a_verb_that_a_path_does_not_have_is_405_and_says_which_it_has() {
         ("BREW", "/v1/deliveries", "GET,HEAD"),
         ("POST", "/v1/deliveries", "GET,HEAD"),
         ("GET", "/v1/deliveries/1/resend", "POST"),
+        ("PUT", "/v1/dead-letters/1", "GET,HEAD,DELETE"),
+        ("GET", "/v1/dead-letters/1/replay", "POST"),
         ("PUT", "/api/v1/repository/acme/api/notification/", "GET,HEAD,POST"),
         ("PATCH", "/api/v1/repository/acme/api/notification/u", "GET,HEAD,DELETE,POST"),
         ("GET", "/api/v1/repository/acme/api/notification/u/test", "POST"),

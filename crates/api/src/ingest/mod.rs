@@ -15,7 +15,7 @@ use jiff::Timestamp;
 const ACCEPTED: &str = "bellbuoy-accepted-ms";
 
 /// An event as a message for fan-out.
-fn message(event: Vec<u8>, now: Timestamp) -> Outgoing {
+pub(crate) fn message(event: Vec<u8>, now: Timestamp) -> Outgoing {
     let mut message = Outgoing::new(queues::events(), event);
     message.headers.set(ACCEPTED, now.as_millisecond().to_string());
     message

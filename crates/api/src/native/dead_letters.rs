@@ -9,14 +9,22 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bellbuoy_domain::NotificationId;
-use bellbuoy_store::{Cursor, DeadLetter, DeadLetterQuery, DeadLetterRow};
-use http::Uri;
+use bellbuoy_store::{Cursor, DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow, StoreError};
+use http::{StatusCode, Uri};
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{id, limit, list_fault, query, unknown};
 use crate::{App, problem::Problem};
+
+/// Pages of the archive that one call looks at for letters of the wanted times.
+const LOOKED_AT_ONCE: u32 = 20;
+
+/// How far the clocks of the recorders may be apart: the archive is in the order of arrival, so only
+/// a letter that is older than wanted by more than this says that all behind it are.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(1);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,12 +34,24 @@ struct ListQuery {
     method: Option<String>,
     notification: Option<NotificationId>,
     subject: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
     after: Option<String>,
     limit: Option<u32>,
 }
 
+/// When dead letters died that are wanted.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Then or later.
+    since: Option<Timestamp>,
+    /// Before.
+    until: Option<Timestamp>,
+}
+
 pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
+    let times = Times { since: wanted.since, until: wanted.until };
     let wanted = DeadLetterQuery {
         origin: wanted.origin,
         reason: wanted.reason,
@@ -41,10 +61,47 @@ pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Respon
         after: wanted.after.map(Cursor::from),
         limit: limit(wanted.limit)?,
     };
-    let page = app.api.store.dead_letters(&wanted).await.map_err(list_fault)?;
+    let page = page(&app, wanted, times).await.map_err(list_fault)?;
     let rows: Vec<Value> = page.rows.iter().map(row).collect();
     let next = page.next.map(|next| next.to_string());
     Ok(Json(json!({ "dead_letters": rows, "next": next })).into_response())
+}
+
+/// A page of those that died at the wanted times. It can be short, even empty, though more follow:
+/// one call looks at a bounded stretch of the archive.
+async fn page(app: &App, mut wanted: DeadLetterQuery, times: Times) -> Result<DeadLetterPage, StoreError> {
+    let mut looked = 0;
+    loop {
+        looked += 1;
+        let mut page = app.api.store.dead_letters(&wanted).await?;
+        if page.rows.last().is_some_and(|last| times.is_over(last.died_at)) {
+            page.next = None;
+        }
+        page.rows.retain(|row| times.contains(row.died_at));
+        if !page.rows.is_empty() || page.next.is_none() || looked == LOOKED_AT_ONCE {
+            return Ok(page);
+        }
+        wanted.after = page.next;
+    }
+}
+
+impl Times {
+    fn contains(self, died_at: Timestamp) -> bool {
+        self.since.is_none_or(|since| died_at >= since) && self.until.is_none_or(|until| died_at < until)
+    }
+
+    /// Whether nothing older can be wanted.
+    fn is_over(self, died_at: Timestamp) -> bool {
+        self.since.is_some_and(|since| since.duration_since(died_at) > CLOCKS_APART)
+    }
+}
+
+pub(crate) async fn discard(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let found = app.api.store.discard_dead_letter(id::<Uuid>(&text, "dead letter")?).await?;
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("dead letter", &text)) }
 }
 
 pub(crate) async fn get(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Response, Problem> {

@@ -7,18 +7,15 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::{
-    AttemptRecord, CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Kind, NotificationId,
-    NotificationState, Record, WIRE_VERSION,
+    CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Event, Kind, NotificationId, WIRE_VERSION,
 };
 use bellbuoy_store::{AttemptRow, Cursor, DeliveryDetail, DeliveryQuery, DeliveryRow};
 use http::{StatusCode, Uri};
-use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
-use super::{id, limit, list_fault, query, unknown};
+use super::{again, id, limit, list_fault, query, stored_event, unknown};
 use crate::{App, now, problem::Problem, sample::raw};
 
 #[derive(Debug, Deserialize)]
@@ -68,7 +65,7 @@ pub(crate) async fn resend(
 ) -> Result<Response, Problem> {
     let delivery = find(&app, &text).await?.delivery;
     check_sendable(&app, &delivery).await?;
-    let event = event(&app, &delivery).await?;
+    let (event, body) = event(&app, &delivery).await?;
     let last = last_number(&delivery);
     let (next, now) = (last.saturating_add(1), now());
     let message = DeliveryMessage {
@@ -79,13 +76,9 @@ pub(crate) async fn resend(
         spent: last,
         accepted_at: delivery.accepted_at,
         due_at: now,
-        event,
+        event: raw(body)?,
     };
-    let messages = vec![
-        Outgoing::new(queues::deliver(&delivery.method), message.to_json()),
-        Outgoing::new(queues::outcomes(), due_again(&delivery, next, now).to_json()),
-    ];
-    app.api.broker.publish(messages).await?;
+    again::send(&app, &delivery.method, &message, &event, now).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery.id, "attempt": next }))).into_response())
 }
 
@@ -99,13 +92,7 @@ async fn check_sendable(app: &App, delivery: &DeliveryRow) -> Result<(), Problem
         let state = delivery.state.name();
         return Err(Problem::conflict(format!("the delivery is {state}: it is still going to be sent")));
     }
-    match app.api.store.notification(delivery.notification).await? {
-        None => Err(Problem::conflict("the delivery's notification was deleted")),
-        Some(notification) if notification.state == NotificationState::Disabled => {
-            Err(Problem::conflict("the delivery's notification is disabled; reset it first"))
-        }
-        Some(_) => Ok(()),
-    }
+    again::check_notification(app, delivery.notification).await
 }
 
 /// The number of a delivery's last record. One that ended without an attempt used the number of the
@@ -116,41 +103,16 @@ fn last_number(delivery: &DeliveryRow) -> u32 {
     delivery.attempts.saturating_add(u32::from(unspent))
 }
 
-async fn event(app: &App, delivery: &DeliveryRow) -> Result<Box<RawValue>, Problem> {
+/// The delivery's event, and its bytes as they are kept.
+async fn event(app: &App, delivery: &DeliveryRow) -> Result<(Event, Vec<u8>), Problem> {
     let found = app.api.store.event(Some(&delivery.source), &delivery.event).await?;
-    let event = found.into_iter().next().ok_or_else(|| {
+    let stored = found.into_iter().next().ok_or_else(|| {
         Problem::new(
             StatusCode::GONE,
             "the delivery's event is no longer kept; raise `history` to keep longer",
         )
     })?;
-    raw(event.body)
-}
-
-/// Tells the recorder that the delivery waits again, so that nobody sends it a third time meanwhile.
-fn due_again(delivery: &DeliveryRow, attempt: u32, now: Timestamp) -> Record {
-    Record {
-        v: WIRE_VERSION,
-        fanned_out: None,
-        attempt: Some(AttemptRecord {
-            delivery: delivery.id,
-            notification: delivery.notification,
-            method: delivery.method.clone(),
-            source: delivery.source.clone(),
-            event: delivery.event.clone(),
-            kind: delivery.kind,
-            subject: delivery.subject.clone(),
-            accepted_at: delivery.accepted_at,
-            attempt,
-            started_at: now,
-            duration_ms: 0,
-            outcome: "held".to_owned(),
-            cause: None,
-            status: None,
-            state: DeliveryState::Waiting,
-            next_due_at: Some(now),
-        }),
-    }
+    Ok((stored_event(&stored)?, stored.body))
 }
 
 fn row(row: &DeliveryRow) -> Value {

@@ -14,7 +14,7 @@ use http::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{query, unknown};
+use super::{query, stored_event, unknown};
 use crate::{App, problem::Problem};
 
 /// Notifications that one event is explained for; more of them are only said to exist.
@@ -44,10 +44,7 @@ pub(crate) async fn get(
 }
 
 async fn explain(app: &App, stored: &StoredEvent) -> Result<Value, Problem> {
-    let event = Event::from_json(&stored.body, stored.accepted_at).map_err(|error| {
-        tracing::error!("stored event {:?} can't be read: {error}", stored.id);
-        Problem::internal()
-    })?;
+    let event = stored_event(stored)?;
     let covering = app.api.store.notifications_covering(&event.subject).await?;
     let considered: Vec<Value> = covering.iter().take(EXPLAINED).map(|one| verdict(one, &event)).collect();
     Ok(json!({

@@ -1,12 +1,15 @@
 //! Bellbuoy's own REST surface: everything that Quay's can't say.
 
+mod again;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod notifications;
+pub(crate) mod replay;
 
 use axum::extract::Query;
-use bellbuoy_store::{MAX_PAGE, StoreError};
+use bellbuoy_domain::Event;
+use bellbuoy_store::{MAX_PAGE, StoreError, StoredEvent};
 use http::Uri;
 use serde::de::DeserializeOwned;
 
@@ -47,6 +50,14 @@ fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
 fn unknown(what: &str, id: impl std::fmt::Display) -> Problem {
     let id: String = id.to_string().chars().filter(|letter| !letter.is_control()).take(80).collect();
     Problem::not_found(format!("there is no {what} {id}"))
+}
+
+/// An event as the store keeps it, which is as fan-out read it.
+fn stored_event(stored: &StoredEvent) -> Result<Event, Problem> {
+    Event::from_json(&stored.body, stored.accepted_at).map_err(|error| {
+        tracing::error!("stored event {:?} can't be read: {error}", stored.id);
+        Problem::internal()
+    })
 }
 
 /// A list's failure: a cursor of ours or not.

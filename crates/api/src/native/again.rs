@@ -1,0 +1,68 @@
+//! Sending a delivery once more after it ended, be it by resend or by replay of its dead letter.
+
+use bellbuoy_broker::{Outgoing, queues};
+use bellbuoy_domain::{
+    AttemptRecord, DeliveryMessage, DeliveryState, Event, NotificationId, NotificationState, Record,
+    WIRE_VERSION,
+};
+use jiff::Timestamp;
+
+use crate::{App, problem::Problem};
+
+/// Refuses a delivery that no worker would send: it would end where it is.
+///
+/// # Errors
+///
+/// 409 when its notification was deleted or is disabled.
+pub(crate) async fn check_notification(app: &App, id: NotificationId) -> Result<(), Problem> {
+    match app.api.store.notification(id).await? {
+        None => Err(Problem::conflict("the delivery's notification was deleted")),
+        Some(notification) if notification.state == NotificationState::Disabled => {
+            Err(Problem::conflict("the delivery's notification is disabled; reset it first"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Puts a delivery on its method's queue, then tells the recorder that it waits.
+///
+/// In this order, so that history never shows a delivery as waiting that no queue holds: that one
+/// could neither be sent again nor be replayed. After a crash in between, history still shows the
+/// old end, and sending it once more repeats it under its own id.
+pub(crate) async fn send(
+    app: &App,
+    method: &str,
+    message: &DeliveryMessage,
+    event: &Event,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    app.api.broker.publish(vec![Outgoing::new(queues::deliver(method), message.to_json())]).await?;
+    let record = waits(method, message, event, now);
+    app.api.broker.publish(vec![Outgoing::new(queues::outcomes(), record.to_json())]).await?;
+    Ok(())
+}
+
+fn waits(method: &str, message: &DeliveryMessage, event: &Event, now: Timestamp) -> Record {
+    Record {
+        v: WIRE_VERSION,
+        fanned_out: None,
+        attempt: Some(AttemptRecord {
+            delivery: message.delivery,
+            notification: message.notification,
+            method: method.to_owned(),
+            source: event.source.clone(),
+            event: event.id.clone(),
+            kind: event.kind,
+            subject: event.subject.name().unwrap_or_default().to_owned(),
+            accepted_at: message.accepted_at,
+            attempt: message.attempt,
+            started_at: now,
+            duration_ms: 0,
+            outcome: "held".to_owned(),
+            cause: None,
+            status: None,
+            state: DeliveryState::Waiting,
+            next_due_at: Some(now),
+        }),
+    }
+}

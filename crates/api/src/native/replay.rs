@@ -1,0 +1,200 @@
+//! `POST /v1/dead-letters/{id}/replay`: a dead letter goes back to where it died, and then out of
+//! the archive.
+//!
+//! Published first and discarded after, so a crash in between loses nothing: the letter is still
+//! there, and replaying it again repeats the same delivery under its own id, or the same event.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use bellbuoy_broker::{Outgoing, QueueName, queues};
+use bellbuoy_domain::{DeadReason, DeliveryMessage, DeliveryState, Event, MethodName, Record};
+use bellbuoy_store::{DeadLetter, DeliveryRow};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{again, id, query, unknown};
+use crate::{App, ingest, now, problem::Problem};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplayQuery {
+    /// What bytes that could not be read are to be taken for.
+    #[serde(rename = "as")]
+    taken_for: Option<TakenFor>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TakenFor {
+    Event,
+}
+
+/// What is to be done for a dead letter.
+enum Plan {
+    /// A delivery goes on.
+    Delivery(Box<Delivery>),
+    /// A message goes back to its queue as it was.
+    Return(Outgoing),
+}
+
+/// A dead delivery, read.
+struct Delivery {
+    method: &'static str,
+    /// As it died.
+    message: DeliveryMessage,
+    event: Event,
+    /// Whether its last attempt never ended, so that its number is still to be used.
+    is_unfinished: bool,
+}
+
+pub(crate) async fn replay(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let wanted: ReplayQuery = query(&uri)?;
+    let letter = app.api.store.dead_letter(id::<Uuid>(&text, "dead letter")?).await?;
+    let letter = letter.ok_or_else(|| unknown("dead letter", &text))?;
+    let response = match plan(&letter, wanted.taken_for)? {
+        Plan::Delivery(delivery) => replay_delivery(&app, letter.id, *delivery).await?,
+        Plan::Return(message) => {
+            app.api.broker.publish(vec![message]).await?;
+            (StatusCode::ACCEPTED, Json(json!({ "id": letter.id, "outcome": "replayed" }))).into_response()
+        }
+    };
+    // Somebody else may have been faster; then the letter is gone as it should be.
+    app.api.store.discard_dead_letter(letter.id).await?;
+    Ok(response)
+}
+
+async fn replay_delivery(app: &App, letter: Uuid, delivery: Delivery) -> Result<Response, Problem> {
+    let died_at = delivery.message.attempt;
+    if let Some(known) = app.api.store.delivery(delivery.message.delivery).await?
+        && is_past(&known.delivery, died_at)
+    {
+        let superseded = json!({
+            "id": letter,
+            "outcome": "superseded",
+            "delivery": known.delivery.id,
+            "state": known.delivery.state,
+        });
+        return Ok(Json(superseded).into_response());
+    }
+    again::check_notification(app, delivery.message.notification).await?;
+    let now = now();
+    let message = if delivery.is_unfinished {
+        DeliveryMessage { due_at: now, ..delivery.message }
+    } else {
+        DeliveryMessage {
+            attempt: died_at.saturating_add(1),
+            spent: died_at,
+            due_at: now,
+            ..delivery.message
+        }
+    };
+    again::send(app, delivery.method, &message, &delivery.event, now).await?;
+    let replayed = json!({
+        "id": letter,
+        "outcome": "replayed",
+        "delivery": message.delivery,
+        "attempt": message.attempt,
+    });
+    Ok((StatusCode::ACCEPTED, Json(replayed)).into_response())
+}
+
+/// Whether a delivery has gone on since it died at attempt `died_at`: by a resend, or by a replay
+/// that did not get to discard its letter. It needs no other one.
+fn is_past(known: &DeliveryRow, died_at: u32) -> bool {
+    let goes_on =
+        matches!(known.state, DeliveryState::Pending | DeliveryState::Waiting | DeliveryState::Delivered);
+    known.attempts > died_at || (known.attempts == died_at && goes_on)
+}
+
+/// Decides what a replay of `letter` is.
+///
+/// # Errors
+///
+/// 409 when it would only die again, or has to be asked for in another way.
+fn plan(letter: &DeadLetter, taken_for: Option<TakenFor>) -> Result<Plan, Problem> {
+    let is_undecodable = letter.reason == DeadReason::Undecodable.name();
+    match (origin(&letter.origin), taken_for) {
+        (_, Some(_)) if !is_undecodable => {
+            Err(Problem::conflict("only what could not be read can be replayed as something else"))
+        }
+        (_, Some(TakenFor::Event)) => {
+            check_event(letter)?;
+            Ok(Plan::Return(ingest::message(letter.body.clone(), letter.died_at)))
+        }
+        (Origin::Deliveries(method), None) => delivery(letter, method),
+        (Origin::Outcomes, None) => {
+            Record::from_json(&letter.body).map_err(|error| still_unreadable(&error))?;
+            Ok(Plan::Return(Outgoing::new(queues::outcomes(), letter.body.clone())))
+        }
+        (Origin::Events, None) if !is_undecodable => {
+            // Under its own id: fan-out may have admitted the event by it, and would drop another
+            // message of the same event as a repeat.
+            let message = ingest::message(letter.body.clone(), letter.died_at);
+            Ok(Plan::Return(Outgoing { id: letter.id, ..message }))
+        }
+        (Origin::Events | Origin::Ingest, None) => Err(Problem::conflict(
+            "its bytes could not be read as an event; add `?as=event` to try them once more",
+        )),
+        (Origin::Unknown, None) => {
+            let origin: String = letter.origin.chars().take(80).collect();
+            Err(Problem::conflict(format!("it came from {origin:?}, which is none of this server's queues")))
+        }
+    }
+}
+
+/// Where a dead letter came from.
+enum Origin {
+    Events,
+    Outcomes,
+    Deliveries(&'static str),
+    /// Never on a queue of ours: bytes that a way in kept.
+    Ingest,
+    Unknown,
+}
+
+fn origin(name: &str) -> Origin {
+    // A method's queue can have parts, which are named after it.
+    let is_of = |queue: QueueName| {
+        name.strip_prefix(queue.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if is_of(queues::events()) {
+        Origin::Events
+    } else if is_of(queues::outcomes()) {
+        Origin::Outcomes
+    } else if name.starts_with("ingest.") {
+        Origin::Ingest
+    } else {
+        let method = MethodName::ALL.iter().find(|method| is_of(queues::deliver(method.name())));
+        method.map_or(Origin::Unknown, |method| Origin::Deliveries(method.name()))
+    }
+}
+
+fn delivery(letter: &DeadLetter, method: &'static str) -> Result<Plan, Problem> {
+    let message = DeliveryMessage::from_json(&letter.body).map_err(|error| still_unreadable(&error))?;
+    let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at)
+        .map_err(|error| still_unreadable(&error))?;
+    // These never reached an outcome, so their number is not in history.
+    let is_unfinished =
+        [DeadReason::Poisoned, DeadReason::Undecodable].iter().any(|reason| reason.name() == letter.reason);
+    Ok(Plan::Delivery(Box::new(Delivery { method, message, event, is_unfinished })))
+}
+
+fn check_event(letter: &DeadLetter) -> Result<(), Problem> {
+    Event::from_json(&letter.body, letter.died_at).map(drop).map_err(|error| still_unreadable(&error))
+}
+
+/// It would only die again.
+fn still_unreadable(error: &dyn std::error::Error) -> Problem {
+    Problem::conflict(format!("it still can't be read: {error}"))
+}
