@@ -3,6 +3,8 @@
 //! Judged by sets: what producers were told is accepted, against what receivers answered 200 to and what
 //! stands in the dead letters. A receiver fails a third of all requests, so most kills meet retries as well.
 
+#![expect(clippy::print_stdout, reason = "what was measured, for whoever runs it with --no-capture")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +38,6 @@ const SEED: u64 = 20_261_120;
 const SETTINGS: &[(&str, &str)] = &[
     ("BELLBUOY_RETRY__STEPS", "50ms,100ms,200ms,400ms,800ms,1s,1s,1s,1s,1s"),
     ("BELLBUOY_LIMITS__IN_FLIGHT", "32"),
-    // Fifty deaths in half a minute are none of the messages' doing, and five may meet one by chance.
-    ("BELLBUOY_BROKER__DELIVERY_LIMIT", "1000"),
     // The broken receiver is not to be given up.
     ("BELLBUOY_LIMITS__FAILURES", "1000000"),
 ];
@@ -83,6 +83,45 @@ async fn a_stop_under_load_ends_in_order_and_in_time_and_repeats_nothing() {
     let judged = storm.judge(EVENTS).await;
     println!("two stops: {judged:?}");
     assert_eq!((judged.delivered_again, judged.attempted_again), (0, 0), "{judged:?}");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_hung_receiver_no_longer_than_the_drain_limit_and_the_attempt_is_made_again() {
+    let mut fleet = Fleet::start(&[("BELLBUOY_LIMITS__DRAIN_SECONDS", "1")]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/hook", [Answer::Never, Answer::status(200)]);
+    fleet.api.webhook("acme/works", "repo_push", &receiver.url("/hook")).await;
+    fleet.api.publish(&push("one", "acme/works", "v1")).await;
+    receiver.wait_for(1, |_| true).await.expect("an attempt");
+    let asked = Instant::now();
+    fleet.stop().await;
+    let took = asked.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
+
+    fleet.start_again().await;
+    let rows = fleet.api.until("", 1, &["delivered"]).await;
+    assert_eq!(rows[0]["attempt_count"], 1, "the attempt that was cut off by us is not spent: {rows:?}");
+    let requests = receiver.requests();
+    let numbers: Vec<_> = requests.iter().map(|request| request.header("bellbuoy-attempt")).collect();
+    assert_eq!(numbers, [Some("1"), Some("1")]);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
+    let mut fleet = Fleet::start(&[]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/hook", [Answer::Never, Answer::status(200)]);
+    fleet.api.webhook("acme/works", "repo_push", &receiver.url("/hook")).await;
+    fleet.api.publish(&push("one", "acme/works", "v1")).await;
+    receiver.wait_for(1, |_| true).await.expect("an attempt");
+    fleet.process.terminate();
+    fleet.process.wait_for_line("stopping: no new events are taken", SOON).await;
+    let asked = Instant::now();
+    fleet.process.terminate();
+    assert_eq!(fleet.process.wait_exit(SOON).await.code(), Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    fleet.start_again().await;
+    fleet.api.until("", 1, &["delivered"]).await;
 }
 
 /// A fleet under load, and the receiver that it delivers to.

@@ -24,14 +24,14 @@ async fn the_demo_shows_a_recovery_and_a_dead_letter_then_stays_until_it_is_told
             .unwrap_or_else(|| panic!("no line with {words:?}:\n{}", lines.join("\n")))
     };
 
-    let recovers =
+    let flaky =
         ["attempt 1 deferred: answered 503", "attempt 2 deferred: answered 503", "attempt 3 delivered"];
-    let recovery = recovers.map(|attempt| place(&["build_success", "webhook", attempt]));
-    assert!(recovery.is_sorted(), "{lines:#?}");
-    let gives_up =
+    let flaky = flaky.map(|attempt| place(&["build_success", "webhook", attempt]));
+    assert!(flaky.is_sorted(), "{lines:#?}");
+    let broken =
         ["attempt 1 deferred: answered 500", "attempt 4 deferred: answered 500", "given up: a dead letter"];
-    let failure = gives_up.map(|attempt| place(&["build_failure", "webhook", attempt]));
-    assert!(failure.is_sorted(), "{lines:#?}");
+    let broken = broken.map(|attempt| place(&["build_failure", "webhook", attempt]));
+    assert!(broken.is_sorted(), "{lines:#?}");
     place(&["repo_push", "webhook", "attempt 1 delivered"]);
     place(&["repo_push", "quay_notification", "attempt 1 delivered"]);
     place(&[r#""updated_tags": ["1.4.2", "latest"]"#]);

@@ -1,6 +1,8 @@
 //! Receivers at their worst: what an attempt at each of them comes to, seen as its owner sees it, and that
 //! nobody else pays for it.
 
+#![expect(clippy::print_stdout, reason = "what was measured, for whoever runs it with --no-capture")]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub(crate) use client::{Client, ENDED, Wish, push};
 
 /// For a state that has to come. Far more than any of them takes, for a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// The admin token that every fleet is started with.
 pub(crate) const TOKEN: &str = "the-journeys-admin-token";
