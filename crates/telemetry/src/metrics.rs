@@ -85,6 +85,10 @@ metrics! {
         HttpRequests = "http_requests_total" ["surface", "status"],
         /// Times that a worker failed and was started again.
         WorkerRestarts = "worker_restarts_total" ["role"],
+        /// Times that a worker, with work in hand, found the store or the broker out of reach.
+        WorkerWaits = "worker_waits_total" ["role"],
+        /// Messages put aside because this process can't handle them now.
+        MessagesPutAside = "messages_put_aside_total" ["queue", "reason"],
     }
 }
 

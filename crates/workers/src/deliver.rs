@@ -3,28 +3,46 @@
 //! Each delivery is a task of its own, at most [`DeliverLimits::in_flight`] at a time. What
 //! follows an attempt (the record, and the retry or the dead letter) goes out in the settle that
 //! ends the claim. A task that panics drops its claim: the broker gives it out again and counts.
+//!
+//! When a delivery is due is the broker's to say: it kept the delay, and our clock may have been
+//! set meanwhile, or be another machine's.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bellbuoy_broker::{Broker, Claim, Outgoing, queues};
 use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, DeadReason, DeliveryMessage, DeliveryState, Event, MethodName, Next,
-    NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION,
+    NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
 };
 use bellbuoy_methods::{Attempt, Methods, Report};
+use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Gauge, Histogram, Metrics};
 use jiff::Timestamp;
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{Vital, Wish, Wishes, WorkerError, clock};
+use crate::{
+    Vital, Wish, Wishes, WorkerError,
+    aside::{Why, put_aside},
+    clock,
+    error::{Halt, sentence},
+    patience::Patience,
+    pool,
+};
 
-/// How long a delivery of a paused notification is put aside before it is looked at again.
+/// How long a delivery of a paused notification is held before it is looked at again, at least.
 const PAUSED_HOLD: Duration = Duration::from_mins(1);
 
-/// How long a delivery is put aside when its notification can't be looked up.
-const LOOKUP_HOLD: Duration = Duration::from_secs(5);
+/// How long a delivery is held when its notification can't be understood, at least.
+const UNCLEAR_HOLD: Duration = Duration::from_secs(5);
+
+/// How long a delivery is held at most.
+const LONGEST_HOLD: Duration = Duration::from_mins(5);
+
+/// A hold is at least this share of the delivery's age, so that a thousand deliveries that are held
+/// for days cost little.
+const HOLD_SHARE_OF_AGE: u32 = 10;
 
 /// How much a deliver worker does at once.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +89,20 @@ struct Delivery {
     event: Event,
 }
 
+/// When its handling began.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Timestamp,
+    /// The same for spans, which a clock that is set must not bend.
+    instant: Instant,
+}
+
+/// Why a message is not a delivery to us.
+enum Unreadable {
+    Newer(String),
+    Malformed(String),
+}
+
 /// What follows for a delivery, as its record says it.
 struct Verdict {
     outcome: &'static str,
@@ -89,51 +121,30 @@ impl Deliver {
     ///
     /// # Errors
     ///
-    /// When an outcome can't be settled; the attempts in flight have ended or been aborted as above.
-    /// The supervisor starts the worker again.
+    /// When the broker would not take an outcome now (then no attempt is begun), or did not; the
+    /// attempts in flight have ended or been aborted as above. The supervisor starts the worker again.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let queue = queues::deliver(self.method.name());
-        let slots = self.limits.in_flight;
-        self.metrics.set(Gauge::DeliverySlots, &[self.method.name()], slot_count(slots.get()));
-        let mut consumer = self.broker.consume(&queue, slots);
-        let mut tasks = JoinSet::new();
-        let mut result = Ok(());
-        while result.is_ok() {
-            self.show_life(&tasks);
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break,
-                Some(ended) = tasks.join_next() => result = conclude(ended),
-                claim = consumer.next(), if tasks.len() < slots.get() => match claim {
-                    Ok(claim) => drop(tasks.spawn(Arc::clone(&self).serve(claim))),
-                    Err(error) => result = Err(error.into()),
-                }
-            }
-        }
-        drop(consumer); // No new work while we drain.
-        let drain = async {
-            while let Some(ended) = tasks.join_next().await {
-                result = std::mem::replace(&mut result, Ok(())).and(conclude(ended));
-            }
+        let method = self.method.name();
+        // A full disk must not make a receiver get the same request at every restart.
+        self.broker.ping().await?;
+        self.metrics.set(Gauge::DeliverySlots, &[method], slot_count(self.limits.in_flight.get()));
+        let consumer = self.broker.consume(&queues::deliver(method), self.limits.in_flight);
+        let show = |in_flight: usize| {
+            self.metrics.set(Gauge::DeliveriesInFlight, &[method], slot_count(in_flight));
+            if in_flight == 0 { self.vital.idle() } else { self.vital.working() }
         };
-        if tokio::time::timeout(self.limits.drain, drain).await.is_err() {
-            warn!(
-                "drain of {} ran out after {:?}; the rest will be redelivered",
-                self.method, self.limits.drain
-            );
-        }
-        result
+        let serve = |claim, stop| Arc::clone(&self).serve(claim, stop);
+        pool::serve_each(consumer, method, self.limits, &shutdown, show, serve).await
     }
 
-    fn show_life(&self, tasks: &JoinSet<Result<(), WorkerError>>) {
-        self.metrics.set(Gauge::DeliveriesInFlight, &[self.method.name()], slot_count(tasks.len()));
-        if tasks.is_empty() { self.vital.idle() } else { self.vital.working() }
-    }
-
-    async fn serve(self: Arc<Self>, claim: Claim) -> Result<(), WorkerError> {
+    async fn serve(self: Arc<Self>, claim: Claim, stop: CancellationToken) -> Result<(), WorkerError> {
         let outputs = match read(&claim) {
-            Ok(delivery) => self.deliver(&claim, &delivery).await,
-            Err(detail) => {
+            Ok(delivery) => match self.deliver(&claim, &delivery, &stop).await {
+                Ok(outputs) => outputs,
+                Err(halt) => return halt.into_result(),
+            },
+            Err(Unreadable::Newer(detail)) => vec![put_aside(&claim, Why::Newer, &detail, &self.metrics)],
+            Err(Unreadable::Malformed(detail)) => {
                 error!(
                     "a message on {} is not a delivery and becomes a dead letter: {detail}",
                     claim.queue()
@@ -145,30 +156,29 @@ impl Deliver {
         Ok(())
     }
 
-    async fn deliver(&self, claim: &Claim, delivery: &Delivery) -> Vec<Outgoing> {
-        let started_at = clock::now();
-        if started_at < delivery.message.due_at {
-            // The broker's clock was ahead of ours.
-            let wait = clock::since(started_at, delivery.message.due_at);
-            return vec![again(claim, &delivery.message, delivery.message.attempt, started_at, wait)];
-        }
-        let verdict = match self.wishes.get(delivery.message.notification).await {
-            Ok(Some(wish)) => self.serve_wish(delivery, &wish, started_at).await,
+    async fn deliver(
+        &self,
+        claim: &Claim,
+        delivery: &Delivery,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Outgoing>, Halt> {
+        let patience = Patience { role: "deliver", vital: &self.vital, metrics: &self.metrics, stop };
+        let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
+        let look_up = || self.wishes.get(delivery.message.notification);
+        let wish = patience.outlast(unavailable, look_up).await?;
+        let began = Begun { at: clock::now(), instant: Instant::now() };
+        let verdict = match wish {
+            Ok(Some(wish)) => self.serve_wish(delivery, &wish, began).await,
             Ok(None) => Verdict::cancelled("its notification was deleted"),
             Err(error) => {
-                warn!("can't look up notification {}: {error}", delivery.message.notification);
-                self.hold(
-                    delivery,
-                    CauseCode::Internal,
-                    "its notification could not be looked up",
-                    LOOKUP_HOLD,
-                )
+                let detail = format!("its notification can't be read: {}", sentence(&error));
+                self.hold(delivery, CauseCode::Internal, &detail, UNCLEAR_HOLD)
             }
         };
-        self.follow(claim, delivery, started_at, &verdict)
+        Ok(self.follow(claim, delivery, began, &verdict))
     }
 
-    async fn serve_wish(&self, delivery: &Delivery, wish: &Wish, started_at: Timestamp) -> Verdict {
+    async fn serve_wish(&self, delivery: &Delivery, wish: &Wish, began: Begun) -> Verdict {
         let notification = &wish.notification;
         match notification.state {
             NotificationState::Paused => {
@@ -179,14 +189,14 @@ impl Deliver {
         }
         let checked = match &wish.checked {
             Ok(checked) => checked,
+            // Stored by a newer version, perhaps; its owner sees why and can change it.
             Err(error) => {
-                let cause =
-                    Cause::new(CauseCode::Internal, format!("its notification is not understood: {error}"));
-                return Verdict::dead("rejected", cause, None, DeadReason::Rejected);
+                let detail = format!("its notification is not understood: {error}");
+                return self.hold(delivery, CauseCode::Internal, &detail, UNCLEAR_HOLD);
             }
         };
         let message = &delivery.message;
-        let lag = clock::since(message.due_at, started_at);
+        let lag = clock::since(message.due_at, began.at);
         self.metrics.observe(Histogram::DeliveryLag, &[self.method.name()], lag.as_secs_f64());
         let attempt = Attempt {
             delivery: message.delivery,
@@ -194,10 +204,10 @@ impl Deliver {
             event: &delivery.event,
             notification,
             checked,
-            now: started_at,
+            now: began.at,
         };
         let report = self.methods.attempt(attempt).await;
-        self.count(message, &report, started_at);
+        self.count(message, &report, began);
         let policy = notification.retry.as_ref().unwrap_or(&self.policy);
         self.judge(delivery, policy, report)
     }
@@ -223,7 +233,7 @@ impl Deliver {
                 cause,
                 status,
                 state: DeliveryState::Waiting,
-                again: Some((message.attempt + 1, wait)),
+                again: Some((message.attempt.saturating_add(1), wait)),
                 dead: None,
             },
             Next::HoldFor(wait) => {
@@ -239,6 +249,8 @@ impl Deliver {
 
     fn hold(&self, delivery: &Delivery, code: CauseCode, detail: &str, wait: Duration) -> Verdict {
         self.metrics.count(Counter::DeliveryHolds, &[self.method.name(), code.name()], 1);
+        let age = clock::since(delivery.message.accepted_at, clock::now());
+        let wait = wait.max((age / HOLD_SHARE_OF_AGE).min(LONGEST_HOLD));
         Verdict {
             outcome: "held",
             cause: Some(Cause::new(code, detail)),
@@ -249,26 +261,23 @@ impl Deliver {
         }
     }
 
-    fn count(&self, message: &DeliveryMessage, report: &Report, started_at: Timestamp) {
+    // A hold is counted as one, and not as an attempt that it isn't.
+    fn count(&self, message: &DeliveryMessage, report: &Report, began: Begun) {
+        if report.outcome.cause().is_some_and(|cause| cause.code.is_ours()) {
+            return;
+        }
         let (method, outcome) = (self.method.name(), report.outcome.name());
         let cause = report.outcome.cause().map_or("none", |cause| cause.code.name());
-        let now = clock::now();
         self.metrics.count(Counter::DeliveryAttempts, &[method, outcome, cause], 1);
-        let took = clock::since(started_at, now);
+        let took = began.instant.elapsed();
         self.metrics.observe(Histogram::DeliveryDuration, &[method, outcome], took.as_secs_f64());
         if report.outcome == Outcome::Delivered {
-            let total = clock::since(message.accepted_at, now);
+            let total = clock::since(message.accepted_at, clock::now());
             self.metrics.observe(Histogram::DeliveryEndToEnd, &[method], total.as_secs_f64());
         }
     }
 
-    fn follow(
-        &self,
-        claim: &Claim,
-        delivery: &Delivery,
-        started_at: Timestamp,
-        verdict: &Verdict,
-    ) -> Vec<Outgoing> {
+    fn follow(&self, claim: &Claim, delivery: &Delivery, began: Begun, verdict: &Verdict) -> Vec<Outgoing> {
         let message = &delivery.message;
         let now = clock::now();
         verdict.log(message);
@@ -282,8 +291,8 @@ impl Deliver {
             subject: delivery.event.subject.name().unwrap_or_default().to_owned(),
             accepted_at: message.accepted_at,
             attempt: message.attempt,
-            started_at,
-            duration_ms: clock::millis(clock::since(started_at, now)),
+            started_at: began.at,
+            duration_ms: clock::millis(began.instant.elapsed()),
             outcome: verdict.outcome.to_owned(),
             status: verdict.status,
             state: verdict.state,
@@ -356,23 +365,19 @@ impl Verdict {
     }
 }
 
-fn read(claim: &Claim) -> Result<Delivery, String> {
-    let message = DeliveryMessage::from_json(claim.body()).map_err(|error| error.to_string())?;
+fn read(claim: &Claim) -> Result<Delivery, Unreadable> {
+    let message = DeliveryMessage::from_json(claim.body()).map_err(|error| match error {
+        WireError::Newer { .. } => Unreadable::Newer(error.to_string()),
+        WireError::Malformed { .. } => Unreadable::Malformed(error.to_string()),
+    })?;
     let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at)
-        .map_err(|error| format!("its event: {error}"))?;
+        .map_err(|error| Unreadable::Malformed(format!("its event: {error}")))?;
     Ok(Delivery { message, event })
 }
 
 fn again(claim: &Claim, message: &DeliveryMessage, number: u32, now: Timestamp, wait: Duration) -> Outgoing {
     let next = DeliveryMessage { attempt: number, due_at: clock::after(now, wait), ..message.clone() };
     Outgoing::new(claim.queue().clone(), next.to_json()).after(wait)
-}
-
-fn conclude(ended: Result<Result<(), WorkerError>, tokio::task::JoinError>) -> Result<(), WorkerError> {
-    ended.unwrap_or_else(|error| {
-        error!("an attempt ended without a result, and its delivery goes back to the queue: {error}");
-        Ok(())
-    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slots are thousands at most")]

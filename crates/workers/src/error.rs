@@ -1,5 +1,7 @@
 //! Why a worker ends before it is told to.
 
+use std::error::Error;
+
 use bellbuoy_broker::BrokerError;
 use bellbuoy_store::StoreError;
 
@@ -12,4 +14,40 @@ pub enum WorkerError {
     /// The store did not answer.
     #[error("the store failed")]
     Store(#[from] StoreError),
+}
+
+/// Why a worker stops in the middle of something. Nothing is lost: its claims go back.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// It was told to, while it waited for something that is out of reach.
+    Stopped,
+    /// It can't go on.
+    Failed(WorkerError),
+}
+
+impl Halt {
+    /// What `run` answers.
+    pub(crate) fn into_result(self) -> Result<(), WorkerError> {
+        match self {
+            Self::Stopped => Ok(()),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl<E: Into<WorkerError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }

@@ -4,29 +4,44 @@
 //! and the first one can't be lost by that, because it stays with the broker until its deliveries
 //! are durable. Deliveries and what the recorder is told go out in the same settle that ends the
 //! event, so a crash anywhere repeats the expansion and loses none of it.
+//!
+//! A wide fan-out goes out in several pieces, so that it fits in memory. Then the order counts: an
+//! event is recorded as fanned out only after all its deliveries, because once it is recorded, its
+//! message is a repeat.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use bellbuoy_broker::{Broker, Claim, Outgoing, queues};
+use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, queues};
 use bellbuoy_domain::{
     DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, NotificationState, PlannedDelivery, Record,
     WIRE_VERSION,
 };
-use bellbuoy_store::{Admission, SeenEvent, Store};
+use bellbuoy_store::{Admission, SeenEvent, Store, StoreError};
 use bellbuoy_telemetry::{Counter, Metrics};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{Vital, Wish, Wishes, WorkerError, clock};
+use crate::{
+    Vital, Wish, Wishes, WorkerError,
+    aside::{Why, put_aside},
+    batch::Batch,
+    clock,
+    error::{Halt, sentence},
+    method_label,
+    patience::{Patience, refuses_nothing_in_particular},
+};
 
 /// Header of an event's message: when our ingest took it, in Unix milliseconds.
 const ACCEPTED_MS: &str = "bellbuoy-accepted-ms";
 
-/// Most messages that one settle makes: an event with more goes out in several, and only the
-/// last ends it.
-const OUTPUTS_AT_ONCE: usize = 10_000;
+/// Bytes of bodies, and number of messages, from which on outputs go out in a piece of their own.
+const PIECE_BYTES: usize = 4 << 20;
+const PIECE_MESSAGES: usize = 4096;
+
+/// Most deliveries that one record names, so that it stays far below what a broker takes.
+const PLANNED_AT_ONCE: usize = 1000;
 
 /// How much the fan-out does at once.
 #[derive(Debug, Clone, Copy)]
@@ -70,12 +85,23 @@ struct Arrival {
     accepted_at: Timestamp,
 }
 
+/// What becomes of a batch.
+#[derive(Default)]
+struct Harvest {
+    outputs: Vec<Outgoing>,
+    bytes: usize,
+    done: Vec<Claim>,
+    /// What is counted once it is durable.
+    tally: Vec<(Counter, &'static str, u64)>,
+}
+
 impl Fanout {
-    /// Runs until `shutdown` is cancelled. What is in hand then is finished.
+    /// Runs until `shutdown` is cancelled. What is in hand then is finished, unless the store is out
+    /// of reach: while it is, the worker waits with its claims, and gives them back if it has to stop.
     ///
     /// # Errors
     ///
-    /// When the broker or the store fails. All claims are back in their queue.
+    /// When the broker fails. All claims are back in their queue.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let mut consumer = self.broker.consume(&queues::events(), self.limits.batch);
         loop {
@@ -85,89 +111,135 @@ impl Fanout {
                 () = shutdown.cancelled() => return Ok(()),
                 claim = consumer.next() => claim?,
             };
-            self.vital.working();
-            let mut batch = vec![first];
-            while batch.len() < self.limits.batch.get()
-                && let Some(claim) = consumer.try_next()
-            {
-                batch.push(claim);
+            let batch = Batch::begin(first, self.limits.batch).fill(&mut consumer);
+            if let Err(halt) = self.fan_out(batch, &shutdown).await {
+                return halt.into_result();
             }
-            self.fan_out(batch).await?;
         }
     }
 
-    async fn fan_out(&self, batch: Vec<Claim>) -> Result<(), WorkerError> {
-        let mut done = Vec::with_capacity(batch.len());
-        let mut outputs = Vec::new();
+    async fn fan_out(&self, batch: Vec<Claim>, shutdown: &CancellationToken) -> Result<(), Halt> {
+        self.vital.working();
+        let patience = self.patience(shutdown);
+        let mut harvest = Harvest::default();
+        let arrivals = self.read(batch, &mut harvest);
+        let seen: Vec<_> = arrivals.iter().map(Arrival::seen).collect();
+        let admit = || self.store.admit_events(&seen, self.limits.repeat_window);
+        let admissions = match patience.outlast(refuses_nothing_in_particular, admit).await? {
+            Ok(admissions) => admissions,
+            Err(error) => return self.admit_alone(arrivals, harvest, &error, shutdown).await,
+        };
+        for ((arrival, seen), admission) in arrivals.into_iter().zip(seen).zip(admissions) {
+            match admission {
+                Admission::Repeat => harvest.count(Counter::EventsRepeated, seen.kind.name()),
+                Admission::New => self.expand(&arrival, seen.body, &patience, &mut harvest).await?,
+            }
+            harvest.done.push(arrival.claim);
+        }
+        self.settle(harvest).await
+    }
+
+    // The store refuses one of them: the others need not suffer for it.
+    async fn admit_alone(
+        &self,
+        arrivals: Vec<Arrival>,
+        mut harvest: Harvest,
+        error: &StoreError,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Halt> {
+        if let [only] = &arrivals[..] {
+            harvest.push(put_aside(&only.claim, Why::Refused, &sentence(error), &self.metrics));
+            harvest.done.extend(arrivals.into_iter().map(|arrival| arrival.claim));
+            return self.settle(harvest).await;
+        }
+        self.settle(harvest).await?;
+        for arrival in arrivals {
+            Box::pin(self.fan_out(vec![arrival.claim], shutdown)).await?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, batch: Vec<Claim>, harvest: &mut Harvest) -> Vec<Arrival> {
         let mut arrivals = Vec::with_capacity(batch.len());
         for claim in batch {
             match read(&claim) {
                 Ok((event, accepted_at)) => arrivals.push(Arrival { claim, event, accepted_at }),
                 Err(detail) => {
-                    outputs.push(self.undecodable(&claim, &detail));
-                    done.push(claim);
+                    harvest.push(self.undecodable(&claim, &detail));
+                    harvest.done.push(claim);
                 }
             }
         }
-        let seen: Vec<_> = arrivals.iter().map(Arrival::seen).collect();
-        let admissions = self.store.admit_events(&seen, self.limits.repeat_window).await?;
-        for ((arrival, seen), admission) in arrivals.into_iter().zip(seen).zip(admissions) {
-            match admission {
-                Admission::Repeat => self.metrics.count(Counter::EventsRepeated, &[seen.kind.name()], 1),
-                Admission::New => self.expand(&arrival, &seen.body, &mut outputs).await?,
-            }
-            done.push(arrival.claim);
-        }
-        while outputs.len() > OUTPUTS_AT_ONCE {
-            let rest = outputs.split_off(OUTPUTS_AT_ONCE);
-            self.broker.publish(std::mem::replace(&mut outputs, rest)).await?;
-        }
-        self.broker.settle(done, outputs).await?;
-        Ok(())
+        arrivals
     }
 
     async fn expand(
         &self,
         arrival: &Arrival,
-        body: &[u8],
-        outputs: &mut Vec<Outgoing>,
-    ) -> Result<(), WorkerError> {
+        canonical: Vec<u8>,
+        patience: &Patience<'_>,
+        harvest: &mut Harvest,
+    ) -> Result<(), Halt> {
         let event = &arrival.event;
-        let Ok(raw) = String::from_utf8(body.to_vec())
-            .map_err(drop)
-            .and_then(|text| RawValue::from_string(text).map_err(drop))
-        else {
-            outputs.push(self.undecodable(&arrival.claim, "its canonical form is not JSON"));
+        let canonical = String::from_utf8(canonical).ok().and_then(|text| RawValue::from_string(text).ok());
+        let Some(canonical) = canonical else {
+            harvest.push(self.undecodable(&arrival.claim, "its canonical form is not JSON"));
             return Ok(());
         };
-        let mut planned = Vec::new();
-        for wish in self.wishes.covering(&event.subject).await?.iter() {
-            if wants(wish, event) {
-                let delivery = DeliveryId::derive(&event.source, &event.id, wish.notification.id);
-                let message = DeliveryMessage {
-                    v: WIRE_VERSION,
-                    delivery,
-                    notification: wish.notification.id,
-                    attempt: 1,
-                    spent: 0,
-                    accepted_at: arrival.accepted_at,
-                    due_at: clock::now(),
-                    event: raw.clone(),
-                };
-                let method = &wish.notification.method;
-                outputs.push(Outgoing::new(queues::deliver(method), message.to_json()));
-                self.metrics.count(Counter::DeliveriesQueued, &[method], 1);
-                planned.push(PlannedDelivery {
-                    delivery,
-                    notification: wish.notification.id,
-                    method: method.clone(),
-                });
+        let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
+        let wishes = match patience.outlast(unavailable, || self.wishes.covering(&event.subject)).await? {
+            Ok(wishes) => wishes,
+            // A row of a newer version, perhaps: its worker, or a later one, understands it.
+            Err(error) => {
+                let aside = put_aside(&arrival.claim, Why::Refused, &sentence(&error), &self.metrics);
+                harvest.push(aside);
+                return Ok(());
             }
+        };
+        let mut planned = Vec::new();
+        for wish in wishes.iter().filter(|wish| wants(wish, event)) {
+            let notification = &wish.notification;
+            let delivery = DeliveryId::derive(&event.source, &event.id, notification.id);
+            let message = arrival.delivery(delivery, wish, canonical.clone());
+            harvest.push(Outgoing::new(queues::deliver(&notification.method), message.to_json()));
+            harvest.count(Counter::DeliveriesQueued, method_label(&notification.method));
+            let method = notification.method.clone();
+            planned.push(PlannedDelivery { delivery, notification: notification.id, method });
+            self.send_piece(harvest, patience).await?;
         }
-        self.metrics.count(Counter::EventsFannedOut, &[event.kind.name()], 1);
-        let record = Record { v: WIRE_VERSION, fanned_out: Some(arrival.fanned_out(planned)), attempt: None };
-        outputs.push(Outgoing::new(queues::outcomes(), record.to_json()));
+        // Even without a delivery: then nothing but this says that the event is done.
+        let rest = planned.split_off(planned.len().min(PLANNED_AT_ONCE));
+        harvest.push(arrival.fanned_out(planned));
+        for more in rest.chunks(PLANNED_AT_ONCE) {
+            harvest.push(arrival.fanned_out(more.to_vec()));
+        }
+        harvest.count(Counter::EventsFannedOut, event.kind.name());
+        self.send_piece(harvest, patience).await
+    }
+
+    // The outputs so far, if they are many.
+    async fn send_piece(&self, harvest: &mut Harvest, patience: &Patience<'_>) -> Result<(), Halt> {
+        if harvest.bytes < PIECE_BYTES && harvest.outputs.len() < PIECE_MESSAGES {
+            return Ok(());
+        }
+        let piece = std::mem::take(&mut harvest.outputs);
+        harvest.bytes = 0;
+        let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
+        patience.outlast(passes, || self.broker.publish(piece.clone())).await??;
+        self.vital.working();
         Ok(())
+    }
+
+    async fn settle(&self, harvest: Harvest) -> Result<(), Halt> {
+        self.broker.settle(harvest.done, harvest.outputs).await?;
+        for (counter, label, by) in harvest.tally {
+            self.metrics.count(counter, &[label], by);
+        }
+        Ok(())
+    }
+
+    fn patience<'a>(&'a self, stop: &'a CancellationToken) -> Patience<'a> {
+        Patience { role: "fanout", vital: &self.vital, metrics: &self.metrics, stop }
     }
 
     fn undecodable(&self, claim: &Claim, detail: &str) -> Outgoing {
@@ -175,6 +247,20 @@ impl Fanout {
         warn!("a message on {} is not an event and becomes a dead letter: {detail}", claim.queue());
         self.metrics.count(Counter::DeadLetters, &[claim.queue().as_str(), reason], 1);
         Outgoing::dead_letter(claim, reason, detail)
+    }
+}
+
+impl Harvest {
+    fn push(&mut self, message: Outgoing) {
+        self.bytes += message.body.len();
+        self.outputs.push(message);
+    }
+
+    fn count(&mut self, counter: Counter, label: &'static str) {
+        match self.tally.last_mut() {
+            Some((last, known, count)) if *last == counter && *known == label => *count += 1,
+            _ => self.tally.push((counter, label, 1)),
+        }
     }
 }
 
@@ -191,18 +277,35 @@ impl Arrival {
         }
     }
 
-    fn fanned_out(&self, deliveries: Vec<PlannedDelivery>) -> FannedOut {
-        FannedOut {
+    fn delivery(&self, delivery: DeliveryId, wish: &Wish, event: Box<RawValue>) -> DeliveryMessage {
+        DeliveryMessage {
+            v: WIRE_VERSION,
+            delivery,
+            notification: wish.notification.id,
+            attempt: 1,
+            spent: 0,
+            accepted_at: self.accepted_at,
+            due_at: clock::now(),
+            event,
+        }
+    }
+
+    fn fanned_out(&self, deliveries: Vec<PlannedDelivery>) -> Outgoing {
+        let fanned_out = FannedOut {
             source: self.event.source.clone(),
             event: self.event.id.clone(),
             kind: self.event.kind,
             subject: self.event.subject.name().unwrap_or_default().to_owned(),
             accepted_at: self.accepted_at,
             deliveries,
-        }
+        };
+        let record = Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None };
+        Outgoing::new(queues::outcomes(), record.to_json())
     }
 }
 
+// A time of acceptance in the future would make the event last for ever in history; it comes from
+// a clock that was set back, or from a producer that writes our header itself.
 fn read(claim: &Claim) -> Result<(Event, Timestamp), String> {
     let now = clock::now();
     let accepted_at = claim
@@ -210,7 +313,7 @@ fn read(claim: &Claim) -> Result<(Event, Timestamp), String> {
         .get(ACCEPTED_MS)
         .and_then(|text| text.parse().ok())
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-        .unwrap_or(now);
+        .map_or(now, |accepted_at| accepted_at.min(now));
     let event = Event::from_json(claim.body(), accepted_at).map_err(|error| error.to_string())?;
     Ok((event, accepted_at))
 }

@@ -1,10 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+use bellbuoy_domain::MethodName;
+
+mod archive;
+mod aside;
+mod batch;
 mod clock;
 mod deliver;
 mod error;
 mod fanout;
+mod patience;
+mod pool;
 mod record;
+mod retention;
 mod supervise;
 mod vital;
 mod wishes;
@@ -12,7 +20,13 @@ mod wishes;
 pub use deliver::{Deliver, DeliverLimits};
 pub use error::WorkerError;
 pub use fanout::{Fanout, FanoutLimits};
-pub use record::{Record, RecordLimits, Retention};
+pub use record::{Record, RecordLimits};
+pub use retention::Retention;
 pub use supervise::supervise;
 pub use vital::Vital;
 pub use wishes::{Wish, Wishes};
+
+/// A method as a metric's label: what a newer version stored must not make labels without end.
+fn method_label(method: &str) -> &'static str {
+    method.parse::<MethodName>().map_or("unknown", MethodName::name)
+}

@@ -1,12 +1,12 @@
 //! A worker that fails is started again, later each time, until it is told to stop.
 
-use std::{error::Error, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bellbuoy_telemetry::{Counter, Gauge, Metrics};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::{Vital, WorkerError, clock};
+use crate::{Vital, WorkerError, clock, error::sentence};
 
 /// The wait before the first restart; doubled for each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -53,16 +53,6 @@ pub async fn supervise<F>(
     }
     metrics.set(Gauge::WorkerUp, &[role], 0.0);
     info!(role, "worker {role} stopped");
-}
-
-fn sentence(failure: &WorkerError) -> String {
-    let mut text = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use tokio::{sync::watch, time::Instant};
 /// How old what is cached may be.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-/// Most subjects, and most notifications, that are kept.
-const MOST_ENTRIES: usize = 50_000;
+/// Most entries that are kept: a subject counts as one, and so does each notification in its list.
+const MOST_ENTRIES: usize = 200_000;
 
 /// A notification with what was understood of it.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ struct Cache {
     looked_at: Option<Instant>,
     by_subject: HashMap<Subject, Arc<[Arc<Wish>]>>,
     by_id: HashMap<NotificationId, Option<Arc<Wish>>>,
+    entries: usize,
 }
 
 impl Wishes {
@@ -64,9 +65,13 @@ impl Wishes {
             return Ok(Arc::clone(found));
         }
         let found = self.store.notifications_covering(subject).await?;
+        let mut cache = self.cache();
+        // Understood once, however many subjects it covers.
         let found: Arc<[_]> =
-            found.into_iter().map(|notification| Arc::new(Wish::new(notification))).collect();
-        self.keep(version, |cache| cache.by_subject.insert(subject.clone(), Arc::clone(&found)));
+            found.into_iter().map(|notification| cache.wish(version, notification)).collect();
+        cache.keep(version, 1 + found.len(), |cache| {
+            cache.by_subject.insert(subject.clone(), Arc::clone(&found));
+        });
         Ok(found)
     }
 
@@ -80,8 +85,12 @@ impl Wishes {
         if let Some(found) = self.cache().by_id.get(&id) {
             return Ok(found.clone());
         }
-        let found = self.store.notification(id).await?.map(|notification| Arc::new(Wish::new(notification)));
-        self.keep(version, |cache| cache.by_id.insert(id, found.clone()));
+        let found = self.store.notification(id).await?;
+        let mut cache = self.cache();
+        let found = found.map(|notification| cache.wish(version, notification));
+        if found.is_none() {
+            cache.keep(version, 1, |cache| drop(cache.by_id.insert(id, None)));
+        }
         Ok(found)
     }
 
@@ -101,8 +110,7 @@ impl Wishes {
         let version = self.store.notifications_version().await?;
         let mut cache = self.cache();
         if cache.version != Some(version) {
-            cache.by_subject.clear();
-            cache.by_id.clear();
+            cache.forget();
         }
         cache.version = Some(version);
         cache.hint = hint;
@@ -110,20 +118,40 @@ impl Wishes {
         Ok(version)
     }
 
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cache {
+    // The wish that is known of a notification read at `version`, or a new one.
+    fn wish(&mut self, version: i64, notification: Notification) -> Arc<Wish> {
+        if self.version == Some(version)
+            && let Some(Some(known)) = self.by_id.get(&notification.id)
+        {
+            return Arc::clone(known);
+        }
+        let id = notification.id;
+        let wish = Arc::new(Wish::new(notification));
+        self.keep(version, 1, |cache| drop(cache.by_id.insert(id, Some(Arc::clone(&wish)))));
+        wish
+    }
+
     // What was read before a change must not be kept after it.
-    fn keep<T>(&self, version: i64, insert: impl FnOnce(&mut Cache) -> T) {
-        let mut cache = self.cache();
-        if cache.version == Some(version) {
-            if cache.by_subject.len() + cache.by_id.len() >= MOST_ENTRIES {
-                cache.by_subject.clear();
-                cache.by_id.clear();
+    fn keep(&mut self, version: i64, entries: usize, insert: impl FnOnce(&mut Self)) {
+        if self.version == Some(version) && entries <= MOST_ENTRIES {
+            if self.entries + entries > MOST_ENTRIES {
+                self.forget();
             }
-            insert(&mut cache);
+            self.entries += entries;
+            insert(self);
         }
     }
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    fn forget(&mut self) {
+        self.by_subject.clear();
+        self.by_id.clear();
+        self.entries = 0;
     }
 }
 

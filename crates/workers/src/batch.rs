@@ -1,0 +1,48 @@
+//! Claims that are served together: bounded in number and in bytes.
+
+use std::num::NonZeroUsize;
+
+use bellbuoy_broker::{Claim, Consumer};
+
+/// Bytes of bodies from which on a batch takes no further claim.
+const FULL_BYTES: usize = 4 << 20;
+
+/// A batch that grows.
+pub(crate) struct Batch {
+    claims: Vec<Claim>,
+    bytes: usize,
+    limit: NonZeroUsize,
+}
+
+impl Batch {
+    /// A batch of one, to have at most `limit`.
+    pub(crate) fn begin(first: Claim, limit: NonZeroUsize) -> Self {
+        Self { bytes: first.body().len(), claims: vec![first], limit }
+    }
+
+    /// Adds one more.
+    pub(crate) fn push(&mut self, claim: Claim) {
+        self.bytes += claim.body().len();
+        self.claims.push(claim);
+    }
+
+    /// Whether it should take no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.claims.len() >= self.limit.get() || self.bytes >= FULL_BYTES
+    }
+
+    /// Adds what is at hand, as far as there is room.
+    pub(crate) fn fill(mut self, consumer: &mut Consumer) -> Vec<Claim> {
+        while !self.is_full()
+            && let Some(claim) = consumer.try_next()
+        {
+            self.push(claim);
+        }
+        self.claims
+    }
+
+    /// The claims.
+    pub(crate) fn into_claims(self) -> Vec<Claim> {
+        self.claims
+    }
+}

@@ -1,0 +1,145 @@
+//! What a worker does while the store or the broker is out of reach: it keeps its claims and asks
+//! again.
+//!
+//! Giving the claims back instead would count them as if they had killed their worker, and an
+//! outage would in the end dead-letter good messages as poisoned.
+
+use std::{error::Error, future::Future, time::Duration};
+
+use bellbuoy_store::StoreError;
+use bellbuoy_telemetry::{Counter, Metrics};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    Vital, clock,
+    error::{Halt, sentence},
+};
+
+/// The wait before it is asked again; doubled for each further time.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest wait before it is asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether an error of the store is not about what it was given: out of reach, full, locked, damaged.
+/// Then it waits for an operator or for time; what was given is good.
+pub(crate) fn refuses_nothing_in_particular(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { .. } | StoreError::Corrupt { .. })
+}
+
+/// The patience of one worker.
+pub(crate) struct Patience<'a> {
+    pub(crate) role: &'static str,
+    pub(crate) vital: &'a Vital,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) stop: &'a CancellationToken,
+}
+
+impl Patience<'_> {
+    /// Calls until there is an answer, or an error that `passes` says will not pass by waiting.
+    /// The first failure of an outage is logged and shown by the worker's vital, and so is its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt::Stopped`] when the worker is to stop first.
+    pub(crate) async fn outlast<T, E, F>(
+        &self,
+        passes: impl Fn(&E) -> bool,
+        call: impl Fn() -> F,
+    ) -> Result<Result<T, E>, Halt>
+    where
+        E: Error,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let failure = match call().await {
+                Err(error) if passes(&error) => sentence(&error),
+                answer => {
+                    if self.vital.goes_on() {
+                        info!("worker {} goes on: what it waited for answers again", self.role);
+                    }
+                    return Ok(answer);
+                }
+            };
+            self.metrics.count(Counter::WorkerWaits, &[self.role], 1);
+            if self.vital.waits(&failure) {
+                error!("worker {} waits, and keeps what it has in hand: {failure}", self.role);
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Halt::Stopped),
+                () = tokio::time::sleep(wait.mul_f64(0.5 + clock::jitter() / 2.0)) => {}
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bellbuoy_broker::BrokerError;
+
+    use super::*;
+
+    struct Rig {
+        vital: Vital,
+        metrics: Metrics,
+        stop: CancellationToken,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Self { vital: Vital::default(), metrics: Metrics::new(), stop: CancellationToken::new() }
+        }
+
+        fn patience(&self) -> Patience<'_> {
+            Patience { role: "fanout", vital: &self.vital, metrics: &self.metrics, stop: &self.stop }
+        }
+    }
+
+    fn full() -> BrokerError {
+        BrokerError::Unavailable("disk full".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_outlasted_however_long_and_shown_while_it_lasts() {
+        let rig = Rig::new();
+        let calls = AtomicU32::new(0);
+        let seen = AtomicU32::new(0);
+        let call = || async {
+            if rig.vital.check().is_err_and(|why| why.contains("disk full")) {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            if calls.fetch_add(1, Ordering::Relaxed) < 50 { Err(full()) } else { Ok("here") }
+        };
+        let began = tokio::time::Instant::now();
+        let answer = rig.patience().outlast(|_| true, call).await;
+        assert!(matches!(answer, Ok(Ok("here"))));
+        assert!(began.elapsed() > 30 * LONGEST_WAIT / 2, "{:?}", began.elapsed());
+        assert_eq!(seen.load(Ordering::Relaxed), 50, "every call after the first failure");
+        assert_eq!(rig.vital.check(), Ok(()));
+        assert!((rig.metrics.counted(Counter::WorkerWaits, &["fanout"]) - 50.0).abs() < f64::EPSILON);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_will_not_pass_is_answered_at_once() {
+        let rig = Rig::new();
+        let passes = |error: &BrokerError| *error != BrokerError::Closed;
+        let answer = rig.patience().outlast(passes, || async { Err::<(), _>(BrokerError::Closed) }).await;
+        assert!(matches!(answer, Ok(Err(BrokerError::Closed))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_waits_stops_when_it_is_told_to() {
+        let rig = Rig::new();
+        let call = || async {
+            rig.stop.cancel();
+            Err::<(), _>(full())
+        };
+        assert!(matches!(rig.patience().outlast(|_| true, call).await, Err(Halt::Stopped)));
+    }
+}
