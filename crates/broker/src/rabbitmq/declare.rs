@@ -1,0 +1,201 @@
+//! The description made true on a RabbitMQ, or compared with it.
+
+use std::{fmt, time::Duration};
+
+use lapin::{
+    Channel, Connection,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
+use tokio::time::timeout;
+
+use super::{
+    RabbitMqOptions,
+    link::{Connector, Refusal, Role, refusal},
+    topology::{Binding, Exchange, Queue, Topology},
+};
+use crate::{AmqpUrl, BrokerError, OpenError};
+
+/// How long one declaration may take: a quorum queue of a busy cluster takes a second or two.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What stands on RabbitMQ can't be looked at or made what we need.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// Something of that name is there and differs, or may not be declared. Everything else was.
+    #[error("{}", .0.join("\n"))]
+    Differs(Vec<String>),
+    /// It is out of reach.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The TLS files can't be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// One thing to declare.
+#[derive(Debug, Clone, Copy)]
+enum Item<'a> {
+    Exchange(&'a Exchange),
+    Queue(&'a Queue),
+    Binding(&'a Binding),
+}
+
+impl Topology {
+    /// Declares what is missing. Repeating it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When RabbitMQ is out of reach, or something of the same name is there and differs: then everything
+    /// else was declared, and the error names all that differs.
+    pub async fn apply(&self, url: &AmqpUrl, options: &RabbitMqOptions) -> Result<(), TopologyError> {
+        let mut session = Session::open(url, options).await?;
+        let mut problems = Vec::new();
+        for item in self.items() {
+            match session.declare(item, false).await? {
+                Ok(()) => {}
+                Err(refusal) => problems.push(explain(item, &refusal)),
+            }
+        }
+        session.close().await;
+        if problems.is_empty() { Ok(()) } else { Err(TopologyError::Differs(problems)) }
+    }
+
+    /// What of the description is missing or different, one sentence each with its remedy; nothing is
+    /// changed. Arguments are compared only where the user may configure; bindings can't be seen over AMQP.
+    ///
+    /// # Errors
+    ///
+    /// When RabbitMQ is out of reach.
+    pub async fn check(
+        &self,
+        url: &AmqpUrl,
+        options: &RabbitMqOptions,
+    ) -> Result<Vec<String>, TopologyError> {
+        let mut session = Session::open(url, options).await?;
+        let mut problems = Vec::new();
+        let mut may_configure = true;
+        for item in self.items().filter(|item| !matches!(item, Item::Binding(_))) {
+            match session.declare(item, true).await? {
+                // 4.3 and later show nothing to a user that may not configure.
+                Err(Refusal::Forbidden(_)) => continue,
+                Err(refusal) => {
+                    problems.push(explain(item, &refusal));
+                    continue;
+                }
+                Ok(()) => {}
+            }
+            if may_configure {
+                // It is there, so declaring it again compares and changes nothing.
+                match session.declare(item, false).await? {
+                    Ok(()) => {}
+                    Err(Refusal::Forbidden(_)) => may_configure = false,
+                    Err(refusal) => problems.push(explain(item, &refusal)),
+                }
+            }
+        }
+        session.close().await;
+        Ok(problems)
+    }
+
+    fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        let exchanges = self.exchanges.iter().map(Item::Exchange);
+        exchanges.chain(self.queues.iter().map(Item::Queue)).chain(self.bindings.iter().map(Item::Binding))
+    }
+}
+
+impl fmt::Display for Item<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exchange(exchange) => write!(f, "exchange `{}`", exchange.name),
+            Self::Queue(queue) => write!(f, "queue `{}`", queue.name),
+            Self::Binding(binding) => {
+                write!(f, "binding of queue `{}` to exchange `{}`", binding.queue, binding.exchange)
+            }
+        }
+    }
+}
+
+fn explain(item: Item<'_>, refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Missing(_) => format!("{item} is missing; run `bellbuoy topology apply`"),
+        Refusal::Forbidden(why) => {
+            format!("{item} may not be declared by this user ({why}); use one that may configure")
+        }
+        Refusal::Differs(why) => format!(
+            "{item} differs from what this version needs, and RabbitMQ can't change it ({why}); \
+             empty it, delete it and run `bellbuoy topology apply`"
+        ),
+    }
+}
+
+/// A connection for declarations, and a channel that is opened anew after each refusal, which closes it.
+struct Session {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl Session {
+    async fn open(url: &AmqpUrl, options: &RabbitMqOptions) -> Result<Self, TopologyError> {
+        let connector = Connector::new(url, options)?;
+        let mut failed = BrokerError::Closed;
+        for _ in 0..connector.hosts() {
+            match connector.connect(Role::Topology).await {
+                Ok(connection) => {
+                    let channel = connection.create_channel().await.map_err(|error| unavailable(&error))?;
+                    return Ok(Self { connection, channel });
+                }
+                Err(why) => failed = BrokerError::Unavailable(why),
+            }
+        }
+        Err(failed.into())
+    }
+
+    async fn declare(&mut self, item: Item<'_>, passive: bool) -> Result<Result<(), Refusal>, BrokerError> {
+        let declared = timeout(PATIENCE, declare(&self.channel, item, passive)).await;
+        let Ok(declared) = declared else {
+            return Err(BrokerError::Unavailable(format!("{item} was not declared within {PATIENCE:?}")));
+        };
+        match declared {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => {
+                let refusal = refusal(&error).ok_or_else(|| unavailable(&error))?;
+                self.channel = self.connection.create_channel().await.map_err(|error| unavailable(&error))?;
+                Ok(Err(refusal))
+            }
+        }
+    }
+
+    async fn close(self) {
+        // What was declared is declared, whether or not the farewell arrives.
+        let _ = timeout(Duration::from_secs(1), self.connection.close(200, "done".into())).await;
+    }
+}
+
+async fn declare(channel: &Channel, item: Item<'_>, passive: bool) -> lapin::Result<()> {
+    match item {
+        Item::Exchange(exchange) => {
+            let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
+            let arguments = exchange.arguments.table();
+            channel
+                .exchange_declare(exchange.name.as_str().into(), exchange.kind.clone(), options, arguments)
+                .await
+        }
+        Item::Queue(queue) => {
+            let options = QueueDeclareOptions { passive, durable: true, ..Default::default() };
+            let arguments = queue.arguments.table();
+            channel.queue_declare(queue.name.as_str().into(), options, arguments).await.map(drop)
+        }
+        Item::Binding(binding) => {
+            let (queue, exchange) = (binding.queue.as_str().into(), binding.exchange.as_str().into());
+            let key = binding.key.as_str().into();
+            channel
+                .queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())
+                .await
+        }
+    }
+}
+
+fn unavailable(error: &lapin::Error) -> BrokerError {
+    BrokerError::Unavailable(error.to_string())
+}

@@ -1,0 +1,427 @@
+//! The broker on RabbitMQ.
+//!
+//! Two connections: an alarm stops the one that publishes (`publisher`), and messages are taken, ended and
+//! returned on the other (`subscription`, `session`). Both are kept by `link`, which makes a lost one anew.
+//! What stands on RabbitMQ is described in `topology`, declared and compared in `declare`. How a message
+//! looks there is in `wire`, how it waits in `delay`.
+
+mod declare;
+mod delay;
+mod grouping;
+mod link;
+mod publisher;
+mod reconnect;
+mod session;
+mod subscription;
+mod topology;
+mod wire;
+
+use std::{
+    collections::{HashMap, HashSet},
+    num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use lapin::{options::QueueDeclareOptions, types::FieldTable};
+use tokio::{
+    sync::watch,
+    time::timeout,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use self::{
+    link::{Connector, Link, Refusal, Role, State, keep, refusal, up_now},
+    publisher::Publisher,
+    subscription::Subscription,
+    topology::{Lane, level_name},
+};
+pub use self::{declare::TopologyError, topology::Topology};
+use self::{session::Taken, wire::Message};
+use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueDepth, QueueName};
+
+/// How long RabbitMQ may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How old the figures of [`RabbitMq::depths`] may be before they are fetched anew.
+const DEPTHS_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a close waits for what is still being moved. What remains is delivered again.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How the broker on RabbitMQ behaves.
+#[derive(Debug, Clone)]
+pub struct RabbitMqOptions {
+    /// Certificates for `amqps`.
+    pub tls: Tls,
+    /// How long RabbitMQ may be silent; twice that, and the connection is lost. 10 s, in whole seconds.
+    pub heartbeat: Duration,
+    /// What stands there: the queues whose depths are asked for.
+    pub topology: Topology,
+}
+
+impl Default for RabbitMqOptions {
+    /// The system's certificate authorities, 10 s, no delivery methods.
+    fn default() -> Self {
+        let topology = Topology::new(&[], NonZeroU16::MIN);
+        Self { tls: Tls::default(), heartbeat: Duration::from_secs(10), topology }
+    }
+}
+
+/// PEM files for `amqps`.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Certificate authorities that are trusted besides the system's.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate (with its chain) and key, where RabbitMQ asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// A broker on RabbitMQ. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct RabbitMq {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    publisher: Arc<Publisher>,
+    taking: watch::Receiver<State>,
+    subscriptions: Mutex<HashMap<QueueName, Arc<Subscription>>>,
+    known: Mutex<HashSet<QueueName>>,
+    depths: Mutex<Depths>,
+    names: Vec<QueueName>,
+    quiet: Arc<AtomicBool>,
+    closed: AtomicBool,
+    background: TaskTracker,
+    stop: CancellationToken,
+    _stop_when_dropped: DropGuard,
+}
+
+/// What was last known of the queues.
+#[derive(Debug, Default)]
+struct Depths {
+    known: Vec<QueueDepth>,
+    asked: Option<tokio::time::Instant>,
+}
+
+/// One worker's hold on a queue.
+#[derive(Debug)]
+pub(crate) struct Member {
+    subscription: Arc<Subscription>,
+    number: u64,
+    // While somebody consumes, the broker lives.
+    broker: RabbitMq,
+}
+
+/// A message in somebody's hands.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    taken: Taken,
+    _counted: Counted,
+    // While somebody has a claim, the broker lives.
+    _broker: RabbitMq,
+}
+
+/// Counts among what its queue has in somebody's hands.
+#[derive(Debug)]
+struct Counted(Arc<Subscription>);
+
+impl RabbitMq {
+    /// Begins to connect, and goes on until it is closed: RabbitMQ may be away, now and later. Needs a tokio
+    /// runtime.
+    pub(crate) fn open(url: &AmqpUrl, options: &RabbitMqOptions) -> Result<Self, OpenError> {
+        let connector = Arc::new(Connector::new(url, options)?);
+        let stop = CancellationToken::new();
+        let begin = |role| {
+            let (state, seen) = watch::channel(State::Down("not connected yet".into()));
+            tokio::spawn(keep(role, Arc::clone(&connector), state, stop.clone()));
+            seen
+        };
+        let shared = Shared {
+            publisher: Arc::new(Publisher::new(begin(Role::Publish))),
+            taking: begin(Role::Consume),
+            subscriptions: Mutex::default(),
+            known: Mutex::default(),
+            depths: Mutex::default(),
+            names: options.topology.names.clone(),
+            quiet: Arc::default(),
+            closed: AtomicBool::new(false),
+            background: TaskTracker::new(),
+            stop: stop.clone(),
+            _stop_when_dropped: stop.drop_guard(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub(crate) async fn settle(
+        &self,
+        claims: Vec<Claimed>,
+        outputs: Vec<Outgoing>,
+    ) -> Result<(), BrokerError> {
+        let broker = self.clone();
+        // On its own: a caller that stops waiting must not leave it half done.
+        tokio::spawn(async move { broker.settle_now(claims, outputs).await })
+            .await
+            .unwrap_or(Err(BrokerError::Closed))
+    }
+
+    async fn settle_now(&self, claims: Vec<Claimed>, outputs: Vec<Outgoing>) -> Result<(), BrokerError> {
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Err(BrokerError::Closed);
+        }
+        let ours = || claims.iter().all(|claim| claim.taken.is_ours());
+        if !ours() {
+            return Err(session::void());
+        }
+        self.look_for(&outputs).await?;
+        let now = SystemTime::now();
+        let parcels = outputs.into_iter().map(|output| Message::new(output, now).parcel(now)).collect();
+        if claims.is_empty() {
+            return self.shared.publisher.publish(parcels).await;
+        }
+        // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
+        self.shared.publisher.publish_patiently(parcels, ours).await?;
+        self.end(claims).await
+    }
+
+    async fn end(&self, claims: Vec<Claimed>) -> Result<(), BrokerError> {
+        let mut by_session: Vec<(Arc<session::Session>, Vec<u64>)> = Vec::new();
+        for claim in claims {
+            let session = Arc::clone(claim.taken.session());
+            let found = by_session.iter().position(|(known, _)| Arc::ptr_eq(known, &session));
+            let place = found.unwrap_or_else(|| {
+                by_session.push((session, Vec::new()));
+                by_session.len() - 1
+            });
+            by_session[place].1.push(claim.taken.into_tag());
+        }
+        for (session, tags) in by_session {
+            session.ack(tags).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Member {
+        let subscription = self.subscription(queue);
+        let number = subscription.join(prefetch.get());
+        Member { subscription, number, broker: self.clone() }
+    }
+
+    fn subscription(&self, queue: &QueueName) -> Arc<Subscription> {
+        let shared = &self.shared;
+        let mut subscriptions = shared.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let subscription = subscriptions.entry(queue.clone()).or_insert_with(|| {
+            let subscription = Arc::new(Subscription::new(
+                queue.clone(),
+                Arc::clone(&shared.publisher),
+                Arc::clone(&shared.quiet),
+                shared.background.clone(),
+            ));
+            tokio::spawn(Arc::clone(&subscription).run(shared.taking.clone(), shared.stop.clone()));
+            subscription
+        });
+        if shared.closed.load(Ordering::SeqCst) {
+            subscription.close();
+        }
+        Arc::clone(subscription)
+    }
+
+    /// What was last heard of the queues, at most some seconds old; asked for while nobody waits.
+    pub(crate) fn depths(&self) -> Vec<QueueDepth> {
+        let mut depths = self.shared.depths.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = depths.asked.is_some_and(|asked| asked.elapsed() < DEPTHS_EVERY);
+        if !fresh {
+            depths.asked = Some(tokio::time::Instant::now());
+            let broker = self.clone();
+            tokio::spawn(async move {
+                match broker.ask_for_depths().await {
+                    Ok(known) => {
+                        broker.shared.depths.lock().unwrap_or_else(PoisonError::into_inner).known = known;
+                    }
+                    Err(error) => tracing::debug!("RabbitMQ did not say how long its queues are: {error}"),
+                }
+            });
+        }
+        depths.known.clone()
+    }
+
+    async fn ask_for_depths(&self) -> Result<Vec<QueueDepth>, BrokerError> {
+        let channel = self.channel().await?;
+        let count = async |name: String| count(&channel, &name).await;
+        let mut depths = Vec::new();
+        for queue in &self.shared.names {
+            let mut ready = 0;
+            for lane in Lane::ALL {
+                ready += count(lane.of(queue)).await?;
+            }
+            let claimed = self.claimed(queue);
+            depths.push(QueueDepth {
+                queue: queue.clone(),
+                ready: ready + claimed,
+                delayed: 0,
+                claimed,
+                oldest_ready: None,
+            });
+        }
+        let mut delayed = 0;
+        for level in 0..delay::LEVELS {
+            delayed += count(level_name(level)).await?;
+        }
+        let (none, waiting) = (0, QueueName::new(topology::DELAYS));
+        depths.push(QueueDepth { queue: waiting, ready: none, delayed, claimed: none, oldest_ready: None });
+        let lost = QueueName::new(topology::UNROUTABLE);
+        let ready = count(topology::UNROUTABLE.to_owned()).await?;
+        depths.push(QueueDepth { queue: lost, ready, delayed: none, claimed: none, oldest_ready: None });
+        Ok(depths)
+    }
+
+    fn claimed(&self, queue: &QueueName) -> u64 {
+        let subscriptions = self.shared.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        subscriptions.get(queue).map_or(0, |subscription| subscription.claimed.load(Ordering::Relaxed))
+    }
+
+    /// Whether messages would be taken now: connected both ways, no alarm, and RabbitMQ answers.
+    pub(crate) async fn ping(&self) -> Result<(), BrokerError> {
+        let link = self.shared.publisher.ready().await?;
+        open_channel(&link).await?;
+        self.channel().await.map(drop)
+    }
+
+    pub(crate) fn stop_counting_returns(&self) {
+        self.shared.quiet.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) async fn close(&self) {
+        let shared = &self.shared;
+        self.stop_counting_returns();
+        shared.closed.store(true, Ordering::SeqCst);
+        let all: Vec<_> = {
+            let subscriptions = shared.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            subscriptions.values().cloned().collect()
+        };
+        all.iter().for_each(|subscription| subscription.close());
+        shared.background.close();
+        // What is not moved by then is delivered again.
+        let _ = timeout(FAREWELL, shared.background.wait()).await;
+        shared.publisher.close();
+        let taking = up_now(&shared.taking);
+        let publishing = shared.publisher.link();
+        shared.stop.cancel();
+        for link in [taking, publishing].into_iter().flatten() {
+            let _ = timeout(FAREWELL, link.connection.close(200, "closed".into())).await;
+        }
+    }
+
+    // A message for a queue that is not there would be set aside as unroutable, acknowledged and unseen.
+    async fn look_for(&self, outputs: &[Outgoing]) -> Result<(), BrokerError> {
+        for output in outputs {
+            let known = |shared: &Shared| {
+                shared.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&output.queue)
+            };
+            if known(&self.shared) {
+                continue;
+            }
+            let channel = self.channel().await?;
+            for lane in Lane::ALL {
+                match timeout(ANSWER, passive(&channel, &lane.of(&output.queue))).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => match refusal(&error) {
+                        // From 4.3 on a user must be allowed to configure a queue to ask for it.
+                        Some(Refusal::Forbidden(_)) => break,
+                        Some(Refusal::Missing(_)) => {
+                            let name = lane.of(&output.queue);
+                            let why = format!("queue `{name}` is missing; run `bellbuoy topology apply`");
+                            return Err(BrokerError::Unavailable(why));
+                        }
+                        _ => return Err(BrokerError::Unavailable(error.to_string())),
+                    },
+                    Err(_) => return Err(silent()),
+                }
+            }
+            let queue = output.queue.clone();
+            self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+        }
+        Ok(())
+    }
+
+    async fn channel(&self) -> Result<lapin::Channel, BrokerError> {
+        let mut taking = self.shared.taking.clone();
+        let waited = timeout(ANSWER.min(Duration::from_secs(1)), async {
+            taking.wait_for(|state| matches!(state, State::Up(_))).await.map(|state| state.clone())
+        });
+        match waited.await {
+            Ok(Ok(State::Up(link))) => open_channel(&link).await,
+            _ => Err(BrokerError::Unavailable(match &*self.shared.taking.borrow() {
+                State::Down(why) => why.clone(),
+                State::Up(_) => "RabbitMQ is being connected to".into(),
+            })),
+        }
+    }
+}
+
+impl Member {
+    pub(crate) async fn claim(&self) -> Result<Claimed, BrokerError> {
+        self.subscription.claim().await.map(|taken| self.claimed(taken))
+    }
+
+    pub(crate) fn try_claim(&self) -> Option<Claimed> {
+        self.subscription.try_claim().map(|taken| self.claimed(taken))
+    }
+
+    fn claimed(&self, taken: Taken) -> Claimed {
+        self.subscription.claimed.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&self.subscription));
+        Claimed { taken, _counted: counted, _broker: self.broker.clone() }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.subscription.leave(self.number);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.claimed.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Claimed {
+    pub(crate) fn message(&self) -> &Message {
+        &self.taken.message
+    }
+}
+
+async fn open_channel(link: &Link) -> Result<lapin::Channel, BrokerError> {
+    match timeout(ANSWER, link.connection.create_channel()).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => Err(BrokerError::Unavailable(error.to_string())),
+        Err(_) => Err(silent()),
+    }
+}
+
+async fn passive(channel: &lapin::Channel, name: &str) -> lapin::Result<lapin::Queue> {
+    let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+    channel.queue_declare(name.into(), options, FieldTable::default()).await
+}
+
+async fn count(channel: &lapin::Channel, name: &str) -> Result<u64, BrokerError> {
+    match timeout(ANSWER, passive(channel, name)).await {
+        Ok(Ok(queue)) => Ok(queue.message_count().into()),
+        Ok(Err(error)) => Err(BrokerError::Unavailable(error.to_string())),
+        Err(_) => Err(silent()),
+    }
+}
+
+fn silent() -> BrokerError {
+    BrokerError::Unavailable(format!("RabbitMQ did not answer within {ANSWER:?}"))
+}

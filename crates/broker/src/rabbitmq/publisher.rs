@@ -1,0 +1,226 @@
+//! Publishing that is done when RabbitMQ has the message on disk.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{TryStreamExt, stream::FuturesUnordered};
+use lapin::{Confirmation, options::BasicPublishOptions};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use super::{
+    link::{Link, Refusal, State, refusal, up_now},
+    wire::{Parcel, returned_id},
+};
+use crate::BrokerError;
+
+/// Most messages on their way at once. More gained nothing in measurement.
+const WINDOW: usize = 512;
+
+/// How long a caller waits for a connection that is down, or an alarm that is on, before it is told.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long RabbitMQ may take to confirm. A cluster that loses a leader elects another well within it.
+const CONFIRM: Duration = Duration::from_secs(15);
+
+/// Between two attempts of a caller that doesn't give up.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Most ids that are remembered of returned messages whose publisher was told otherwise.
+const REMEMBERED: usize = 1024;
+
+/// The way out, shared by all callers.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    state: watch::Receiver<State>,
+    window: Semaphore,
+    // lapin hands a returned message to whichever confirm comes next, not to its own.
+    returned: Mutex<HashSet<Uuid>>,
+    closed: AtomicBool,
+}
+
+/// A parcel, and whether RabbitMQ has it.
+struct Pending {
+    parcel: Parcel,
+    confirmed: AtomicBool,
+}
+
+impl Publisher {
+    pub(super) fn new(state: watch::Receiver<State>) -> Self {
+        Self {
+            state,
+            window: Semaphore::new(WINDOW),
+            returned: Mutex::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes nothing further.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// The connection, if there is one now.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        up_now(&self.state)
+    }
+
+    /// Publishes all, or says soon that it can't: then some may have arrived.
+    pub(super) async fn publish(&self, parcels: Vec<Parcel>) -> Result<(), BrokerError> {
+        self.publish_open(&pending(parcels)).await
+    }
+
+    /// Publishes all, through every outage, for as long as it is `wanted`; what was not confirmed is
+    /// published again, so that it can arrive twice.
+    pub(super) async fn publish_patiently(
+        &self,
+        parcels: Vec<Parcel>,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), BrokerError> {
+        let pending = pending(parcels);
+        loop {
+            match self.publish_open(&pending).await {
+                Err(BrokerError::Unavailable(_)) if wanted() => sleep(AGAIN).await,
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Waits a moment for a connection that takes messages.
+    pub(super) async fn ready(&self) -> Result<Arc<Link>, BrokerError> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(BrokerError::Closed);
+        }
+        let mut state = self.state.clone();
+        let waited = timeout(GRACE, async {
+            loop {
+                state.mark_unchanged();
+                match up_now(&state) {
+                    Some(link) => {
+                        let mut blocked = link.blocked();
+                        if blocked.wait_for(Option::is_none).await.is_ok() {
+                            return Some(link);
+                        }
+                    }
+                    None => state.changed().await.ok()?,
+                }
+            }
+        });
+        match waited.await {
+            Ok(Some(link)) => Ok(link),
+            Ok(None) => Err(BrokerError::Closed),
+            Err(_) => Err(self.trouble()),
+        }
+    }
+
+    fn trouble(&self) -> BrokerError {
+        BrokerError::Unavailable(match &*self.state.borrow() {
+            State::Down(why) => why.clone(),
+            State::Up(link) => alarm(link),
+        })
+    }
+
+    async fn publish_open(&self, pending: &[Pending]) -> Result<(), BrokerError> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let link = self.ready().await?;
+        let open = pending.iter().filter(|pending| !pending.confirmed.load(Ordering::Relaxed));
+        let sending: FuturesUnordered<_> = open.map(|pending| self.send(&link, pending)).collect();
+        tokio::select! {
+            sent = sending.try_collect::<()>() => sent,
+            () = blocked_for(&link, GRACE) => Err(BrokerError::Unavailable(alarm(&link))),
+            () = sleep(CONFIRM) => {
+                Err(BrokerError::Unavailable(format!("RabbitMQ confirmed nothing within {CONFIRM:?}")))
+            }
+        }
+    }
+
+    async fn send(&self, link: &Link, pending: &Pending) -> Result<(), BrokerError> {
+        let parcel = &pending.parcel;
+        let _place = self.window.acquire().await.map_err(|_| BrokerError::Closed)?;
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let confirm = link
+            .confirms
+            .basic_publish(
+                parcel.exchange.clone(),
+                parcel.key.clone(),
+                options,
+                &parcel.body,
+                parcel.properties.clone(),
+            )
+            .await
+            .map_err(|error| failed(parcel, &error))?;
+        match confirm.await.map_err(|error| failed(parcel, &error))? {
+            Confirmation::Ack(returned) => {
+                self.note(returned.as_deref().and_then(|message| returned_id(&message.properties)), parcel)?;
+                pending.confirmed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Confirmation::Nack(_) => {
+                let why = format!("RabbitMQ refused message {}; its queue may be full", parcel.id);
+                Err(BrokerError::Unavailable(why))
+            }
+            Confirmation::NotRequested => {
+                Err(BrokerError::Unavailable("RabbitMQ was not asked to confirm".into()))
+            }
+        }
+    }
+
+    // An alternate exchange takes what has no route, so that returns mean a topology that is not ours.
+    fn note(&self, returned: Option<Uuid>, parcel: &Parcel) -> Result<(), BrokerError> {
+        let mut known = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = returned && known.len() < REMEMBERED {
+            tracing::error!("message {id} had no route on RabbitMQ; run `bellbuoy topology apply`");
+            known.insert(id);
+        }
+        if known.remove(&parcel.id) {
+            return Err(BrokerError::Unavailable(format!(
+                "no queue is bound to exchange `{}` for `{}`; run `bellbuoy topology apply`",
+                parcel.exchange, parcel.key
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn pending(parcels: Vec<Parcel>) -> Vec<Pending> {
+    parcels.into_iter().map(|parcel| Pending { parcel, confirmed: AtomicBool::new(false) }).collect()
+}
+
+fn failed(parcel: &Parcel, error: &lapin::Error) -> BrokerError {
+    BrokerError::Unavailable(match refusal(error) {
+        Some(Refusal::Missing(_)) => {
+            format!("exchange `{}` is missing; run `bellbuoy topology apply`", parcel.exchange)
+        }
+        _ => error.to_string(),
+    })
+}
+
+fn alarm(link: &Link) -> String {
+    let blocked = link.blocked();
+    let why = blocked.borrow().clone().unwrap_or_else(|| "it says no more why".into());
+    format!("RabbitMQ takes no messages: {why}")
+}
+
+/// Ends once the link has been blocked for that long without a break.
+async fn blocked_for(link: &Link, long: Duration) {
+    let mut blocked = link.blocked();
+    loop {
+        if blocked.wait_for(Option::is_some).await.is_err() {
+            return std::future::pending().await;
+        }
+        if timeout(long, blocked.wait_for(Option::is_none)).await.is_err() {
+            return;
+        }
+    }
+}

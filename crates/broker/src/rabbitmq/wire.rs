@@ -1,0 +1,249 @@
+//! Our messages as RabbitMQ carries them.
+//!
+//! Ours have three headers of their own, which no caller sees: when the message is due, how long the whole
+//! wait is, and how often it was returned before it was last copied. Headers that begin with `x-` are
+//! RabbitMQ's word to us; they are read and never sent, because a copied `x-death` can stop a message for
+//! good on RabbitMQ 3.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use lapin::{
+    BasicProperties,
+    message::Delivery,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use uuid::Uuid;
+
+use super::{
+    delay,
+    topology::{Lane, QUEUES, is_level, level_name, owner, route},
+};
+use crate::{
+    Headers, Outgoing, QueueName,
+    message::{DETAIL, ORIGIN, REASON},
+};
+
+/// Unix milliseconds before which nobody may have the message.
+const DUE: &str = "bellbuoy-due-ms";
+/// Milliseconds of the whole wait, from which its tolerance follows.
+const WAIT: &str = "bellbuoy-wait-ms";
+/// Returns before the last copy; RabbitMQ counts those since.
+const RETURNS: &str = "bellbuoy-returns";
+/// The AMQP property of that name, as a header.
+const CONTENT_TYPE: &str = "content-type";
+
+const PERSISTENT: u8 = 2;
+
+/// A message as we know it.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) queue: QueueName,
+    pub(crate) id: Uuid,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+    pub(crate) due_ms: i64,
+    pub(crate) wait_ms: i64,
+    pub(crate) returns: u32,
+}
+
+/// A message on its way to an exchange.
+#[derive(Debug, Clone)]
+pub(super) struct Parcel {
+    pub(super) id: Uuid,
+    pub(super) exchange: ShortString,
+    pub(super) key: ShortString,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+impl Message {
+    /// A message that is published now.
+    pub(super) fn new(outgoing: Outgoing, now: SystemTime) -> Self {
+        // Rounded up, so that the millisecond it is due in has begun when it is handed out.
+        let due = now.duration_since(UNIX_EPOCH).unwrap_or_default() + outgoing.delay;
+        Self {
+            queue: outgoing.queue,
+            id: outgoing.id,
+            headers: outgoing.headers,
+            body: outgoing.body,
+            due_ms: milliseconds_up(due),
+            wait_ms: milliseconds_up(outgoing.delay),
+            returns: 0,
+        }
+    }
+
+    /// As RabbitMQ delivered it.
+    pub(super) fn received(queue: &QueueName, delivery: Delivery, now: SystemTime) -> Self {
+        let properties = delivery.properties;
+        let none = FieldTable::default();
+        let table = properties.headers().as_ref().unwrap_or(&none);
+        let number = |name: &str| table.inner().get(name).and_then(integer);
+        let mut headers = headers(table);
+        if let Some(content_type) = properties.content_type() {
+            headers.set(CONTENT_TYPE, content_type.as_str());
+        }
+        if let Some(death) = death(table) {
+            headers.set(REASON, death.reason);
+            headers.set(ORIGIN, death.origin);
+            headers.set(DETAIL, death.detail);
+        }
+        let now_ms = milliseconds_up(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let stamped = properties.timestamp().and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000));
+        let stamped = stamped.map(|stamped| stamped.min(now_ms));
+        let before = number(RETURNS).unwrap_or(0).max(0);
+        let since = number("x-delivery-count").unwrap_or(0).max(0);
+        Self {
+            queue: queue.clone(),
+            id: id(properties.message_id().as_ref().map(ShortString::as_str), &delivery.data),
+            headers,
+            body: Bytes::from(delivery.data),
+            due_ms: number(DUE).or(stamped).unwrap_or(now_ms).max(0),
+            wait_ms: number(WAIT).unwrap_or(0).max(0),
+            returns: u32::try_from(before.saturating_add(since)).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// How long nobody may have it yet.
+    pub(super) fn remaining(&self, now: SystemTime) -> Duration {
+        // One that was never delayed is not held back by a clock that lags behind its publisher's.
+        if self.wait_ms == 0 {
+            return Duration::ZERO;
+        }
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_millis(self.due_ms.max(0).unsigned_abs()).saturating_sub(now)
+    }
+
+    /// For its queue, or while it has to wait, for the level that fits.
+    pub(super) fn parcel(&self, now: SystemTime) -> Parcel {
+        let remaining = self.remaining(now);
+        if remaining.is_zero() {
+            let (exchange, key) = route(&self.queue);
+            return self.addressed(exchange, key);
+        }
+        let whole = Duration::from_millis(self.wait_ms.unsigned_abs());
+        let level = delay::level(remaining, delay::tolerance(whole));
+        self.addressed(&level_name(level), &Lane::Due.of(&self.queue))
+    }
+
+    /// For one part of its queue.
+    pub(super) fn parcel_for(&self, lane: Lane) -> Parcel {
+        self.addressed(QUEUES, &lane.of(&self.queue))
+    }
+
+    fn addressed(&self, exchange: &str, key: &str) -> Parcel {
+        let mut table = FieldTable::default();
+        let mut properties = BasicProperties::default();
+        for (name, value) in self.headers.iter() {
+            if name == CONTENT_TYPE && value.len() <= usize::from(u8::MAX) {
+                properties = properties.with_content_type(value.into());
+            } else if !is_ours(name) && !name.starts_with("x-") {
+                // AMQP has no longer names, and nothing of ours makes any.
+                if let Ok(name) = ShortString::try_new(name) {
+                    table.insert(name, AMQPValue::LongString(value.into()));
+                }
+            }
+        }
+        for (name, value) in [(DUE, self.due_ms), (WAIT, self.wait_ms), (RETURNS, i64::from(self.returns))] {
+            table.insert(name.into(), AMQPValue::LongLongInt(value));
+        }
+        let properties = properties
+            .with_delivery_mode(PERSISTENT)
+            .with_message_id(self.id.to_string().into())
+            .with_headers(table);
+        Parcel {
+            id: self.id,
+            exchange: exchange.into(),
+            key: key.into(),
+            properties,
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// The id that a returned message was published with.
+pub(super) fn returned_id(properties: &BasicProperties) -> Option<Uuid> {
+    Uuid::parse_str(properties.message_id().as_ref()?.as_str()).ok()
+}
+
+/// Why RabbitMQ itself made a message a dead letter.
+struct Death {
+    reason: String,
+    origin: String,
+    detail: String,
+}
+
+// The latest death comes first, on every version; a level queue's is how a wait ends.
+fn death(table: &FieldTable) -> Option<Death> {
+    let AMQPValue::FieldArray(deaths) = table.inner().get("x-death")? else { return None };
+    deaths.as_slice().iter().find_map(|entry| {
+        let AMQPValue::FieldTable(entry) = entry else { return None };
+        let word = |name: &str| entry.inner().get(name).and_then(text);
+        let (queue, reason) = (word("queue")?, word("reason")?);
+        if is_level(&queue) {
+            return None;
+        }
+        let origin = owner(&queue).to_owned();
+        Some(if reason == "delivery_limit" {
+            let detail = "it was returned or lost with its worker too often".into();
+            Death { reason: "poisoned".into(), origin, detail }
+        } else {
+            let detail = format!("RabbitMQ moved it here out of queue {queue}: {reason}");
+            Death { reason, origin, detail }
+        })
+    })
+}
+
+fn headers(table: &FieldTable) -> Headers {
+    let mut headers = Headers::default();
+    for (name, value) in table.inner() {
+        let name = name.as_str();
+        if !is_ours(name) && !name.starts_with("x-") && let Some(value) = text(value) {
+            headers.set(name, value);
+        }
+    }
+    headers
+}
+
+fn is_ours(name: &str) -> bool {
+    [DUE, WAIT, RETURNS].contains(&name)
+}
+
+// One that is no UUID, or none at all, gives the same id each time the message is delivered.
+fn id(message_id: Option<&str>, body: &[u8]) -> Uuid {
+    match message_id {
+        Some(text) => {
+            Uuid::parse_str(text).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()))
+        }
+        None => Uuid::new_v5(&Uuid::NAMESPACE_OID, body),
+    }
+}
+
+fn text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        AMQPValue::Boolean(flag) => Some(flag.to_string()),
+        AMQPValue::Float(number) => Some(number.to_string()),
+        AMQPValue::Double(number) => Some(number.to_string()),
+        other => integer(other).map(|number| number.to_string()),
+    }
+}
+
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match value {
+        AMQPValue::ShortShortInt(number) => Some((*number).into()),
+        AMQPValue::ShortShortUInt(number) => Some((*number).into()),
+        AMQPValue::ShortInt(number) => Some((*number).into()),
+        AMQPValue::ShortUInt(number) => Some((*number).into()),
+        AMQPValue::LongInt(number) => Some((*number).into()),
+        AMQPValue::LongUInt(number) => Some((*number).into()),
+        AMQPValue::LongLongInt(number) => Some(*number),
+        AMQPValue::Timestamp(number) => i64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn milliseconds_up(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
