@@ -16,12 +16,13 @@ use std::{
 use anyhow::Context;
 use bellbuoy_api::{Api, Auth, Limits, Readiness, ServerLimits};
 use bellbuoy_broker::{Broker, EmbeddedOptions};
-use bellbuoy_domain::{MethodName, Registry};
+use bellbuoy_domain::Registry;
 use bellbuoy_methods::{ClientIdentity, Methods, Outbound};
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
-    Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes, supervise,
+    Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes,
+    deliver_role, supervise,
 };
 use tokio::{
     net::TcpListener,
@@ -204,22 +205,28 @@ impl Crew {
         }
     }
 
+    // Three workers, each with a sign of life of its own.
     fn start_recorder(&mut self, config: &Config) {
-        let vital = self.vital("record");
-        let record = Arc::new(Record {
+        let record = self.recorder("record", config);
+        let vital = Arc::clone(&record.vital);
+        self.supervise("record", vital, move |shutdown| Arc::clone(&record).run_outcomes(shutdown));
+        let record = self.recorder("archive", config);
+        let vital = Arc::clone(&record.vital);
+        self.supervise("archive", vital, move |shutdown| Arc::clone(&record).run_dead_letters(shutdown));
+        let record = self.recorder("retention", config);
+        let vital = Arc::clone(&record.vital);
+        self.supervise("retention", vital, move |shutdown| Arc::clone(&record).run_retention(shutdown));
+    }
+
+    fn recorder(&mut self, role: &'static str, config: &Config) -> Arc<Record> {
+        Arc::new(Record {
+            vital: self.vital(role),
             broker: self.broker.clone(),
             store: self.store.clone(),
             metrics: Arc::clone(&self.metrics),
-            vital: Arc::clone(&vital),
             limits: RecordLimits { failures: config.failures, ..RecordLimits::default() },
             retention: Retention { keep: config.keep, ..Retention::default() },
-        });
-        let (dead, old) = (Arc::clone(&record), Arc::clone(&record));
-        self.supervise("record", vital, move |shutdown| Arc::clone(&record).run_outcomes(shutdown));
-        let vital = self.vital("archive");
-        self.supervise("archive", vital, move |shutdown| Arc::clone(&dead).run_dead_letters(shutdown));
-        let vital = self.vital("retention");
-        self.supervise("retention", vital, move |shutdown| Arc::clone(&old).run_retention(shutdown));
+        })
     }
 
     fn vital(&mut self, name: &'static str) -> Arc<Vital> {
@@ -265,13 +272,6 @@ impl Crew {
                 }
             }
         });
-    }
-}
-
-fn deliver_role(method: MethodName) -> &'static str {
-    match method {
-        MethodName::Webhook => "deliver_webhook",
-        MethodName::QuayNotification => "deliver_quay_notification",
     }
 }
 

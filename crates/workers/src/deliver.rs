@@ -44,6 +44,14 @@ const LONGEST_HOLD: Duration = Duration::from_mins(5);
 /// for days cost little.
 const HOLD_SHARE_OF_AGE: u32 = 10;
 
+/// What the deliver worker of a method is called in metrics, logs and readiness.
+pub fn deliver_role(method: MethodName) -> &'static str {
+    match method {
+        MethodName::Webhook => "deliver_webhook",
+        MethodName::QuayNotification => "deliver_quay_notification",
+    }
+}
+
 /// How much a deliver worker does at once.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliverLimits {
@@ -162,7 +170,8 @@ impl Deliver {
         delivery: &Delivery,
         stop: &CancellationToken,
     ) -> Result<Vec<Outgoing>, Halt> {
-        let patience = Patience { role: "deliver", vital: &self.vital, metrics: &self.metrics, stop };
+        let patience =
+            Patience { role: deliver_role(self.method), vital: &self.vital, metrics: &self.metrics, stop };
         let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
         let look_up = || self.wishes.get(delivery.message.notification);
         let wish = patience.outlast(unavailable, look_up).await?;

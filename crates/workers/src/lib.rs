@@ -17,7 +17,7 @@ mod supervise;
 mod vital;
 mod wishes;
 
-pub use deliver::{Deliver, DeliverLimits};
+pub use deliver::{Deliver, DeliverLimits, deliver_role};
 pub use error::WorkerError;
 pub use fanout::{Fanout, FanoutLimits};
 pub use record::{Record, RecordLimits};

@@ -278,7 +278,7 @@ async fn a_store_that_can_not_be_read_is_waited_for_with_the_delivery_in_hand() 
     rig.queue("1", to).await;
     rig.store.close().await;
     let deliver = rig.deliver(WEBHOOK);
-    let tried = async || (rig.counted(Counter::WorkerWaits, &["deliver"]) > 5).then_some(());
+    let tried = async || (rig.counted(Counter::WorkerWaits, &["deliver_webhook"]) > 5).then_some(());
     eventually(PATIENCE, tried).await;
     assert!(deliver.vital.check().is_err());
     assert_eq!((rig.receiver.requests().len(), rig.depth(&queues::outcomes())), (0, 0), "no churn");
@@ -380,8 +380,10 @@ async fn nothing_is_sent_while_the_broker_would_not_take_the_outcome() {
     rig.queue("1", to).await;
     rig.broker.close().await;
     let deliver = rig.deliver(WEBHOOK);
-    eventually(PATIENCE, async || (rig.counted(Counter::WorkerRestarts, &["deliver"]) > 1).then_some(()))
-        .await;
+    eventually(PATIENCE, async || {
+        (rig.counted(Counter::WorkerRestarts, &["deliver_webhook"]) > 1).then_some(())
+    })
+    .await;
     deliver.stop().await;
     assert_eq!(rig.receiver.requests().len(), 0);
 }

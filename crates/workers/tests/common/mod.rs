@@ -25,7 +25,7 @@ use bellbuoy_testkit::{
 };
 use bellbuoy_workers::{
     Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes,
-    WorkerError, supervise,
+    WorkerError, deliver_role, supervise,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -108,7 +108,7 @@ impl Rig {
             Outbound { allow: vec!["127.0.0.0/8".parse().expect("a network")], ..Outbound::default() };
         let registry = Registry { title: "Test".into(), url: "https://registry.example.com".into() };
         let methods = Methods::new(outbound, registry, self.store.clone()).expect("usable settings");
-        self.run("deliver", |vital, shutdown| {
+        self.run(deliver_role(method), |vital, shutdown| {
             let deliver = Arc::new(Deliver {
                 method,
                 broker: self.broker.clone(),
