@@ -2,15 +2,17 @@
 
 use bellbuoy_domain::{DeliveryId, NotificationId};
 use jiff::Timestamp;
-use sqlx::{FromRow, Row, sqlite::SqliteRow};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
     Cursor, Store, StoreError,
+    call::{Value, values},
     page::{self, Stretch},
     sql,
-    store::Statement,
+    text::Text,
     value::{number, timestamp},
+    writing::retried,
 };
 
 const LIST: char = 'l';
@@ -118,8 +120,13 @@ impl Store {
         if letters.is_empty() {
             return Ok(());
         }
+        retried(|| self.archive_once(letters)).await
+    }
+
+    async fn archive_once(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
         let mut writing = self.write().await?;
-        writing.run_many(&sql::ARCHIVE_DEAD_LETTERS, letters, |letter| letter.body.len(), bind).await?;
+        let bytes = |letter: &DeadLetter| letter.body.len() + letter.detail.len();
+        writing.run_many(&sql::ARCHIVE_DEAD_LETTERS, letters, bytes, DeadLetter::columns).await?;
         writing.commit().await
     }
 
@@ -132,76 +139,73 @@ impl Store {
         let filtered =
             [&query.origin, &query.reason, &query.method, &query.subject].iter().any(|f| f.is_some())
                 || query.notification.is_some();
-        let stretch = Stretch::find(
-            self.readers(),
-            sql::DEAD_LETTER_ENDS,
-            Cursor::seq(query.after.as_ref(), LIST)?,
-            filtered,
-        )
-        .await?;
+        let stretch =
+            Stretch::find(self, sql::DEAD_LETTER_ENDS, Cursor::seq(query.after.as_ref(), LIST)?, filtered)
+                .await?;
         let limit = page::limit(query.limit);
-        let rows = sqlx::query(sql::DEAD_LETTERS)
-            .bind(stretch.before)
-            .bind(stretch.floor)
-            .bind(query.origin.as_deref())
-            .bind(query.reason.as_deref())
-            .bind(query.method.as_deref())
-            .bind(query.notification.map(NotificationId::as_uuid))
-            .bind(query.subject.as_deref())
-            .bind(limit + 1)
-            .fetch_all(self.readers())
-            .await?;
-        let (rows, next) = stretch.cut(rows, limit, LIST)?;
-        let rows = rows.iter().map(|row| ListedRow::from_row(row)?.read()).collect::<Result<_, _>>()?;
+        let values = values![
+            stretch.before,
+            stretch.floor,
+            query.origin.as_deref(),
+            query.reason.as_deref(),
+            query.method.as_deref(),
+            query.notification.map(NotificationId::as_uuid),
+            query.subject.as_deref(),
+            limit + 1,
+        ];
+        let mut rows: Vec<ListedRow> = self.fetch(sql::DEAD_LETTERS, &values).await?;
+        let next = stretch.cut(&mut rows, limit, LIST, |row| row.seq);
+        let rows = rows.into_iter().map(ListedRow::read).collect::<Result<_, _>>()?;
         Ok(DeadLetterPage { rows, next })
     }
 
     /// One dead letter with its bytes.
     pub async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
-        let row = sqlx::query(sql::DEAD_LETTER).bind(id).fetch_optional(self.readers()).await?;
-        row.map(|row| read(&row)).transpose()
+        let row: Option<WholeRow> = self.fetch_one(sql::DEAD_LETTER, &values![id]).await?;
+        row.map(WholeRow::read).transpose()
     }
 
     /// Forgets a dead letter that was replayed or is not wanted. False when there is none.
     pub async fn discard_dead_letter(&self, id: Uuid) -> Result<bool, StoreError> {
-        let mut writing = self.write().await?;
-        let removed = writing.run(sqlx::query(sql::DISCARD_DEAD_LETTER).bind(id)).await?;
-        writing.commit().await?;
-        Ok(removed > 0)
+        Ok(self.write_one(sql::DISCARD_DEAD_LETTER, &values![id]).await? > 0)
     }
 }
 
-fn bind(statement: Statement, letter: &DeadLetter) -> Statement {
-    statement
-        .bind(letter.id)
-        .bind(letter.origin.as_str())
-        .bind(letter.reason.as_str())
-        .bind(letter.detail.as_str())
-        .bind(letter.delivery.map(DeliveryId::as_uuid))
-        .bind(letter.notification.map(NotificationId::as_uuid))
-        .bind(letter.method.as_deref())
-        .bind(letter.subject.as_deref())
-        .bind(i64::from(letter.attempts))
-        .bind(letter.died_at.as_millisecond())
-        .bind(letter.body.as_slice())
+impl DeadLetter {
+    fn columns(&self) -> [Value<'_>; 11] {
+        values![
+            self.id,
+            self.origin.as_str(),
+            self.reason.as_str(),
+            self.detail.as_str(),
+            self.delivery.map(DeliveryId::as_uuid),
+            self.notification.map(NotificationId::as_uuid),
+            self.method.as_deref(),
+            self.subject.as_deref(),
+            i64::from(self.attempts),
+            self.died_at.as_millisecond(),
+            self.body.as_slice(),
+        ]
+    }
 }
 
 #[derive(FromRow)]
 struct LetterRow {
     id: Uuid,
-    origin: String,
-    reason: String,
-    detail: String,
+    origin: Text,
+    reason: Text,
+    detail: Text,
     delivery: Option<Uuid>,
     notification: Option<Uuid>,
-    method: Option<String>,
-    subject: Option<String>,
+    method: Option<Text>,
+    subject: Option<Text>,
     attempts: i64,
     died_at: i64,
 }
 
 #[derive(FromRow)]
 struct ListedRow {
+    seq: i64,
     #[sqlx(flatten)]
     letter: LetterRow,
     body_bytes: i64,
@@ -213,31 +217,39 @@ impl ListedRow {
             id: self.letter.id,
             attempts: number(self.letter.attempts)?,
             died_at: timestamp(self.letter.died_at)?,
-            origin: self.letter.origin,
-            reason: self.letter.reason,
-            detail: self.letter.detail,
+            origin: self.letter.origin.0,
+            reason: self.letter.reason.0,
+            detail: self.letter.detail.0,
             delivery: self.letter.delivery.map(DeliveryId::from),
             notification: self.letter.notification.map(NotificationId::from),
-            method: self.letter.method,
-            subject: self.letter.subject,
+            method: self.letter.method.map(|text| text.0),
+            subject: self.letter.subject.map(|text| text.0),
             body_bytes: number(self.body_bytes)?,
         })
     }
 }
 
-fn read(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
-    let letter = LetterRow::from_row(row)?;
-    Ok(DeadLetter {
-        id: letter.id,
-        attempts: number(letter.attempts)?,
-        died_at: timestamp(letter.died_at)?,
-        origin: letter.origin,
-        reason: letter.reason,
-        detail: letter.detail,
-        delivery: letter.delivery.map(DeliveryId::from),
-        notification: letter.notification.map(NotificationId::from),
-        method: letter.method,
-        subject: letter.subject,
-        body: row.try_get("body")?,
-    })
+#[derive(FromRow)]
+struct WholeRow {
+    #[sqlx(flatten)]
+    letter: LetterRow,
+    body: Vec<u8>,
+}
+
+impl WholeRow {
+    fn read(self) -> Result<DeadLetter, StoreError> {
+        Ok(DeadLetter {
+            id: self.letter.id,
+            attempts: number(self.letter.attempts)?,
+            died_at: timestamp(self.letter.died_at)?,
+            origin: self.letter.origin.0,
+            reason: self.letter.reason.0,
+            detail: self.letter.detail.0,
+            delivery: self.letter.delivery.map(DeliveryId::from),
+            notification: self.letter.notification.map(NotificationId::from),
+            method: self.letter.method.map(|text| text.0),
+            subject: self.letter.subject.map(|text| text.0),
+            body: self.body,
+        })
+    }
 }

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use bellbuoy_domain::NotificationId;
+use sqlx::{error::DatabaseError, postgres::PgDatabaseError, sqlite::SqliteError};
 
 /// Why a call to the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is locked, full, overloaded or out of reach. Nothing of the call was kept, and the same call
-    /// can succeed later: answer 503, or try again.
+    /// The database is locked, full, overloaded or out of reach. The same call can succeed later: answer 503, or try
+    /// again. Nothing of it was kept, unless a connection was lost just while it was made durable; so whatever is
+    /// called can be called again.
     #[error("the store is unavailable")]
     Unavailable {
         /// What the driver said.
@@ -84,21 +86,21 @@ pub enum OpenError {
     },
     /// A newer binary has changed the schema.
     #[error(
-        "{path} has schema version {found}, but this binary knows up to {known}; start the newer version"
+        "{place} has schema version {found}, but this binary knows up to {known}; start the newer version"
     )]
     NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// The version in the file.
+        /// The file, or server and database.
+        place: String,
+        /// The version found.
         found: i64,
         /// The newest that this binary has.
         known: i64,
     },
-    /// The schema in the file is not the one that its version number stands for.
-    #[error("{path} has a schema that no release made; restore it from a backup")]
+    /// The schema is not the one that its version number stands for.
+    #[error("{place} has a schema that no release made; restore it from a backup")]
     ForeignSchema {
-        /// The file.
-        path: PathBuf,
+        /// The file, or server and database.
+        place: String,
         /// What differs.
         #[source]
         source: sqlx::migrate::MigrateError,
@@ -111,38 +113,129 @@ pub enum OpenError {
         /// The oldest that is safe.
         least: &'static str,
     },
+    /// It is no URL of a store.
+    #[error(
+        "`store.url` {problem}, but should be sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    BadUrl {
+        /// What is wrong with it, without the URL itself, which can hold a password.
+        problem: String,
+    },
+    /// PostgreSQL does not answer, or is not ready, or has no connection left. Waiting can help.
+    #[error("PostgreSQL at {place} is out of reach; start it, or correct `store.url`")]
+    Unreachable {
+        /// Server and database.
+        place: String,
+        /// What the system or driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// PostgreSQL does not let us in, or not far enough.
+    #[error("PostgreSQL at {place} refuses user {user:?}; correct `store.url`, or what that user may do")]
+    Denied {
+        /// Server and database.
+        place: String,
+        /// The user.
+        user: String,
+        /// What the server said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// There is no such database.
+    #[error(
+        "PostgreSQL has no database for {place}; create it (`CREATE DATABASE`, encoding UTF8), or correct `store.url`"
+    )]
+    NoDatabase {
+        /// Server and database.
+        place: String,
+    },
+    /// The server is older than what we are tested with.
+    #[error("PostgreSQL at {place} is {found}; at least {least} is needed")]
+    OldServer {
+        /// Server and database.
+        place: String,
+        /// The server's version.
+        found: String,
+        /// The oldest that will do.
+        least: u32,
+    },
+    /// The database can't hold every text.
+    #[error("the database of {place} has encoding {found}; create one with encoding UTF8")]
+    Encoding {
+        /// Server and database.
+        place: String,
+        /// Its encoding.
+        found: String,
+    },
     /// Anything else.
-    #[error("{path} can't be opened")]
+    #[error("{place} can't be opened")]
     Other {
-        /// The file.
-        path: PathBuf,
+        /// The file, or server and database.
+        place: String,
         /// What the system or driver said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// The engine's primary result code, if it was the engine that spoke.
+/// `SQLite`'s primary result code, if it was `SQLite` that spoke.
 pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
-    let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    let spoken = error.as_database_error()?.try_downcast_ref::<SqliteError>()?;
+    let extended: u32 = spoken.code()?.parse().ok()?;
     Some(extended & 0xff)
 }
 
+/// PostgreSQL's [code](https://www.postgresql.org/docs/current/errcodes-appendix.html), if it was PostgreSQL that
+/// spoke.
+pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<&str> {
+    Some(error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.code())
+}
+
+/// Whether the connection was of no use from the start, so that another one can do better: closed meanwhile, or
+/// holding statements prepared before the schema changed. Not one whose answer was waited for in vain.
+pub(crate) fn is_stale(error: &sqlx::Error) -> bool {
+    match (sqlstate(error), error) {
+        // Ended by an operator or a crash, cached plan outdated, prepared statement gone.
+        (Some(code), _) => ["57P01", "57P02", "57P05", "0A000", "26000"].contains(&code),
+        (None, sqlx::Error::Io(source)) => source.kind() != std::io::ErrorKind::TimedOut,
+        _ => false,
+    }
+}
+
+/// Whether PostgreSQL gave the transaction up for the sake of another: a serialization failure or a deadlock.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| ["40001", "40P01"].contains(&code))
+}
+
 impl From<sqlx::Error> for StoreError {
-    /// Sorts by [result code](https://www.sqlite.org/rescode.html): what may pass, what is damage, what is our mistake.
+    /// Sorts by `SQLite`'s [result code](https://www.sqlite.org/rescode.html) or PostgreSQL's: what may pass, what is
+    /// damage, what is our mistake.
     fn from(source: sqlx::Error) -> Self {
-        use sqlx::Error::{ColumnDecode, Decode, Io, PoolClosed, PoolTimedOut, WorkerCrashed};
-        match (sqlite_code(&source), &source) {
+        use sqlx::Error::{ColumnDecode, Decode, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+        match (sqlite_code(&source), sqlstate(&source), &source) {
             // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
-            (Some(5..=10 | 13..=15), _) | (None, Io(_) | PoolTimedOut | PoolClosed | WorkerCrashed) => {
+            (Some(5..=10 | 13..=15), ..) => Self::Unavailable { source },
+            (None, Some(code), _) if may_pass(code) => Self::Unavailable { source },
+            // CORRUPT, NOTADB; a damaged page or index.
+            (Some(11 | 26), ..) | (None, Some("XX001" | "XX002"), _) => Self::corrupt("page", source),
+            (None, None, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed) => {
                 Self::Unavailable { source }
             }
-            // CORRUPT, NOTADB.
-            (Some(11 | 26), _) => Self::corrupt("page", source),
-            (None, ColumnDecode { .. } | Decode(_)) => Self::corrupt("row", source),
+            (None, None, ColumnDecode { .. } | Decode(_)) => Self::corrupt("row", source),
             _ => Self::Refused { source },
         }
     }
+}
+
+/// Whether the same statement can succeed once the server, or whoever looks after it, has done something: its state,
+/// another transaction, room, rights.
+fn may_pass(code: &str) -> bool {
+    // Connection, rollback for another, resources, operator, system; authorization, which can be given back.
+    const CLASSES: &[&str] = &["08", "40", "53", "57", "58", "28"];
+    // Read only (a standby), idle for too long, lock not available, outdated plan, statement gone, no such database
+    // (any more), no right.
+    const CODES: &[&str] = &["25006", "25P03", "55P03", "0A000", "26000", "3D000", "42501"];
+    CODES.contains(&code) || code.get(..2).is_some_and(|class| CLASSES.contains(&class))
 }
 
 impl StoreError {

@@ -7,13 +7,16 @@ use std::{
 
 use bellbuoy_domain::Kind;
 use jiff::Timestamp;
-use sqlx::{FromRow, Row};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError, sql,
-    store::{Statement, Writing},
+    Store, StoreError,
+    call::{Value, values},
+    sql,
+    text::Text,
     value::{kind, timestamp},
+    writing::{Writing, retried},
 };
 
 /// An event that stands at the fan-out.
@@ -79,24 +82,27 @@ impl Store {
             return Ok(Vec::new());
         }
         let firsts = first_of_each(seen);
+        retried(|| self.admit_once(seen, &firsts, window)).await
+    }
+
+    async fn admit_once(
+        &self,
+        seen: &[SeenEvent],
+        firsts: &[&SeenEvent],
+        window: Duration,
+    ) -> Result<Vec<Admission>, StoreError> {
         let mut known: HashMap<_, _> = firsts.iter().map(|event| (event.key(), Known::by(event))).collect();
         let mut writing = self.write().await?;
-        let added = writing
-            .run_many(
-                &sql::ADMIT,
-                &firsts,
-                |event| event.body.len(),
-                |statement, event| bind_event(statement, event),
-            )
-            .await?;
+        let added =
+            writing.run_many(&sql::ADMIT, firsts, |event| event.body.len(), |event| event.columns()).await?;
         if added < firsts.len() as u64 {
-            read_known(&mut writing, &firsts, &mut known).await?;
+            read_known(&mut writing, firsts, &mut known).await?;
         }
         let mut admissions = Vec::with_capacity(seen.len());
         for event in seen {
             let verdict = known.get(&event.key()).map_or(Verdict::New, |known| known.judge(event, window));
             if verdict == Verdict::TakeOver {
-                writing.run(bind_take_over(event)).await?;
+                writing.run(sql::TAKE_OVER_EVENT, &event.taking_over()).await?;
                 known.insert(event.key(), Known::by(event));
             }
             admissions.push(verdict.admission());
@@ -107,14 +113,39 @@ impl Store {
 
     /// The events of that id, of one source or of all.
     pub async fn event(&self, source: Option<&str>, id: &str) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows = sqlx::query(sql::EVENT).bind(id).bind(source).fetch_all(self.readers()).await?;
-        rows.iter().map(|row| EventRow::from_row(row)?.read()).collect()
+        let rows: Vec<EventRow> = self.fetch(sql::EVENT, &values![id, source]).await?;
+        rows.into_iter().map(EventRow::read).collect()
     }
 }
 
 impl SeenEvent {
     fn key(&self) -> (&str, &str) {
         (&self.id, &self.source)
+    }
+
+    fn columns(&self) -> [Value<'_>; 8] {
+        values![
+            self.id.as_str(),
+            self.source.as_str(),
+            self.kind.name(),
+            self.subject.as_str(),
+            self.message,
+            self.accepted_at.as_millisecond(),
+            false,
+            self.body.as_slice(),
+        ]
+    }
+
+    fn taking_over(&self) -> [Value<'_>; 7] {
+        values![
+            self.id.as_str(),
+            self.source.as_str(),
+            self.kind.name(),
+            self.subject.as_str(),
+            self.message,
+            self.accepted_at.as_millisecond(),
+            self.body.as_slice(),
+        ]
     }
 }
 
@@ -163,10 +194,13 @@ fn millis(window: Duration) -> i64 {
     i64::try_from(window.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The first of each (source, id), in the order given.
+/// The first of each (source, id), in the order of their keys: two admitters that lock the same events in the same
+/// order never wait for each other.
 fn first_of_each(seen: &[SeenEvent]) -> Vec<&SeenEvent> {
     let mut keys = HashSet::with_capacity(seen.len());
-    seen.iter().filter(|event| keys.insert(event.key())).collect()
+    let mut firsts: Vec<&SeenEvent> = seen.iter().filter(|event| keys.insert(event.key())).collect();
+    firsts.sort_unstable_by_key(|event| event.key());
+    firsts
 }
 
 /// Puts into `known` what the table held before this batch.
@@ -175,58 +209,35 @@ async fn read_known<'a>(
     firsts: &[&'a SeenEvent],
     known: &mut HashMap<(&'a str, &'a str), Known>,
 ) -> Result<(), StoreError> {
-    let bind = |statement: Statement, event: &&SeenEvent| {
-        statement.bind(event.id.as_str()).bind(event.source.as_str())
-    };
-    let rows = writing.fetch_many(&sql::SEEN, firsts, bind).await?;
-    let mut held: HashMap<(&str, &str), Known> = rows
-        .iter()
-        .map(|row| {
-            let known = Known {
-                message: row.try_get("message")?,
-                accepted_at: row.try_get("accepted_at")?,
-                fanned_out: row.try_get("fanned_out")?,
-            };
-            Ok(((row.try_get("id")?, row.try_get("source")?), known))
-        })
-        .collect::<Result<_, StoreError>>()?;
+    let rows: Vec<KnownRow> = writing
+        .fetch_many(&sql::SEEN, firsts, |event| values![event.id.as_str(), event.source.as_str()])
+        .await?;
+    let mut held: HashMap<(&str, &str), &KnownRow> =
+        rows.iter().map(|row| ((&*row.id.0, &*row.source.0), row)).collect();
     for event in firsts {
-        if let Some(held) = held.remove(&event.key()) {
+        if let Some(KnownRow { message, accepted_at, fanned_out, .. }) = held.remove(&event.key()) {
+            let held = Known { message: *message, accepted_at: *accepted_at, fanned_out: *fanned_out };
             known.insert(event.key(), held);
         }
     }
     Ok(())
 }
 
-fn bind_event(statement: Statement, event: &SeenEvent) -> Statement {
-    statement
-        .bind(event.id.as_str())
-        .bind(event.source.as_str())
-        .bind(event.kind.name())
-        .bind(event.subject.as_str())
-        .bind(event.message)
-        .bind(event.accepted_at.as_millisecond())
-        .bind(false)
-        .bind(event.body.as_slice())
-}
-
-fn bind_take_over(event: &SeenEvent) -> Statement {
-    sqlx::query(sql::TAKE_OVER_EVENT)
-        .bind(event.id.as_str())
-        .bind(event.source.as_str())
-        .bind(event.kind.name())
-        .bind(event.subject.as_str())
-        .bind(event.message)
-        .bind(event.accepted_at.as_millisecond())
-        .bind(event.body.as_slice())
+#[derive(FromRow)]
+struct KnownRow {
+    id: Text,
+    source: Text,
+    message: Uuid,
+    accepted_at: i64,
+    fanned_out: bool,
 }
 
 #[derive(FromRow)]
 struct EventRow {
-    source: String,
-    id: String,
+    source: Text,
+    id: Text,
     kind: String,
-    subject: String,
+    subject: Text,
     accepted_at: i64,
     fanned_out: bool,
     body: Vec<u8>,
@@ -237,9 +248,9 @@ impl EventRow {
         Ok(StoredEvent {
             kind: kind(&self.kind)?,
             accepted_at: timestamp(self.accepted_at)?,
-            source: self.source,
-            id: self.id,
-            subject: self.subject,
+            source: self.source.0,
+            id: self.id.0,
+            subject: self.subject.0,
             fanned_out: self.fanned_out,
             body: self.body,
         })

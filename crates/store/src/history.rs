@@ -2,13 +2,15 @@
 
 use bellbuoy_domain::{Cause, DeliveryId, DeliveryState, Kind, NotificationId};
 use jiff::Timestamp;
-use sqlx::{FromRow, Row};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
     Cursor, Store, StoreError,
+    call::values,
     page::{self, Stretch},
     sql,
+    text::Text,
     value::{cause, delivery_state, kind, number, timestamp},
 };
 
@@ -137,13 +139,11 @@ pub struct DeliveryCount {
 impl Store {
     /// One delivery with its attempts.
     pub async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
-        let found = sqlx::query(sql::DELIVERY).bind(id.as_uuid()).fetch_optional(self.readers()).await?;
+        let found: Option<StoredDelivery> = self.fetch_one(sql::DELIVERY, &values![id.as_uuid()]).await?;
         let Some(found) = found else { return Ok(None) };
-        let seq: i64 = found.try_get("seq")?;
-        let attempts = sqlx::query(sql::ATTEMPTS).bind(seq).fetch_all(self.readers()).await?;
-        let attempts =
-            attempts.iter().map(|row| StoredAttempt::from_row(row)?.read()).collect::<Result<_, _>>()?;
-        Ok(Some(DeliveryDetail { delivery: StoredDelivery::from_row(&found)?.read()?, attempts }))
+        let attempts: Vec<StoredAttempt> = self.fetch(sql::ATTEMPTS, &values![found.seq]).await?;
+        let attempts = attempts.into_iter().map(StoredAttempt::read).collect::<Result<_, _>>()?;
+        Ok(Some(DeliveryDetail { delivery: found.read()?, attempts }))
     }
 
     /// A page of deliveries, newest first.
@@ -154,33 +154,32 @@ impl Store {
     pub async fn deliveries(&self, query: &DeliveryQuery) -> Result<DeliveryPage, StoreError> {
         let (text, searched) = query.driver();
         let before = Cursor::seq(query.after.as_ref(), LIST)?;
-        let stretch = Stretch::find(self.readers(), sql::DELIVERY_ENDS, before, searched).await?;
+        let stretch = Stretch::find(self, sql::DELIVERY_ENDS, before, searched).await?;
         let limit = page::limit(query.limit);
-        let rows = sqlx::query(text)
-            .bind(stretch.before)
-            .bind(stretch.floor)
-            .bind(query.state.map(DeliveryState::name))
-            .bind(query.method.as_deref())
-            .bind(query.kind.map(Kind::name))
-            .bind(query.notification.map(NotificationId::as_uuid))
-            .bind(query.subject.as_deref())
-            .bind(query.source.as_deref())
-            .bind(query.event.as_deref())
-            .bind(limit + 1)
-            .fetch_all(self.readers())
-            .await?;
-        let (rows, next) = stretch.cut(rows, limit, LIST)?;
-        let rows = rows.iter().map(|row| StoredDelivery::from_row(row)?.read()).collect::<Result<_, _>>()?;
+        let values = values![
+            stretch.before,
+            stretch.floor,
+            query.state.map(DeliveryState::name),
+            query.method.as_deref(),
+            query.kind.map(Kind::name),
+            query.notification.map(NotificationId::as_uuid),
+            query.subject.as_deref(),
+            query.source.as_deref(),
+            query.event.as_deref(),
+            limit + 1,
+        ];
+        let mut rows: Vec<StoredDelivery> = self.fetch(text, &values).await?;
+        let next = stretch.cut(&mut rows, limit, LIST, |row| row.seq);
+        let rows = rows.into_iter().map(StoredDelivery::read).collect::<Result<_, _>>()?;
         Ok(DeliveryPage { rows, next })
     }
 
     /// How many deliveries there are by method and state. Reads an index from end to end: for a page that a person
     /// looks at, not for a metric.
     pub async fn delivery_counts(&self) -> Result<Vec<DeliveryCount>, StoreError> {
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as(sql::DELIVERY_COUNTS).fetch_all(self.readers()).await?;
+        let rows: Vec<(Text, String, i64)> = self.fetch(sql::DELIVERY_COUNTS, &[]).await?;
         rows.into_iter()
-            .map(|(method, state, count)| {
+            .map(|(Text(method), state, count)| {
                 Ok(DeliveryCount { method, state: delivery_state(&state)?, count: number(count)? })
             })
             .collect()
@@ -206,20 +205,21 @@ impl DeliveryQuery {
 
 #[derive(FromRow)]
 struct StoredDelivery {
+    seq: i64,
     id: Uuid,
     notification: Uuid,
-    method: String,
-    source: String,
-    event: String,
+    method: Text,
+    source: Text,
+    event: Text,
     kind: String,
-    subject: String,
+    subject: Text,
     accepted_at: i64,
     state: String,
     attempts: i64,
     next_due_at: Option<i64>,
     updated_at: i64,
     cause_code: Option<String>,
-    cause_detail: Option<String>,
+    cause_detail: Option<Text>,
     status: Option<i64>,
 }
 
@@ -236,10 +236,10 @@ impl StoredDelivery {
             updated_at: timestamp(self.updated_at)?,
             cause: cause(self.cause_code.as_deref(), self.cause_detail)?,
             status: self.status.map(number).transpose()?,
-            method: self.method,
-            source: self.source,
-            event: self.event,
-            subject: self.subject,
+            method: self.method.0,
+            source: self.source.0,
+            event: self.event.0,
+            subject: self.subject.0,
         })
     }
 }
@@ -249,9 +249,9 @@ struct StoredAttempt {
     attempt: i64,
     started_at: i64,
     duration_ms: i64,
-    outcome: String,
+    outcome: Text,
     cause_code: Option<String>,
-    cause_detail: Option<String>,
+    cause_detail: Option<Text>,
     status: Option<i64>,
 }
 
@@ -261,7 +261,7 @@ impl StoredAttempt {
             number: number(self.attempt)?,
             started_at: timestamp(self.started_at)?,
             duration_ms: number(self.duration_ms)?,
-            outcome: self.outcome,
+            outcome: self.outcome.0,
             cause: cause(self.cause_code.as_deref(), self.cause_detail)?,
             status: self.status.map(number).transpose()?,
         })

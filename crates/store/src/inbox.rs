@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use crate::{
     Cursor, Store, StoreError,
+    call::{self, values},
     page::{self, Stretch},
     sql,
-    store::Statement,
     value::{from_json, kind, timestamp, to_json},
+    writing::retried,
 };
 
 const LIST: char = 'i';
@@ -65,10 +66,16 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
-        let rows: Vec<(&InboxRow, String)> =
-            rows.iter().map(|row| Ok((row, to_json(&row.metadata)?))).collect::<Result<_, StoreError>>()?;
+        let rows: Vec<Added<'_>> = rows
+            .iter()
+            .map(|row| Ok(Added { id: row.id(), row, metadata: to_json(&row.metadata)? }))
+            .collect::<Result<_, StoreError>>()?;
+        retried(|| self.add_once(&rows)).await
+    }
+
+    async fn add_once(&self, rows: &[Added<'_>]) -> Result<(), StoreError> {
         let mut writing = self.write().await?;
-        writing.run_many(&sql::ADD_TO_INBOX, &rows, |(_, metadata)| metadata.len(), bind).await?;
+        writing.run_many(&sql::ADD_TO_INBOX, rows, |added| added.metadata.len(), Added::columns).await?;
         writing.commit().await
     }
 
@@ -86,15 +93,10 @@ impl Store {
     ) -> Result<InboxPage, StoreError> {
         let stretch = Stretch::whole(Cursor::seq(after, LIST)?);
         let limit = page::limit(limit);
-        let rows = sqlx::query(sql::INBOX)
-            .bind(target_kind)
-            .bind(target)
-            .bind(stretch.before)
-            .bind(limit + 1)
-            .fetch_all(self.readers())
-            .await?;
-        let (rows, next) = stretch.cut(rows, limit, LIST)?;
-        let rows = rows.iter().map(|row| ItemRow::from_row(row)?.read()).collect::<Result<_, _>>()?;
+        let values = values![target_kind, target, stretch.before, limit + 1];
+        let mut rows: Vec<ItemRow> = self.fetch(sql::INBOX, &values).await?;
+        let next = stretch.cut(&mut rows, limit, LIST, |row| row.seq);
+        let rows = rows.into_iter().map(ItemRow::read).collect::<Result<_, _>>()?;
         Ok(InboxPage { rows, next })
     }
 
@@ -106,12 +108,7 @@ impl Store {
         id: Uuid,
         dismissed: bool,
     ) -> Result<bool, StoreError> {
-        let statement =
-            sqlx::query(sql::SET_DISMISSED).bind(target_kind).bind(target).bind(id).bind(dismissed);
-        let mut writing = self.write().await?;
-        let changed = writing.run(statement).await?;
-        writing.commit().await?;
-        Ok(changed > 0)
+        Ok(self.write_one(sql::SET_DISMISSED, &values![target_kind, target, id, dismissed]).await? > 0)
     }
 }
 
@@ -123,20 +120,31 @@ impl InboxRow {
     }
 }
 
-fn bind(statement: Statement, (row, metadata): &(&InboxRow, String)) -> Statement {
-    statement
-        .bind(row.id())
-        .bind(row.delivery.as_uuid())
-        .bind(row.target_kind.as_str())
-        .bind(row.target.as_str())
-        .bind(row.kind.name())
-        .bind(metadata.as_str())
-        .bind(row.created_at.as_millisecond())
-        .bind(false)
+/// A row with what is derived from it.
+struct Added<'a> {
+    id: Uuid,
+    row: &'a InboxRow,
+    metadata: String,
+}
+
+impl Added<'_> {
+    fn columns(&self) -> [call::Value<'_>; 8] {
+        values![
+            self.id,
+            self.row.delivery.as_uuid(),
+            self.row.target_kind.as_str(),
+            self.row.target.as_str(),
+            self.row.kind.name(),
+            self.metadata.as_str(),
+            self.row.created_at.as_millisecond(),
+            false,
+        ]
+    }
 }
 
 #[derive(FromRow)]
 struct ItemRow {
+    seq: i64,
     id: Uuid,
     delivery: Uuid,
     kind: String,

@@ -1,18 +1,25 @@
 #![doc = include_str!("../README.md")]
 
+mod call;
 mod dead_letters;
+mod engine;
 mod error;
 mod events;
+mod follow;
 mod history;
 mod inbox;
 mod notifications;
 mod open;
+mod open_postgres;
+mod open_sqlite;
 mod page;
 mod record;
 mod retention;
 mod sql;
 mod store;
+mod text;
 mod value;
+mod writing;
 
 pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow};
 pub use error::{OpenError, StoreError};

@@ -6,10 +6,13 @@ use uuid::Uuid;
 
 use crate::{
     Page, Store, StoreError,
+    call::{Value, values},
+    follow::raise,
     page::limit,
     sql,
-    store::{Statement, Writing},
+    text::Text,
     value::{from_json, kind, notification_state, notification_state_name, number, timestamp, to_json},
+    writing::retried,
 };
 
 /// From so many failures on, Quay's clients show a notification as disabled.
@@ -22,30 +25,33 @@ impl Store {
     ///
     /// [`StoreError::Exists`] when its id is taken.
     pub async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
-        let statement = bind(sqlx::query(sql::CREATE_NOTIFICATION), notification, true)?;
-        if self.change(statement).await? { Ok(()) } else { Err(StoreError::Exists { id: notification.id }) }
+        let values = columns(notification, true)?;
+        if self.change(sql::CREATE_NOTIFICATION, &values).await? {
+            Ok(())
+        } else {
+            Err(StoreError::Exists { id: notification.id })
+        }
     }
 
     /// Writes the whole row of that id, except `failures`. False when there is none.
     pub async fn update_notification(&self, notification: &Notification) -> Result<bool, StoreError> {
-        self.change(bind(sqlx::query(sql::UPDATE_NOTIFICATION), notification, false)?).await
+        self.change(sql::UPDATE_NOTIFICATION, &columns(notification, false)?).await
     }
 
     /// Removes a notification; its history stays. False when there is none.
     pub async fn delete_notification(&self, id: NotificationId) -> Result<bool, StoreError> {
-        self.change(sqlx::query(sql::DELETE_NOTIFICATION).bind(id.as_uuid())).await
+        self.change(sql::DELETE_NOTIFICATION, &values![id.as_uuid()]).await
     }
 
     /// One notification.
     pub async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
-        let found = self.read_notifications(sqlx::query(sql::NOTIFICATION).bind(id.as_uuid())).await?;
+        let found = self.read_notifications(sql::NOTIFICATION, &values![id.as_uuid()]).await?;
         Ok(found.into_iter().next())
     }
 
     /// Those of exactly that scope, oldest first.
     pub async fn notifications_in(&self, scope: &Scope) -> Result<Vec<Notification>, StoreError> {
-        let query = sqlx::query(sql::NOTIFICATIONS_IN).bind(scope.word()).bind(scope.name());
-        self.read_notifications(query).await
+        self.read_notifications(sql::NOTIFICATIONS_IN, &values![scope.word(), scope.name()]).await
     }
 
     /// Those of every scope that covers `subject`, whatever their state, oldest first.
@@ -54,107 +60,109 @@ impl Store {
             Subject::Repository(name) => Some(name.as_str()),
             Subject::Namespace(_) | Subject::Registry => None,
         };
-        let query = sqlx::query(sql::NOTIFICATIONS_COVERING).bind(subject.namespace()).bind(repository);
-        self.read_notifications(query).await
+        self.read_notifications(sql::NOTIFICATIONS_COVERING, &values![subject.namespace(), repository]).await
     }
 
     /// A page of all, in the order of their ids.
     pub async fn list_notifications(&self, page: &Page) -> Result<Vec<Notification>, StoreError> {
-        let query = match page.after {
-            Some(after) => sqlx::query(sql::LIST_NOTIFICATIONS).bind(after.as_uuid()),
-            None => sqlx::query(sql::LIST_NOTIFICATIONS_FROM_START),
-        };
-        self.read_notifications(query.bind(limit(page.limit))).await
+        let limit = limit(page.limit);
+        match page.after {
+            Some(after) => {
+                self.read_notifications(sql::LIST_NOTIFICATIONS, &values![after.as_uuid(), limit]).await
+            }
+            None => self.read_notifications(sql::LIST_NOTIFICATIONS_FROM_START, &values![limit]).await,
+        }
     }
 
     /// Sets `failures` to 0, and a disabled notification to active without a reason. False when there is none.
     pub async fn reset_failures(&self, id: NotificationId) -> Result<bool, StoreError> {
-        self.change(sqlx::query(sql::RESET_FAILURES).bind(id.as_uuid())).await
+        self.change(sql::RESET_FAILURES, &values![id.as_uuid()]).await
     }
 
     /// Disables a notification for `reason`, and raises `failures` to at least 3, which is how Quay's clients see
     /// it. False when there is none.
     pub async fn disable_notification(&self, id: NotificationId, reason: &str) -> Result<bool, StoreError> {
-        let statement = sqlx::query(sql::DISABLE_NOTIFICATION).bind(id.as_uuid()).bind(reason);
-        self.change(statement.bind(FAILURES_OF_DISABLED)).await
+        self.change(sql::DISABLE_NOTIFICATION, &values![id.as_uuid(), reason, FAILURES_OF_DISABLED]).await
     }
 
     /// Grows with every change made by the methods above, in the same transaction, whichever process makes it. Does
     /// not grow when [`Store::record`] moves `failures`, which would empty every cache with every dead letter.
     pub async fn notifications_version(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(sql::VERSION).fetch_one(self.readers()).await?)
+        let (version,) = self.fetch_one(sql::VERSION, &[]).await?.ok_or(sqlx::Error::RowNotFound)?;
+        Ok(version)
     }
 
-    async fn read_notifications(&self, query: Statement) -> Result<Vec<Notification>, StoreError> {
-        let rows = query.fetch_all(self.readers()).await?;
-        rows.iter().map(|row| NotificationRow::from_row(row)?.read()).collect()
+    async fn read_notifications(
+        &self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Notification>, StoreError> {
+        let rows: Vec<NotificationRow> = self.fetch(text, values).await?;
+        rows.into_iter().map(NotificationRow::read).collect()
     }
 
     /// Runs a statement that changes at most one notification, and moves the version if it did.
-    async fn change(&self, statement: Statement) -> Result<bool, StoreError> {
-        let mut writing = self.write().await?;
-        if writing.run(statement).await? == 0 {
-            writing.give_up().await?;
-            return Ok(false);
+    async fn change(&self, text: &'static str, values: &[Value<'_>]) -> Result<bool, StoreError> {
+        let version = retried(|| self.change_once(text, values)).await?;
+        if let Some(version) = version {
+            raise(&self.inner.version, version);
         }
-        let version = bump_version(&mut writing).await?;
+        Ok(version.is_some())
+    }
+
+    /// The new version, if there is one.
+    async fn change_once(&self, text: &'static str, values: &[Value<'_>]) -> Result<Option<i64>, StoreError> {
+        let mut writing = self.write().await?;
+        if writing.run(text, values).await? == 0 {
+            writing.give_up().await?;
+            return Ok(None);
+        }
+        let (version,) = writing.one(sql::BUMP_VERSION, &[]).await?;
+        writing.notify().await?;
         writing.commit().await?;
-        // Two commits can get here in the other order.
-        self.inner.version.send_if_modified(|seen| {
-            let newer = version > *seen;
-            *seen = version.max(*seen);
-            newer
-        });
-        Ok(true)
+        Ok(Some(version))
     }
 }
 
-async fn bump_version(writing: &mut Writing) -> Result<i64, StoreError> {
-    let row = writing.one(sqlx::query(sql::BUMP_VERSION)).await?;
-    Ok(sqlx::Row::try_get(&row, 0)?)
-}
-
-/// Binds every column in the order of the texts; `failures` is written at creation alone.
-fn bind(
-    statement: Statement,
-    notification: &Notification,
-    with_failures: bool,
-) -> Result<Statement, StoreError> {
-    let statement = statement
-        .bind(notification.id.as_uuid())
-        .bind(notification.title.as_deref())
-        .bind(notification.scope.word())
-        .bind(notification.scope.name())
-        .bind(to_json(&notification.kinds)?)
-        .bind(to_json(&notification.event_config)?)
-        .bind(notification.method.as_str())
-        .bind(to_json(&notification.config)?)
-        .bind(notification.secret.as_deref())
-        .bind(notification.format.as_str())
-        .bind(notification.retry.as_ref().map(to_json).transpose()?)
-        .bind(notification_state_name(notification.state))
-        .bind(notification.state_reason.as_deref());
-    let statement = if with_failures { statement.bind(i64::from(notification.failures)) } else { statement };
-    Ok(statement
-        .bind(notification.created_at.as_millisecond())
-        .bind(notification.updated_at.as_millisecond()))
+/// Every column in the order of the texts; `failures` is written at creation alone.
+fn columns(notification: &Notification, with_failures: bool) -> Result<Vec<Value<'_>>, StoreError> {
+    let mut columns = values![
+        notification.id.as_uuid(),
+        notification.title.as_deref(),
+        notification.scope.word(),
+        notification.scope.name(),
+        to_json(&notification.kinds)?,
+        to_json(&notification.event_config)?,
+        notification.method.as_str(),
+        to_json(&notification.config)?,
+        notification.secret.as_deref(),
+        notification.format.as_str(),
+        notification.retry.as_ref().map(to_json).transpose()?,
+        notification_state_name(notification.state),
+        notification.state_reason.as_deref(),
+    ]
+    .to_vec();
+    columns.extend(with_failures.then(|| i64::from(notification.failures).into()));
+    columns
+        .extend(values![notification.created_at.as_millisecond(), notification.updated_at.as_millisecond()]);
+    Ok(columns)
 }
 
 #[derive(FromRow)]
 struct NotificationRow {
     id: Uuid,
-    title: Option<String>,
+    title: Option<Text>,
     scope: String,
-    scope_name: String,
+    scope_name: Text,
     kinds: String,
     event_config: String,
-    method: String,
+    method: Text,
     config: String,
-    secret: Option<String>,
-    format: String,
+    secret: Option<Text>,
+    format: Text,
     retry: Option<String>,
     state: String,
-    state_reason: Option<String>,
+    state_reason: Option<Text>,
     failures: i64,
     created_at: i64,
     updated_at: i64,
@@ -165,17 +173,17 @@ impl NotificationRow {
         let kinds: Vec<String> = from_json(&self.kinds)?;
         Ok(Notification {
             id: self.id.into(),
-            title: self.title,
-            scope: scope(&self.scope, self.scope_name)?,
+            title: self.title.map(|text| text.0),
+            scope: scope(&self.scope, self.scope_name.0)?,
             kinds: kinds.iter().map(|name| kind(name)).collect::<Result<_, _>>()?,
             event_config: from_json(&self.event_config)?,
-            method: self.method,
+            method: self.method.0,
             config: from_json(&self.config)?,
-            secret: self.secret,
-            format: self.format,
+            secret: self.secret.map(|text| text.0),
+            format: self.format.0,
             retry: self.retry.as_deref().map(from_json).transpose()?,
             state: notification_state(&self.state)?,
-            state_reason: self.state_reason,
+            state_reason: self.state_reason.map(|text| text.0),
             failures: number(self.failures)?,
             created_at: timestamp(self.created_at)?,
             updated_at: timestamp(self.updated_at)?,

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
+use crate::{Store, StoreError};
 use bellbuoy_domain::NotificationId;
-use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
-
-use crate::StoreError;
 
 /// The most rows that one page holds; a larger limit is lowered to it, and 0 is raised to 1.
 pub const MAX_PAGE: u32 = 1000;
@@ -87,7 +85,7 @@ impl Stretch {
     /// Everything below `before` or, when it is to be searched through, a bounded part of it. `ends` gives the lowest
     /// and highest `seq` that there are.
     pub(crate) async fn find(
-        readers: &SqlitePool,
+        store: &Store,
         ends: &'static str,
         before: i64,
         searched: bool,
@@ -95,25 +93,25 @@ impl Stretch {
         if !searched {
             return Ok(Self::whole(before));
         }
-        let (lowest, highest): (i64, i64) = sqlx::query_as(ends).fetch_one(readers).await?;
+        let (lowest, highest): (i64, i64) = store.fetch_one(ends, &[]).await?.unwrap_or_default();
         let before = before.min(highest.saturating_add(1));
         let floor = before.saturating_sub(STRETCH).max(0);
         Ok(Self { before, floor, more_below: floor > lowest })
     }
 
     /// Cuts `rows`, of which one more was asked for than `limit`, and says where the next page begins.
-    pub(crate) fn cut(
+    pub(crate) fn cut<T>(
         &self,
-        mut rows: Vec<SqliteRow>,
+        rows: &mut Vec<T>,
         limit: i64,
         list: char,
-    ) -> Result<(Vec<SqliteRow>, Option<Cursor>), StoreError> {
+        seq: impl Fn(&T) -> i64,
+    ) -> Option<Cursor> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if rows.len() <= limit {
-            return Ok((rows, self.more_below.then(|| Cursor::below(list, self.floor))));
+            return self.more_below.then(|| Cursor::below(list, self.floor));
         }
         rows.truncate(limit);
-        let lowest = rows.last().map(|row| row.try_get("seq")).transpose()?;
-        Ok((rows, lowest.map(|seq| Cursor::below(list, seq))))
+        rows.last().map(|lowest| Cursor::below(list, seq(lowest)))
     }
 }

@@ -7,13 +7,14 @@ use bellbuoy_domain::{
     Record,
 };
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError, sql,
-    store::{Statement, Writing},
+    Store, StoreError,
+    call::{Value, values},
+    sql,
     value::{column, notification_state, number},
+    writing::{Writing, retried},
 };
 
 impl Store {
@@ -37,24 +38,24 @@ impl Store {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
+        retried(|| self.write_batch(&batch, threshold)).await
+    }
+
+    async fn write_batch(
+        &self,
+        batch: &Batch<'_>,
+        threshold: u32,
+    ) -> Result<Vec<NotificationId>, StoreError> {
         let mut writing = self.write().await?;
-        writing.run_many(&sql::RECORD_DELIVERIES, &batch.deliveries, |_| 0, bind_delivery).await?;
+        writing.lock_records().await?;
+        writing.run_many(&sql::RECORD_DELIVERIES, &batch.deliveries, delivery_bytes, delivery_values).await?;
         writing
-            .run_many(
-                &sql::FANNED_OUT,
-                &batch.fanned_out,
-                |_| 0,
-                |statement, event| bind_fanned_out(statement, event),
-            )
+            .run_many(&sql::FANNED_OUT, &batch.fanned_out, |_| 0, |event| fanned_out_values(event))
             .await?;
-        let failing = count_failures(&mut writing, &batch, threshold).await?;
+        let failing = count_failures(&mut writing, batch, threshold).await?;
+        let bytes = |attempt: &&AttemptRecord| cause_bytes(attempt.cause.as_ref());
         writing
-            .run_many(
-                &sql::RECORD_ATTEMPTS,
-                &batch.attempts,
-                |_| 0,
-                |statement, attempt| bind_attempt(statement, attempt),
-            )
+            .run_many(&sql::RECORD_ATTEMPTS, &batch.attempts, bytes, |attempt| attempt_values(attempt))
             .await?;
         writing.commit().await?;
         Ok(failing)
@@ -114,6 +115,8 @@ impl<'a> Batch<'a> {
                 }
             }
         }
+        // The order in which admitters lock events too.
+        batch.fanned_out.sort_unstable_by_key(|event| (&event.event, &event.source));
         batch
     }
 
@@ -268,11 +271,8 @@ async fn move_failures(writing: &mut Writing, ends: &[&AttemptRecord]) -> Result
         }
     }
     for (id, failures) in moves {
-        let statement = sqlx::query(sql::MOVE_FAILURES)
-            .bind(id.as_uuid())
-            .bind(failures.back_to_zero)
-            .bind(i64::from(failures.more));
-        writing.run(statement).await?;
+        let values = values![id.as_uuid(), failures.back_to_zero, i64::from(failures.more)];
+        writing.run(sql::MOVE_FAILURES, &values).await?;
     }
     Ok(())
 }
@@ -284,13 +284,8 @@ async fn recorded_attempts(
 ) -> Result<HashSet<(DeliveryId, u32)>, StoreError> {
     let ids: HashSet<Uuid> = ends.iter().map(|end| end.delivery.as_uuid()).collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
-    let rows = writing.fetch_many(&sql::RECORDED_ATTEMPTS, &ids, |statement, id| statement.bind(*id)).await?;
-    rows.iter()
-        .map(|row| {
-            let id: Uuid = row.try_get(0)?;
-            Ok((id.into(), number(row.try_get(1)?)?))
-        })
-        .collect()
+    let rows: Vec<(Uuid, i64)> = writing.fetch_many(&sql::RECORDED_ATTEMPTS, &ids, |id| values![*id]).await?;
+    rows.into_iter().map(|(id, attempt)| Ok((id.into(), number(attempt)?))).collect()
 }
 
 async fn read_failures(
@@ -298,49 +293,56 @@ async fn read_failures(
     ids: HashSet<NotificationId>,
 ) -> Result<HashMap<NotificationId, (u32, NotificationState)>, StoreError> {
     let ids: Vec<NotificationId> = ids.into_iter().collect();
-    let rows = writing.fetch_many(&sql::FAILURES, &ids, |statement, id| statement.bind(id.as_uuid())).await?;
-    rows.iter()
-        .map(|row| {
-            let id: Uuid = row.try_get(0)?;
-            let state: &str = row.try_get(2)?;
-            Ok((id.into(), (number(row.try_get(1)?)?, notification_state(state)?)))
-        })
+    let rows: Vec<(Uuid, i64, String)> =
+        writing.fetch_many(&sql::FAILURES, &ids, |id| values![id.as_uuid()]).await?;
+    rows.into_iter()
+        .map(|(id, failures, state)| Ok((id.into(), (number(failures)?, notification_state(&state)?))))
         .collect()
 }
 
-fn bind_delivery(statement: Statement, delivery: &Delivery<'_>) -> Statement {
+fn delivery_values<'a>(delivery: &'a Delivery<'_>) -> [Value<'a>; 16] {
     let standing = &delivery.standing;
-    statement
-        .bind(delivery.id.as_uuid())
-        .bind(delivery.notification.as_uuid())
-        .bind(delivery.method)
-        .bind(delivery.source)
-        .bind(delivery.event)
-        .bind(delivery.kind.name())
-        .bind(delivery.subject)
-        .bind(delivery.accepted_at)
-        .bind(standing.progress)
-        .bind(standing.state.name())
-        .bind(i64::from(standing.attempts))
-        .bind(standing.next_due_at)
-        .bind(standing.updated_at)
-        .bind(standing.cause.map(|cause| cause.code.name()))
-        .bind(standing.cause.map(|cause| cause.detail.as_str()))
-        .bind(standing.status.map(i64::from))
+    values![
+        delivery.id.as_uuid(),
+        delivery.notification.as_uuid(),
+        delivery.method,
+        delivery.source,
+        delivery.event,
+        delivery.kind.name(),
+        delivery.subject,
+        delivery.accepted_at,
+        standing.progress,
+        standing.state.name(),
+        i64::from(standing.attempts),
+        standing.next_due_at,
+        standing.updated_at,
+        standing.cause.map(|cause| cause.code.name()),
+        standing.cause.map(|cause| cause.detail.as_str()),
+        standing.status.map(i64::from),
+    ]
 }
 
-fn bind_fanned_out(statement: Statement, fanned_out: &FannedOut) -> Statement {
-    statement.bind(fanned_out.event.as_str()).bind(fanned_out.source.as_str())
+fn delivery_bytes(delivery: &Delivery<'_>) -> usize {
+    cause_bytes(delivery.standing.cause)
 }
 
-fn bind_attempt(statement: Statement, attempt: &AttemptRecord) -> Statement {
-    statement
-        .bind(attempt.delivery.as_uuid())
-        .bind(i64::from(attempt.attempt))
-        .bind(attempt.started_at.as_millisecond())
-        .bind(column(attempt.duration_ms))
-        .bind(attempt.outcome.as_str())
-        .bind(attempt.cause.as_ref().map(|cause| cause.code.name()))
-        .bind(attempt.cause.as_ref().map(|cause| cause.detail.as_str()))
-        .bind(attempt.status.map(i64::from))
+fn cause_bytes(cause: Option<&Cause>) -> usize {
+    cause.map_or(0, |cause| cause.detail.len())
+}
+
+fn fanned_out_values(fanned_out: &FannedOut) -> [Value<'_>; 2] {
+    values![fanned_out.event.as_str(), fanned_out.source.as_str()]
+}
+
+fn attempt_values(attempt: &AttemptRecord) -> [Value<'_>; 8] {
+    values![
+        attempt.delivery.as_uuid(),
+        i64::from(attempt.attempt),
+        attempt.started_at.as_millisecond(),
+        column(attempt.duration_ms),
+        attempt.outcome.as_str(),
+        attempt.cause.as_ref().map(|cause| cause.code.name()),
+        attempt.cause.as_ref().map(|cause| cause.detail.as_str()),
+        attempt.status.map(i64::from),
+    ]
 }

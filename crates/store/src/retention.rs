@@ -7,8 +7,9 @@ use sqlx::FromRow;
 
 use crate::{
     Store, StoreError,
+    call::values,
     sql::{self, Many},
-    store::{Statement, Writing},
+    writing::{Writing, retried},
 };
 
 /// A chunk larger than this would hold the writer for long.
@@ -47,18 +48,13 @@ impl Store {
         let mut pruned = Pruned::default();
 
         let seqs = self.sweep(&sweeps.deliveries, sql::SWEEP_DELIVERIES, before, chunk).await?;
-        if !seqs.is_empty() {
-            let mut writing = self.write().await?;
-            pruned.deliveries = remove(&mut writing, &sql::REMOVE_DELIVERIES, &seqs).await?;
-            pruned.attempts = remove(&mut writing, &sql::REMOVE_ATTEMPTS, &seqs).await?;
-            writing.commit().await?;
-        }
+        (pruned.deliveries, pruned.attempts) = retried(|| self.remove_deliveries(&seqs)).await?;
         let seqs = self.sweep(&sweeps.events, sql::SWEEP_EVENTS, before, chunk).await?;
-        pruned.events = self.remove_alone(&sql::REMOVE_EVENTS, &seqs).await?;
+        pruned.events = retried(|| self.remove_alone(&sql::REMOVE_EVENTS, &seqs)).await?;
         let seqs = self.sweep(&sweeps.dead_letters, sql::SWEEP_DEAD_LETTERS, before, chunk).await?;
-        pruned.dead_letters = self.remove_alone(&sql::REMOVE_DEAD_LETTERS, &seqs).await?;
+        pruned.dead_letters = retried(|| self.remove_alone(&sql::REMOVE_DEAD_LETTERS, &seqs)).await?;
         let seqs = self.sweep(&sweeps.inbox, sql::SWEEP_INBOX, before, chunk).await?;
-        pruned.inbox = self.remove_alone(&sql::REMOVE_INBOX, &seqs).await?;
+        pruned.inbox = retried(|| self.remove_alone(&sql::REMOVE_INBOX, &seqs)).await?;
         Ok(pruned)
     }
 
@@ -77,13 +73,8 @@ impl Store {
         let mut from = reached.load(Ordering::Relaxed);
         let mut whole_round = from == 0;
         loop {
-            let rows = sqlx::query(select)
-                .bind(from)
-                .bind(i64::from(chunk.clamp(1, LARGEST_CHUNK)))
-                .bind(before)
-                .fetch_all(self.readers())
-                .await?;
-            let rows: Vec<Swept> = rows.iter().map(Swept::from_row).collect::<Result<_, _>>()?;
+            let chunk = i64::from(chunk.clamp(1, LARGEST_CHUNK));
+            let rows: Vec<Swept> = self.fetch(select, &values![from, chunk, before]).await?;
             let removable: Vec<i64> = rows.iter().filter(|row| row.removable).map(|row| row.seq).collect();
             let goes_on = rows.iter().any(|row| row.old);
             from = rows.last().filter(|_| goes_on).map_or(0, |row| row.seq);
@@ -95,7 +86,19 @@ impl Store {
         }
     }
 
-    async fn remove_alone(&self, many: &Many, seqs: &[i64]) -> Result<u64, StoreError> {
+    /// Deliveries, and the attempts of those that went.
+    async fn remove_deliveries(&self, seqs: &[i64]) -> Result<(u64, u64), StoreError> {
+        if seqs.is_empty() {
+            return Ok((0, 0));
+        }
+        let mut writing = self.write().await?;
+        let deliveries = remove(&mut writing, &sql::REMOVE_DELIVERIES, seqs).await?;
+        let attempts = remove(&mut writing, &sql::REMOVE_ATTEMPTS, seqs).await?;
+        writing.commit().await?;
+        Ok((deliveries, attempts))
+    }
+
+    async fn remove_alone(&self, many: &'static Many, seqs: &[i64]) -> Result<u64, StoreError> {
         if seqs.is_empty() {
             return Ok(0);
         }
@@ -106,8 +109,8 @@ impl Store {
     }
 }
 
-async fn remove(writing: &mut Writing, many: &Many, seqs: &[i64]) -> Result<u64, StoreError> {
-    writing.run_many(many, seqs, |_| 0, |statement: Statement, seq| statement.bind(*seq)).await
+async fn remove(writing: &mut Writing, many: &'static Many, seqs: &[i64]) -> Result<u64, StoreError> {
+    writing.run_many(many, seqs, |_| 0, |seq| values![*seq]).await
 }
 
 #[derive(FromRow)]

@@ -1,26 +1,16 @@
-//! The handle on the database: who may write, who reads, and how rows are written many at a time.
+//! The handle on the database.
 
-use std::{
-    fs::File,
-    sync::{Arc, atomic::AtomicI64},
-};
+use std::sync::{Arc, atomic::AtomicI64};
 
-use sqlx::{
-    AssertSqlSafe, Sqlite, SqlitePool, pool::PoolConnection, query::Query, sqlite::SqliteArguments,
-    sqlite::SqliteRow,
-};
 use tokio::sync::watch;
 
 use crate::{
     StoreError,
-    sql::{self, LARGEST, Many},
+    call::{Call, Value},
+    engine::{Engine, Fetched},
+    sql,
+    writing::{Writing, retried},
 };
-
-/// A statement with its values, so far.
-pub(crate) type Statement = Query<'static, Sqlite, SqliteArguments>;
-
-/// A large body is not put into one statement with many others: a prepared statement keeps its last values.
-const STATEMENT_BYTES: usize = 1024 * 1024;
 
 /// The database of one installation. Clones share it.
 #[derive(Clone)]
@@ -29,13 +19,9 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
-    /// One connection: writers queue for it in order of arrival, instead of failing on a locked file.
-    pub(crate) writer: SqlitePool,
-    pub(crate) readers: SqlitePool,
     pub(crate) version: watch::Sender<i64>,
     pub(crate) sweeps: Sweeps,
-    /// Last, so that it is let go after the connections.
-    pub(crate) lock: File,
+    pub(crate) engine: Engine,
 }
 
 /// Up to which `seq` each sweep of retention has looked in its current round.
@@ -54,140 +40,71 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
+    pub(crate) fn new(engine: Engine, version: watch::Sender<i64>) -> Self {
+        Self { inner: Arc::new(Inner { version, sweeps: Sweeps::default(), engine }) }
+    }
+
     /// Whether the database answers a reader and lets a writer begin.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when it does not within some 5 seconds.
+    /// [`StoreError::Unavailable`] when it does not within some 5 seconds for each.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query(sql::PING).fetch_one(self.readers()).await?;
-        self.write().await?.give_up().await
+        self.fetch::<(i64,)>(sql::PING, &[]).await?;
+        let mut writing = self.write().await?;
+        writing.check_may_write().await?;
+        writing.give_up().await
     }
 
-    /// Waits until every connection is closed, so that the file can be copied or moved. Durability needs no closing.
+    /// Waits until every connection is closed, so that a file can be copied or moved. Durability needs no closing.
     pub async fn close(&self) {
-        self.inner.readers.close().await;
-        self.inner.writer.close().await;
+        self.inner.engine.close().await;
     }
 
-    /// Changes of notifications made through this handle or its clones, as they happen: a hint to look. The version
-    /// itself is [`Store::notifications_version`], which other processes move too.
+    /// Changes of notifications, as they happen: at once those made through this handle or its clones, and on
+    /// PostgreSQL those of other processes too, most of them at once and all within a second of the database being in
+    /// reach. A hint to look; the version itself is [`Store::notifications_version`].
     pub fn changes(&self) -> watch::Receiver<i64> {
         self.inner.version.subscribe()
     }
 
-    pub(crate) fn readers(&self) -> &SqlitePool {
-        &self.inner.readers
+    /// Runs a query outside of any transaction.
+    pub(crate) async fn fetch<T: Fetched>(
+        &self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        Ok(self.inner.engine.fetch(Call::one(text, values)).await?)
+    }
+
+    /// Runs a query that gives back one row or none.
+    pub(crate) async fn fetch_one<T: Fetched>(
+        &self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.fetch(text, values).await?.pop())
+    }
+
+    /// Runs one statement as a transaction, and says how many rows it changed.
+    pub(crate) async fn write_one(
+        &self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, StoreError> {
+        retried(async || {
+            let mut writing = self.write().await?;
+            let changed = writing.run(text, values).await?;
+            writing.commit().await?;
+            Ok(changed)
+        })
+        .await
     }
 
     /// Begins a transaction that may write.
     pub(crate) async fn write(&self) -> Result<Writing, StoreError> {
-        let mut writing = Writing { connection: self.inner.writer.acquire().await?, finished: false };
-        writing.run(sqlx::query(sql::BEGIN)).await?;
-        Ok(writing)
+        Writing::begin(&self.inner.engine).await
     }
-}
-
-/// A transaction that holds the writer.
-///
-/// When it is dropped unfinished (an error, a cancelled call), its connection is closed, which rolls back for
-/// certain. The driver's own transaction would send `ROLLBACK`; that fails when `SQLite` has rolled back by itself, as
-/// it does on a full disk, and leaves the driver counting a transaction that is not there, so that no later one can
-/// begin.
-pub(crate) struct Writing {
-    connection: PoolConnection<Sqlite>,
-    finished: bool,
-}
-
-impl Writing {
-    /// Runs one statement and says how many rows it changed.
-    pub(crate) async fn run(&mut self, statement: Statement) -> Result<u64, StoreError> {
-        Ok(statement.execute(&mut *self.connection).await?.rows_affected())
-    }
-
-    /// Runs one statement that gives back exactly one row.
-    pub(crate) async fn one(&mut self, statement: Statement) -> Result<SqliteRow, StoreError> {
-        Ok(statement.fetch_one(&mut *self.connection).await?)
-    }
-
-    /// Runs a statement over all `rows`, in few pieces, and says how many rows it changed.
-    pub(crate) async fn run_many<T>(
-        &mut self,
-        many: &Many,
-        rows: &[T],
-        bytes: impl Fn(&T) -> usize,
-        bind: impl Fn(Statement, &T) -> Statement,
-    ) -> Result<u64, StoreError> {
-        let mut changed = 0;
-        for (exponent, piece) in pieces(rows, bytes) {
-            let statement = sqlx::query(AssertSqlSafe(many.text(exponent)));
-            changed += self.run(piece.iter().fold(statement, &bind)).await?;
-        }
-        Ok(changed)
-    }
-
-    /// Runs a query over all `rows`, in few pieces, and collects what it gives back.
-    pub(crate) async fn fetch_many<T>(
-        &mut self,
-        many: &Many,
-        rows: &[T],
-        bind: impl Fn(Statement, &T) -> Statement,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
-        let mut found = Vec::new();
-        for (exponent, piece) in pieces(rows, |_| 0) {
-            let statement = sqlx::query(AssertSqlSafe(many.text(exponent)));
-            found.extend(piece.iter().fold(statement, &bind).fetch_all(&mut *self.connection).await?);
-        }
-        Ok(found)
-    }
-
-    /// Makes the transaction durable.
-    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        self.run(sqlx::query(sql::COMMIT)).await?;
-        self.finished = true;
-        Ok(())
-    }
-
-    /// Ends the transaction without a trace, and keeps the connection.
-    pub(crate) async fn give_up(mut self) -> Result<(), StoreError> {
-        self.run(sqlx::query(sql::ROLLBACK)).await?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
-/// Cuts `rows` into pieces of a power of two rows, each as large as its rows' bytes allow.
-fn pieces<'a, T>(
-    rows: &'a [T],
-    bytes: impl Fn(&T) -> usize + 'a,
-) -> impl Iterator<Item = (usize, &'a [T])> + 'a {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let mut room = STATEMENT_BYTES;
-        let fitting = rest
-            .iter()
-            .take(1 << LARGEST)
-            .take_while(|row| {
-                let left = room.checked_sub(bytes(row));
-                room = left.unwrap_or(0);
-                left.is_some()
-            })
-            .count()
-            .max(1)
-            .min(rest.len());
-        let exponent = fitting.checked_ilog2()? as usize;
-        let (piece, after) = rest.split_at(1 << exponent);
-        rest = after;
-        Some((exponent, piece))
-    })
 }
 
 #[cfg(test)]
@@ -203,7 +120,7 @@ mod tests {
     use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
     use super::*;
-    use crate::{DeadLetter, DeadLetterQuery, open::Tuning};
+    use crate::{DeadLetter, DeadLetterQuery, open_sqlite::Tuning};
 
     fn letter(number: u128) -> DeadLetter {
         DeadLetter {
@@ -226,9 +143,8 @@ mod tests {
     }
 
     async fn is_sound(store: &Store) -> bool {
-        let said: String =
-            sqlx::query_scalar("PRAGMA integrity_check").fetch_one(store.readers()).await.expect("checked");
-        said == "ok"
+        let said: Vec<(String,)> = store.fetch("PRAGMA integrity_check", &[]).await.expect("checked");
+        said == [("ok".to_owned(),)]
     }
 
     async fn count(store: &Store) -> usize {
@@ -300,27 +216,5 @@ mod tests {
         let count = count(&store).await;
         assert!(count.is_multiple_of(2) && count >= completed * 2, "{count} letters of {completed} calls");
         assert!(is_sound(&store).await);
-    }
-
-    fn sizes(rows: &[usize]) -> Vec<usize> {
-        pieces(rows, |bytes| *bytes)
-            .map(|(exponent, piece)| {
-                assert_eq!(piece.len(), 1 << exponent);
-                piece.len()
-            })
-            .collect()
-    }
-
-    #[test]
-    fn pieces_are_powers_of_two_and_leave_no_row_out() {
-        assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&[0; 1]), [1]);
-        assert_eq!(sizes(&[0; 500]), [256, 128, 64, 32, 16, 4]);
-    }
-
-    #[test]
-    fn large_rows_are_written_in_small_pieces() {
-        assert_eq!(sizes(&[STATEMENT_BYTES / 2; 5]), [2, 2, 1]);
-        assert_eq!(sizes(&[STATEMENT_BYTES * 2; 3]), [1, 1, 1]);
     }
 }

@@ -6,7 +6,7 @@ use bellbuoy_domain::{Cause, CauseCode, DeliveryState, Kind, NotificationState};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::StoreError;
+use crate::{StoreError, text::Text};
 
 /// Not by `from_millisecond`, which refuses the last second of what a `Timestamp` can hold.
 pub(crate) fn timestamp(millis: i64) -> Result<Timestamp, StoreError> {
@@ -54,10 +54,10 @@ pub(crate) fn notification_state_name(state: NotificationState) -> &'static str 
     }
 }
 
-pub(crate) fn cause(code: Option<&str>, detail: Option<String>) -> Result<Option<Cause>, StoreError> {
+pub(crate) fn cause(code: Option<&str>, detail: Option<Text>) -> Result<Option<Cause>, StoreError> {
     let Some(code) = code else { return Ok(None) };
     let code = named(CauseCode::ALL, CauseCode::name, code, "cause")?;
-    Ok(Some(Cause { code, detail: detail.unwrap_or_default() }))
+    Ok(Some(Cause { code, detail: detail.map_or_else(String::new, |text| text.0) }))
 }
 
 fn named<T: Copy>(

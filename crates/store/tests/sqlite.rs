@@ -188,7 +188,10 @@ async fn each_refusal_says_what_to_do() {
         (OpenError::InUse { path: path(), holder: "process 7".into() }, "stop that first"),
         (OpenError::NotADatabase { path: path() }, "move it away"),
         (OpenError::Damaged { path: path(), detail: "half".into() }, "restore it from a backup"),
-        (OpenError::NewerSchema { path: path(), found: 2, known: 1 }, "start the newer version"),
+        (
+            OpenError::NewerSchema { place: "/data/store.db".into(), found: 2, known: 1 },
+            "start the newer version",
+        ),
     ];
     for (error, remedy) in errors {
         let text = error.to_string();

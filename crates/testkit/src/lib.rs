@@ -3,6 +3,7 @@
 pub mod certs;
 pub mod http;
 pub mod image;
+pub mod postgres;
 pub mod process;
 pub mod rabbitmq;
 pub mod receiver;

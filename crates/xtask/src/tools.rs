@@ -1,6 +1,6 @@
 //! Installs what the checks call and this machine lacks.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::bail;
 
@@ -15,7 +15,7 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
 ];
 
 /// The servers and clients that integration tests start, named as their Debian packages are.
-const PACKAGES: &[&str] = &["docker-registry", "rabbitmq-server", "skopeo"];
+const PACKAGES: &[&str] = &["docker-registry", "postgresql", "rabbitmq-server", "skopeo"];
 
 pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     no_arguments(args)?;
@@ -25,11 +25,11 @@ pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
             run(program(words.next().unwrap_or_default()).args(words))?;
         }
     }
-    let missing: Vec<_> = PACKAGES.iter().filter(|name| !on_path(name)).collect();
+    let missing: Vec<_> = PACKAGES.iter().copied().filter(|name| !is_there(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let names = missing.iter().map(|name| **name).collect::<Vec<_>>().join(" ");
+    let names = missing.join(" ");
     if !(on_path("apt-get") && is_root()?) {
         bail!(
             "the integration tests need {names}: `apt-get install --no-install-recommends {names}` as root"
@@ -38,10 +38,20 @@ pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     run(program("sh").arg("crates/xtask/apt-install.sh").args(missing))
 }
 
+fn is_there(package: &str) -> bool {
+    if package == "postgresql" { has_postgres() } else { on_path(package) }
+}
+
 fn on_path(name: &str) -> bool {
     #[expect(clippy::disallowed_methods, reason = "the search path is the shell's, not a setting of ours")]
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(Path::new(name)).is_file())
+}
+
+/// Debian keeps one folder per version, and none of its servers on the search path.
+fn has_postgres() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin/postgres")).any(|server| server.is_file())
 }
 
 fn is_root() -> anyhow::Result<bool> {

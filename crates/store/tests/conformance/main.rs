@@ -1,4 +1,5 @@
-//! What a store has to do on every engine: each check takes an empty store. Here they run on `SQLite`.
+//! What a store has to do on every engine: each check takes an empty store. Here they run on `SQLite` and on
+//! PostgreSQL.
 
 mod dead_letters;
 mod events;
@@ -9,6 +10,7 @@ mod retention;
 mod sample;
 
 use bellbuoy_store::Store;
+use bellbuoy_testkit::postgres::Postgres;
 
 /// One test for each check on each engine.
 macro_rules! checks {
@@ -22,11 +24,25 @@ macro_rules! checks {
                 })*
             })*
         }
+
+        mod postgres {
+            $(mod $area {
+                $(#[tokio::test]
+                async fn $check() {
+                    let server = crate::Postgres::start().await;
+                    crate::$area::$check(crate::postgres_store(&server).await).await;
+                })*
+            })*
+        }
     };
 }
 
 async fn sqlite_store(directory: &std::path::Path) -> Store {
-    Store::open_sqlite(&directory.join("store.db")).await.expect("an empty store")
+    Store::open(&format!("sqlite:{}", directory.join("store.db").display())).await.expect("an empty store")
+}
+
+async fn postgres_store(server: &Postgres) -> Store {
+    Store::open(&server.database().await).await.expect("an empty store")
 }
 
 checks! {

@@ -1,0 +1,207 @@
+//! One transaction that writes: how rows are written many at a time, and how it ends.
+
+use crate::{
+    StoreError,
+    call::{Call, Value},
+    engine::{Engine, Fetched, Held},
+    error::is_conflict,
+    sql::{self, LARGEST, Many},
+};
+
+/// A large body is not put into one statement with many others: `SQLite`'s prepared statement keeps its last values,
+/// and PostgreSQL's side of the connection builds the message whole.
+const STATEMENT_BYTES: usize = 1024 * 1024;
+
+/// The most rows in one statement of PostgreSQL.
+const POSTGRES_ROWS: usize = 4096;
+
+/// How often a transaction is run again that PostgreSQL gave up for the sake of another.
+const CONFLICTS: u32 = 10;
+
+/// A transaction. Dropped unfinished (an error, a cancelled call), it leaves no trace.
+pub(crate) struct Writing(Held);
+
+impl Writing {
+    pub(crate) async fn begin(engine: &Engine) -> Result<Self, StoreError> {
+        Ok(Self(engine.writer().await?))
+    }
+
+    /// Runs one statement and says how many rows it changed.
+    pub(crate) async fn run(&mut self, text: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        Ok(self.0.execute(Call::one(text, values)).await?)
+    }
+
+    /// Runs one statement that gives back exactly one row.
+    pub(crate) async fn one<T: Fetched>(
+        &mut self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<T, StoreError> {
+        let mut rows = self.0.fetch(Call::one(text, values)).await?;
+        Ok(rows.pop().ok_or(sqlx::Error::RowNotFound)?)
+    }
+
+    /// Runs a statement over all `rows`, in few pieces, and says how many rows it changed.
+    pub(crate) async fn run_many<'a, T, const COLUMNS: usize>(
+        &mut self,
+        many: &'static Many,
+        rows: &'a [T],
+        bytes: impl Fn(&T) -> usize,
+        values: impl Fn(&'a T) -> [Value<'a>; COLUMNS],
+    ) -> Result<u64, StoreError> {
+        let mut changed = 0;
+        for piece in pieces(rows, bytes, self.fitting()) {
+            let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
+            changed += self.0.execute(self.call(many, piece.len(), &values)).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Runs a query over all `rows`, in few pieces, and collects what it gives back.
+    pub(crate) async fn fetch_many<'a, F: Fetched, T, const COLUMNS: usize>(
+        &mut self,
+        many: &'static Many,
+        rows: &'a [T],
+        values: impl Fn(&'a T) -> [Value<'a>; COLUMNS],
+    ) -> Result<Vec<F>, StoreError> {
+        let mut found = Vec::new();
+        for piece in pieces(rows, |_| 0, self.fitting()) {
+            let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
+            found.extend(self.0.fetch(self.call(many, piece.len(), &values)).await?);
+        }
+        Ok(found)
+    }
+
+    /// Lets no other recorder in until the end of the transaction. The writer of `SQLite` is alone already.
+    pub(crate) async fn lock_records(&mut self) -> Result<(), StoreError> {
+        if self.0.is_postgres() {
+            self.run(sql::POSTGRES_LOCK_RECORDS, &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells other processes at the commit that notifications have changed. `SQLite` has one process.
+    pub(crate) async fn notify(&mut self) -> Result<(), StoreError> {
+        if self.0.is_postgres() {
+            self.run(sql::POSTGRES_NOTIFY, &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Fails where the server takes no writes. `SQLite` has shown by beginning that it does.
+    pub(crate) async fn check_may_write(&mut self) -> Result<(), StoreError> {
+        if self.0.is_postgres() {
+            self.run(sql::POSTGRES_MAY_WRITE, &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the transaction durable.
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        self.run(sql::COMMIT, &[]).await?;
+        self.0.give_back();
+        Ok(())
+    }
+
+    /// Ends the transaction without a trace, and keeps the connection.
+    pub(crate) async fn give_up(mut self) -> Result<(), StoreError> {
+        self.run(sql::ROLLBACK, &[]).await?;
+        self.0.give_back();
+        Ok(())
+    }
+
+    /// How many of so many rows go into one statement.
+    fn fitting(&self) -> fn(usize) -> usize {
+        if self.0.is_postgres() {
+            |rows| rows.min(POSTGRES_ROWS)
+        } else {
+            |rows| 1 << rows.ilog2().min(LARGEST)
+        }
+    }
+
+    fn call<'a>(&self, many: &'static Many, rows: usize, values: &'a [Value<'a>]) -> Call<'a> {
+        debug_assert_eq!(values.len(), rows * many.columns.len(), "a value for each column");
+        if self.0.is_postgres() {
+            Call { text: many.postgres(), values, columns: many.columns }
+        } else {
+            Call::one(many.sqlite(rows.ilog2()), values)
+        }
+    }
+}
+
+/// Runs a whole transaction, and again when the database gave it up for the sake of another.
+pub(crate) async fn retried<T, F>(mut transaction: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut conflicts = 0;
+    loop {
+        match transaction().await {
+            Err(StoreError::Unavailable { source }) if is_conflict(&source) && conflicts < CONFLICTS => {
+                conflicts += 1;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Cuts `rows` into pieces, each as large as its rows' bytes allow and `fitting` rounds that down to.
+fn pieces<T>(
+    rows: &[T],
+    bytes: impl Fn(&T) -> usize,
+    fitting: fn(usize) -> usize,
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut room = STATEMENT_BYTES;
+        let taken = rest.iter().take_while(|row| {
+            let left = room.checked_sub(bytes(row));
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        let count = taken.take(POSTGRES_ROWS).count().max(1);
+        let (piece, after) = rest.split_at_checked(fitting(count))?;
+        rest = after;
+        Some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(rows: &[usize], fitting: fn(usize) -> usize) -> Vec<usize> {
+        pieces(rows, |bytes| *bytes, fitting).map(<[usize]>::len).collect()
+    }
+
+    fn powers(rows: usize) -> usize {
+        1 << rows.ilog2().min(LARGEST)
+    }
+
+    #[test]
+    fn pieces_are_of_the_sizes_that_fit_and_leave_no_row_out() {
+        assert_eq!(sizes(&[], powers), [0; 0]);
+        assert_eq!(sizes(&[0; 1], powers), [1]);
+        assert_eq!(sizes(&[0; 500], powers), [256, 128, 64, 32, 16, 4]);
+        assert_eq!(sizes(&[0; 500], |rows| rows.min(300)), [300, 200]);
+    }
+
+    #[test]
+    fn large_rows_are_written_in_small_pieces() {
+        for fitting in [powers, |rows| rows] as [fn(usize) -> usize; 2] {
+            assert_eq!(sizes(&[STATEMENT_BYTES / 2; 5], fitting), [2, 2, 1]);
+            assert_eq!(sizes(&[STATEMENT_BYTES * 2; 3], fitting), [1, 1, 1]);
+        }
+    }
+
+    #[tokio::test]
+    async fn other_failures_are_not_tried_again() {
+        let mut tries = 0;
+        let ended: Result<(), _> = retried(|| {
+            tries += 1;
+            async { Err(StoreError::Unavailable { source: sqlx::Error::PoolTimedOut }) }
+        })
+        .await;
+        assert!(ended.is_err() && tries == 1);
+    }
+}
