@@ -83,7 +83,7 @@ impl Fleet {
         })?;
         let url = format!("http://{}", listener.local_addr()?);
         let (token, token_file) = admin_token(&config)?;
-        let options = EmbeddedOptions { delivery_limit: config.delivery_limit };
+        let options = EmbeddedOptions { delivery_limit: config.delivery_limit, ..EmbeddedOptions::default() };
         let broker = Broker::open_embedded(&config.data_dir, &options)?;
         let store = Store::open_sqlite(&config.data_dir.join("store.db")).await?;
         let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };

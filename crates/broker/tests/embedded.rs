@@ -20,7 +20,8 @@ impl Embedded {
 
 impl conformance::Fixture for Embedded {
     async fn open(&self) -> Broker {
-        Broker::open_embedded(self.directory.path(), &EmbeddedOptions::default()).expect("a broker")
+        let options = EmbeddedOptions { suspects_after: Duration::ZERO, ..EmbeddedOptions::default() };
+        Broker::open_embedded(self.directory.path(), &options).expect("a broker")
     }
 
     async fn close(&self, broker: Broker) {
@@ -136,5 +137,33 @@ async fn what_does_not_fit_into_memory_waits_on_disk_and_comes_in_order() {
         assert_eq!(claim.body()[..4], expected.to_be_bytes());
         broker.settle(vec![claim], Vec::new()).await.expect("settled");
     }
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_not_blamed_on_the_messages_that_it_meets_first() {
+    let fixture = Embedded::new();
+    let queue = QueueName::new("q");
+    let open = || Broker::open_embedded(fixture.directory.path(), &options()).expect("a broker");
+    let one = NonZeroUsize::MIN;
+    let broker = open();
+    broker.publish(vec![Outgoing::new(queue.clone(), "innocent")]).await.expect("published");
+    broker.close().await;
+    for _ in 0..2 {
+        let broker = open();
+        let claim = broker.consume(&queue, one).next().await.expect("an open broker");
+        conformance::Fixture::crash(&fixture, broker, vec![claim]).await;
+    }
+    for _ in 0..5 {
+        let broker = open();
+        let mut consumer = broker.consume(&queue, one);
+        let soon = tokio::time::timeout(Duration::from_millis(50), consumer.next()).await;
+        assert!(soon.is_err(), "a suspect is in hand right after the start");
+        conformance::Fixture::crash(&fixture, broker, Vec::new()).await;
+    }
+    let broker = open();
+    let claim = broker.consume(&queue, one).next().await.expect("an open broker");
+    assert_eq!(claim.returns(), 2);
+    broker.settle(vec![claim], Vec::new()).await.expect("settled");
     broker.close().await;
 }

@@ -196,28 +196,30 @@ impl Backlog {
         self.next_due = Some(self.next_due.map_or(due_ms, |next| next.min(due_ms)));
     }
 
-    /// Takes the next message, if one is in a window.
+    /// Takes the next message, if one is in a window: a suspect before all others.
     pub(super) fn claim(&mut self) -> Option<Held> {
-        let message = self.next()?;
-        self.claimed += 1;
-        Some(message)
-    }
-
-    // First attempts and messages whose delay has ended take turns, so that neither starves the other.
-    fn next(&mut self) -> Option<Held> {
         if !self.suspect_claimed
             && let Some(suspect) = self.suspects.pop_front()
         {
             self.suspect_claimed = true;
+            self.claimed += 1;
             return Some(suspect);
         }
+        self.claim_innocent()
+    }
+
+    /// Takes the next message that is no suspect. First attempts and messages whose delay has ended
+    /// take turns, so that neither starves the other.
+    pub(super) fn claim_innocent(&mut self) -> Option<Held> {
         self.late_turn = !self.late_turn;
         let (first, second) = if self.late_turn {
             (&mut self.late, &mut self.fresh)
         } else {
             (&mut self.fresh, &mut self.late)
         };
-        first.pop_front().or_else(|| second.pop_front())
+        let message = first.pop_front().or_else(|| second.pop_front())?;
+        self.claimed += 1;
+        Some(message)
     }
 
     /// A claimed message is gone for good.

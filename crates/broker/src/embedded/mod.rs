@@ -48,12 +48,19 @@ pub struct EmbeddedOptions {
     /// How often a message may be returned unsettled or be in the hands of a killed process
     /// before it is dead-lettered as poisoned.
     pub delivery_limit: NonZeroU32,
+    /// How long a process that opens used files has to live before it touches a message that died in
+    /// others' hands twice. One that dies sooner has died of something else: without this wait the
+    /// same innocent would be the first in hand each time, and take the blame for a crash loop.
+    pub suspects_after: Duration,
 }
 
 impl Default for EmbeddedOptions {
-    /// Five returns.
+    /// Five returns; 2 s.
     fn default() -> Self {
-        Self { delivery_limit: NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN) }
+        Self {
+            delivery_limit: NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN),
+            suspects_after: Duration::from_secs(2),
+        }
     }
 }
 
@@ -112,9 +119,11 @@ impl Broker {
         create_private(&path)?;
         let disk = Disk::open(&path)?;
         let journal_path = directory.join("broker.claims");
+        let suspects_from_ms =
+            if journal_path.exists() { now_ms() + milliseconds(options.suspects_after) } else { 0 };
         let (journal, left_open) = Journal::open(&journal_path)
             .map_err(|source| OpenError::Io { path: journal_path.clone(), source })?;
-        let queues = Arc::new(Queues::open(&disk, &path, journal)?);
+        let queues = Arc::new(Queues::open(&disk, &path, journal, suspects_from_ms)?);
         #[expect(
             clippy::disallowed_methods,
             reason = "bounded by its senders: each waits for its answer or gives back a claim"
@@ -285,6 +294,10 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
         .open(path)
         .map(drop)
         .map_err(|source| OpenError::Io { path: path.to_owned(), source })
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn now_ms() -> i64 {

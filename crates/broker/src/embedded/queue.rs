@@ -33,6 +33,7 @@ pub(super) struct Queues {
     by_name: RwLock<HashMap<QueueName, Arc<Queue>>>,
     reader: Mutex<Disk>,
     pub(super) journal: Journal,
+    suspects_from_ms: i64,
     pub(super) quiet: Arc<AtomicBool>,
     closing: AtomicBool,
     closed: Notify,
@@ -50,7 +51,13 @@ pub(super) struct Queue {
 }
 
 impl Queues {
-    pub(super) fn open(disk: &Disk, path: &Path, journal: Journal) -> Result<Self, OpenError> {
+    /// Reads what stands on disk. No suspect is given out before `suspects_from_ms`.
+    pub(super) fn open(
+        disk: &Disk,
+        path: &Path,
+        journal: Journal,
+        suspects_from_ms: i64,
+    ) -> Result<Self, OpenError> {
         let fail = |source| OpenError::Database { path: path.to_owned(), source };
         let reader = Disk::open_reader(path)?;
         let mut by_name = HashMap::new();
@@ -74,6 +81,7 @@ impl Queues {
             by_name: RwLock::new(by_name),
             reader: Mutex::new(reader),
             journal,
+            suspects_from_ms,
             quiet: Arc::default(),
             closing: AtomicBool::new(false),
             closed: Notify::new(),
@@ -155,7 +163,8 @@ impl Queue {
             if queues.is_closing() {
                 return None; // What is in the windows may be another process's by now.
             }
-            let claimed = backlog.claim();
+            let is_early = now_ms() < queues.suspects_from_ms;
+            let claimed = if is_early { backlog.claim_innocent() } else { backlog.claim() };
             (claimed, backlog.has_ready(), backlog.start_load(now_ms()))
         };
         if let Some(load) = load {
