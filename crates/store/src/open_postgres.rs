@@ -144,7 +144,11 @@ impl Server {
         if applied.iter().map(|(version, sum)| (*version, &**sum)).eq(ours) {
             return Ok(());
         }
-        MIGRATIONS.run(connection).await.map_err(|error| self.migration_fault(error, known))
+        // Not `run`, whose future can not be proved to be `Send`.
+        MIGRATIONS
+            .run_direct(None, connection, false)
+            .await
+            .map_err(|error| self.migration_fault(error, known))
     }
 
     /// Version and checksum of what was migrated, in order.

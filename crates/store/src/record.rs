@@ -239,9 +239,8 @@ async fn count_failures(
     batch: &Batch<'_>,
     threshold: u32,
 ) -> Result<Vec<NotificationId>, StoreError> {
-    let ended =
-        |attempt: &&&AttemptRecord| matches!(attempt.state, DeliveryState::Delivered | DeliveryState::Dead);
-    let ends: Vec<&AttemptRecord> = batch.attempts.iter().filter(ended).copied().collect();
+    let ends: Vec<&AttemptRecord> =
+        batch.attempts.iter().copied().filter(|attempt| speaks_of_the_receiver(attempt)).collect();
     let dead: HashSet<NotificationId> =
         ends.iter().filter(|end| end.state == DeliveryState::Dead).map(|end| end.notification).collect();
     let concerned: HashSet<NotificationId> = ends.iter().map(|end| end.notification).collect();
@@ -260,6 +259,15 @@ async fn count_failures(
         .filter(|(_, (failures, state))| *failures >= threshold && *state != NotificationState::Disabled)
         .map(|(id, _)| id)
         .collect())
+}
+
+/// Whether an end says something of the receiver: a death that was our own fault does not.
+fn speaks_of_the_receiver(attempt: &AttemptRecord) -> bool {
+    match attempt.state {
+        DeliveryState::Delivered => true,
+        DeliveryState::Dead => !attempt.cause.as_ref().is_some_and(|cause| cause.code.is_ours()),
+        DeliveryState::Pending | DeliveryState::Waiting | DeliveryState::Cancelled => false,
+    }
 }
 
 async fn move_failures(writing: &mut Writing, ends: &[&AttemptRecord]) -> Result<(), StoreError> {

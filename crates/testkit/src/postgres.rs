@@ -58,6 +58,7 @@ impl Postgres {
     /// When PostgreSQL is not installed or does not come up.
     pub async fn start_with(settings: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("bellbuoy-postgres-").tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("a folder to enter");
         hand_over(folder.path());
         let data = folder.path().join("data");
         let made = program(folder.path(), "initdb")
@@ -111,9 +112,17 @@ impl Postgres {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Its folder, readable for the server, for certificates and the like.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Writes a file that the server can read and nobody else, and gives back its path.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be written.
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).expect("a file of the server's");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a private file");
+        hand_over(&path);
+        path
     }
 
     /// The server's first process: its lines, its end. To kill it like a power cut, use [`Postgres::kill_9`].
@@ -132,7 +141,26 @@ impl Postgres {
         self.process.wait_exit(LIMIT).await;
     }
 
-    /// Ends every process of the server as a power cut would (`SIGKILL`), and returns when they are gone.
+    /// Stops every process of the server in its tracks (`SIGSTOP`): connections stay open and nothing answers, as
+    /// when a machine is paused or its network eats packets. Until [`Postgres::thaw`].
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Lets a frozen server go on (`SIGCONT`).
+    pub fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, what: Signal) {
+        signal(self.process.id(), what);
+        for backend in children(self.process.id()) {
+            signal(backend, what);
+        }
+    }
+
+    /// Ends every process of the server as a power cut would (`SIGKILL`), and returns when the first is gone;
+    /// the others follow within moments.
     pub fn kill_9(&self) {
         // Stopped first, it cannot start others meanwhile, nor see these end and tidy up.
         signal(self.process.id(), Signal::STOP);
@@ -213,15 +241,14 @@ fn version(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// Makes `folder` the server's, where that is another user than this one.
-fn hand_over(folder: &Path) {
-    fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("a folder that others can enter");
+/// Makes a file the server's, where that is another user than this one.
+fn hand_over(path: &Path) {
     if is_root() {
         let users = fs::read_to_string("/etc/passwd").expect("the list of users");
         let Some((user, group)) = system_user(&users) else {
             panic!("there is no user {SYSTEM_USER}: run `cargo xtask tools`, or `apt-get install postgresql`")
         };
-        chown(folder, Some(user), Some(group)).expect("the server's own folder");
+        chown(path, Some(user), Some(group)).expect("the server's own");
     }
 }
 

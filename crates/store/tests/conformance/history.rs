@@ -178,6 +178,17 @@ pub(crate) async fn a_delivered_one_sets_failures_back(store: Store) {
     assert_eq!(failures(&store, 1).await, 2, "counted in the order given");
 }
 
+pub(crate) async fn a_death_by_our_own_fault_counts_against_nobody(store: Store) {
+    store.create_notification(&notification(1)).await.expect("created");
+    for (event, code) in [("a", CauseCode::WorkerPanicked), ("b", CauseCode::Internal)] {
+        let cause = Some(Cause::new(code, "our worker died"));
+        let ours = record(AttemptRecord { cause, ..attempt(event, 1, 1, Dead) });
+        assert_eq!(write(&store, &[ours]).await, []);
+        assert_eq!(detail(&store, event, 1).await.delivery.state, Dead);
+    }
+    assert_eq!(failures(&store, 1).await, 0);
+}
+
 pub(crate) async fn failing_notifications_are_told_again_until_disabled(store: Store) {
     store.create_notification(&Notification { failures: 2, ..notification(1) }).await.expect("created");
     let last = [record(attempt("a", 1, 1, Dead))];

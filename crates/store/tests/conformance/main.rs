@@ -77,6 +77,7 @@ checks! {
         waits_and_ends_without_a_try_make_no_attempt,
         dead_deliveries_in_a_row_are_counted_once_each,
         a_delivered_one_sets_failures_back,
+        a_death_by_our_own_fault_counts_against_nobody,
         failing_notifications_are_told_again_until_disabled,
         nothing_is_recorded_of_nothing,
         large_batches_are_recorded_whole,

@@ -1,0 +1,127 @@
+//! Several processes at one database.
+
+use std::collections::HashMap;
+
+use bellbuoy_domain::DeliveryState;
+use bellbuoy_store::{Admission, SeenEvent, Store};
+use bellbuoy_testkit::postgres::Postgres;
+use tokio::task::JoinSet;
+
+use crate::{WINDOW, ended, event, fanned_out, notification, notification_id, open};
+
+const EVENTS: u128 = 100;
+const TASKS: u128 = 8;
+
+/// The same events from each of several tasks of two stores, each in an order and by messages of its own; how often
+/// each was admitted.
+async fn admitted(stores: &[Store; 2], seconds: i64) -> HashMap<String, u32> {
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let store = stores[task as usize % 2].clone();
+        tasks.spawn(async move {
+            // Every number below EVENTS once, by steps that share no factor with it.
+            let events: Vec<SeenEvent> = (0..EVENTS)
+                .map(|i| {
+                    event(
+                        &((i * [1, 3, 7, 99][task as usize % 4] + task) % EVENTS).to_string(),
+                        task,
+                        seconds,
+                    )
+                })
+                .collect();
+            let admissions = store.admit_events(&events, WINDOW).await.expect("admitted");
+            events
+                .into_iter()
+                .zip(admissions)
+                .filter(|(_, admission)| *admission == Admission::New)
+                .map(|(event, _)| event.id)
+                .collect::<Vec<_>>()
+        });
+    }
+    let mut counts = HashMap::new();
+    for id in tasks.join_all().await.concat() {
+        *counts.entry(id).or_insert(0) += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_stores_with_the_same_events_one_admits_each_of_them() {
+    let server = Postgres::start().await;
+    let url = server.database().await;
+    let stores = [open(&url).await, open(&url).await];
+    // New to all of them; then old enough to be taken over, by one of them.
+    for seconds in [0, 200] {
+        let counts = admitted(&stores, seconds).await;
+        assert_eq!(counts.len() as u128, EVENTS, "at {seconds}");
+        assert!(counts.values().all(|count| *count == 1), "at {seconds}: {counts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_stores_that_record_the_same_deliveries_in_different_order_wait_for_no_deadlock() {
+    let server = Postgres::start_with(&["deadlock_timeout=60s"]).await;
+    let url = server.database().await;
+    let stores = [open(&url).await, open(&url).await];
+    stores[0].create_notification(&notification(1)).await.expect("created");
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let store = stores[task as usize % 2].clone();
+        tasks.spawn(async move {
+            for round in 0..5 {
+                let mut records: Vec<_> = (0..EVENTS)
+                    .map(|i| format!("{round}/{i}"))
+                    .flat_map(|event| [fanned_out(&event), ended(&event, DeliveryState::Dead)])
+                    .collect();
+                records.rotate_left(task as usize * 11);
+                store.record(&records, 3).await.expect("recorded, within the limit of a lock");
+            }
+        });
+    }
+    tasks.join_all().await;
+    let found = stores[1].notification(notification_id(1)).await.expect("read").expect("there");
+    assert_eq!(u128::from(found.failures), 5 * EVENTS, "each death counted once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_was_given_up_for_another_is_run_again() {
+    let server = Postgres::start().await;
+    let url = server.database().await;
+    let store = open(&url).await;
+    store.create_notification(&notification(1)).await.expect("created");
+    // The first two changes fail as a deadlock and a serialization failure do.
+    server
+        .sql(
+            url.rsplit('/').next().expect("a name"),
+            "CREATE SEQUENCE changes;
+             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                CASE nextval('changes')
+                    WHEN 1 THEN RAISE SQLSTATE '40P01';
+                    WHEN 2 THEN RAISE SQLSTATE '40001';
+                    ELSE RETURN NEW;
+                END CASE;
+             END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON notifications FOR EACH ROW EXECUTE FUNCTION refuse();",
+        )
+        .await;
+    assert!(store.disable_notification(notification_id(1), "gone").await.expect("changed at the third try"));
+    let found = store.notification(notification_id(1)).await.expect("read").expect("there");
+    assert_eq!(found.state_reason.as_deref(), Some("gone"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_nodes_that_start_at_once_one_makes_the_schema() {
+    let server = Postgres::start().await;
+    let url = server.database().await;
+    let mut starting = JoinSet::new();
+    for _ in 0..8 {
+        let url = url.clone();
+        starting.spawn(async move { open(&url).await });
+    }
+    for store in starting.join_all().await {
+        store.ping().await.expect("ready");
+    }
+    let name = url.rsplit('/').next().expect("a name");
+    assert_eq!(server.sql(name, "SELECT version, success FROM _sqlx_migrations").await, "1|t");
+    assert_eq!(server.sql(name, "SELECT count(*) FROM counters").await, "1");
+}
