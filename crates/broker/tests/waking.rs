@@ -73,6 +73,24 @@ async fn a_suspect_is_claimed_as_soon_as_the_one_before_it_is_settled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspect_is_claimed_as_soon_as_its_process_is_old_enough() {
+    let (directory, broker, queue) = rig();
+    suspects(&broker, &queue, 1).await;
+    broker.close().await;
+    let options = EmbeddedOptions { suspects_after: Duration::from_millis(50), ..EmbeddedOptions::default() };
+    let started = Instant::now();
+    for _ in 0..5 {
+        let opened = Instant::now();
+        let broker = Broker::open_embedded(directory.path(), &options).expect("a broker");
+        let claim = next(&mut broker.consume(&queue, many())).await;
+        assert!(opened.elapsed() >= options.suspects_after);
+        broker.close().await;
+        drop(claim);
+    }
+    assert!(started.elapsed() < Duration::from_millis(2500), "late: {:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn suspects_do_not_hold_up_the_innocent() {
     let (_directory, broker, queue) = rig();
     suspects(&broker, &queue, 300).await;

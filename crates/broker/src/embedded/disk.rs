@@ -136,6 +136,19 @@ impl Disk {
         Ok(Self { connection })
     }
 
+    /// Makes the disk as good as full: no more than so many pages.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) {
+        let limited = self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()));
+        limited.expect("limited");
+    }
+
+    /// Makes the disk as good as read-only, or not.
+    #[cfg(test)]
+    pub(super) fn refuse_writes(&self, refuse: bool) {
+        self.connection.pragma_update(None, "query_only", refuse).expect("set");
+    }
+
     fn schema_version(&self) -> rusqlite::Result<i64> {
         self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))
     }

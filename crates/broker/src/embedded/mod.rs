@@ -21,7 +21,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -119,11 +119,10 @@ impl Broker {
         create_private(&path)?;
         let disk = Disk::open(&path)?;
         let journal_path = directory.join("broker.claims");
-        let suspects_from_ms =
-            if journal_path.exists() { now_ms() + milliseconds(options.suspects_after) } else { 0 };
+        let wait = if journal_path.exists() { options.suspects_after } else { Duration::ZERO };
         let (journal, left_open) = Journal::open(&journal_path)
             .map_err(|source| OpenError::Io { path: journal_path.clone(), source })?;
-        let queues = Arc::new(Queues::open(&disk, &path, journal, suspects_from_ms)?);
+        let queues = Arc::new(Queues::open(&disk, &path, journal, Instant::now() + wait)?);
         #[expect(
             clippy::disallowed_methods,
             reason = "bounded by its senders: each waits for its answer or gives back a claim"
@@ -294,10 +293,6 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
         .open(path)
         .map(drop)
         .map_err(|source| OpenError::Io { path: path.to_owned(), source })
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn now_ms() -> i64 {

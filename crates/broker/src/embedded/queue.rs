@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -33,7 +33,7 @@ pub(super) struct Queues {
     by_name: RwLock<HashMap<QueueName, Arc<Queue>>>,
     reader: Mutex<Disk>,
     pub(super) journal: Journal,
-    suspects_from_ms: i64,
+    suspects_from: Instant,
     pub(super) quiet: Arc<AtomicBool>,
     closing: AtomicBool,
     closed: Notify,
@@ -51,12 +51,12 @@ pub(super) struct Queue {
 }
 
 impl Queues {
-    /// Reads what stands on disk. No suspect is given out before `suspects_from_ms`.
+    /// Reads what stands on disk. No suspect is given out before `suspects_from`.
     pub(super) fn open(
         disk: &Disk,
         path: &Path,
         journal: Journal,
-        suspects_from_ms: i64,
+        suspects_from: Instant,
     ) -> Result<Self, OpenError> {
         let fail = |source| OpenError::Database { path: path.to_owned(), source };
         let reader = Disk::open_reader(path)?;
@@ -81,7 +81,7 @@ impl Queues {
             by_name: RwLock::new(by_name),
             reader: Mutex::new(reader),
             journal,
-            suspects_from_ms,
+            suspects_from,
             quiet: Arc::default(),
             closing: AtomicBool::new(false),
             closed: Notify::new(),
@@ -123,6 +123,12 @@ impl Queues {
         }
     }
 
+    /// How long until suspects may be claimed; the longest there is if they may already.
+    fn until_suspects(&self) -> Duration {
+        let wait = self.suspects_from.saturating_duration_since(Instant::now());
+        if wait.is_zero() { Duration::MAX } else { wait }
+    }
+
     /// Ends when the queues are closed.
     pub(super) async fn closed(&self) {
         let mut closed = pin!(self.closed.notified());
@@ -149,7 +155,7 @@ impl Queue {
             if let Some(held) = self.try_claim(queues) {
                 return Ok(held);
             }
-            let sleep = self.until_due();
+            let sleep = self.until_due().min(queues.until_suspects());
             tokio::select! {
                 () = &mut ready => {}
                 () = tokio::time::sleep(sleep) => {}
@@ -163,7 +169,7 @@ impl Queue {
             if queues.is_closing() {
                 return None; // What is in the windows may be another process's by now.
             }
-            let is_early = now_ms() < queues.suspects_from_ms;
+            let is_early = Instant::now() < queues.suspects_from;
             let claimed = if is_early { backlog.claim_innocent() } else { backlog.claim() };
             (claimed, backlog.has_ready(), backlog.start_load(now_ms()))
         };

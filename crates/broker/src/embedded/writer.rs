@@ -304,3 +304,69 @@ fn poisoned(held: &Held) -> Outgoing {
     let detail = format!("it was taken {} times by a worker that then died", held.returns + 1);
     Outgoing::given_up(held, "poisoned", &detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::embedded::journal::Journal;
+
+    fn writer() -> (TempDir, Writer) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("broker.db");
+        let disk = Disk::open(&path).expect("a database");
+        let (journal, _) = Journal::open(&directory.path().join("broker.claims")).expect("a journal");
+        let queues = Queues::open(&disk, &path, journal, Instant::now()).expect("queues");
+        let lock = File::create(directory.path().join("broker.lock")).expect("a file");
+        let limit = NonZeroU32::new(5).expect("not zero");
+        (directory, Writer::new(disk, Arc::new(queues), limit, lock))
+    }
+
+    fn publish(writer: &mut Writer, queue: &QueueName, sizes: &[usize]) -> Result<(), BrokerError> {
+        let outputs = sizes.iter().map(|size| Outgoing::new(queue.clone(), vec![7; *size]));
+        let (reply, mut answer) = oneshot::channel();
+        writer.write(vec![Op::Settle { outputs: outputs.collect(), claims: Vec::new(), reply }]);
+        answer.try_recv().expect("an answer")
+    }
+
+    #[test]
+    fn a_full_disk_refuses_whole_wishes_and_takes_them_again_once_there_is_room() {
+        let (_directory, mut writer) = writer();
+        let name = QueueName::new("q");
+        publish(&mut writer, &name, &[1]).expect("room");
+        writer.disk.limit_pages(20);
+        let refused = publish(&mut writer, &name, &[2, 1_000_000]);
+        assert!(
+            matches!(&refused, Err(BrokerError::Unavailable(why)) if why.contains("full")),
+            "{refused:?}"
+        );
+        publish(&mut writer, &name, &[3]).expect("room for a small one");
+        writer.disk.limit_pages(u32::MAX - 1);
+        publish(&mut writer, &name, &[1_000_000]).expect("room");
+        let queue = writer.queues.get(&name);
+        let claimed = std::iter::from_fn(|| queue.try_claim(&writer.queues));
+        let sizes: Vec<_> = claimed.map(|held| held.body.len()).collect();
+        assert_eq!(sizes, [1, 3, 1_000_000]);
+        assert_eq!(queue.totals().immediate, 3);
+    }
+
+    #[test]
+    fn a_claim_whose_return_can_not_be_written_is_returned_uncounted_and_its_slot_is_free() {
+        let (_directory, mut writer) = writer();
+        let name = QueueName::new("q");
+        publish(&mut writer, &name, &[1]).expect("room");
+        let queue = writer.queues.get(&name);
+        let held = queue.try_claim(&writer.queues).expect("a message");
+        let slot = held.slot;
+        writer.disk.refuse_writes(true);
+        writer.write(vec![Op::Return { held, counts: true }]);
+        let held = queue.try_claim(&writer.queues).expect("the message again");
+        assert_eq!((held.returns, held.slot), (0, slot));
+        writer.disk.refuse_writes(false);
+        writer.write(vec![Op::Return { held, counts: true }]);
+        assert_eq!(queue.try_claim(&writer.queues).expect("the message again").returns, 1);
+    }
+}
