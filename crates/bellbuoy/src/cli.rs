@@ -9,10 +9,16 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    commands::{self, publish::Publish},
+    commands::{
+        self, Misuse, OutputClosed, dead_letters::DeadLetters, deliveries::Deliveries, explain::Explain,
+        notifications::Notifications, publish::Publish,
+    },
     config::{self, Config, ConfigFile},
     demo, serve,
 };
+
+/// The exit code of a command line that makes no sense; the parser's as well.
+const MISUSED: u8 = 2;
 
 /// Delivers a container registry's events to the people and systems that asked to hear of them, and loses none.
 ///
@@ -30,6 +36,10 @@ enum Command {
     Serve(Serve),
     /// Send one event to a running Bellbuoy.
     Publish(Publish),
+    Notifications(Box<Notifications>),
+    Deliveries(Deliveries),
+    DeadLetters(DeadLetters),
+    Explain(Explain),
     /// Look at the settings without running anything.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -78,29 +88,36 @@ impl Cli {
             Command::Serve(args) if args.demo => demo::run(&environment()),
             Command::Serve(args) => load_with(&args.config, args.overrides()).and_then(serve::run),
             Command::Publish(args) => commands::publish::run(&args),
+            Command::Notifications(args) => commands::notifications::run(&args),
+            Command::Deliveries(args) => commands::deliveries::run(&args),
+            Command::DeadLetters(args) => commands::dead_letters::run(&args),
+            Command::Explain(args) => commands::explain::run(&args),
             Command::Config(ConfigCommand::Check(args)) => {
-                load(&args).map(|_| commands::say("the settings are right"))
+                load(&args).and_then(|_| commands::print("the settings are right"))
             }
             Command::Config(ConfigCommand::Show(args)) => {
-                load(&args).map(|config| commands::say(&show(&config)))
+                load(&args).and_then(|config| commands::print(&show(&config)))
             }
-            Command::Config(ConfigCommand::Example) => {
-                commands::say(config::example().trim_end());
-                Ok(())
-            }
-            Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "bellbuoy", &mut std::io::stdout());
-                Ok(())
-            }
+            Command::Config(ConfigCommand::Example) => commands::print(config::example().trim_end()),
+            Command::Completions { shell } => completions(shell),
         };
-        match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                commands::complain(&format!("bellbuoy: {error:#}"));
-                ExitCode::FAILURE
-            }
-        }
+        result.map_or_else(|error| exit_code(&error), |()| ExitCode::SUCCESS)
     }
+}
+
+/// Says what went wrong, in a word for the shell.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<OutputClosed>() {
+        return ExitCode::SUCCESS;
+    }
+    commands::complain(&format!("bellbuoy: {error:#}"));
+    if error.is::<Misuse>() { ExitCode::from(MISUSED) } else { ExitCode::FAILURE }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "bellbuoy", &mut script);
+    commands::print(String::from_utf8(script)?.trim_end())
 }
 
 /// The variables that are ours, `BELLBUOY_CONFIG` and the command line's own aside.

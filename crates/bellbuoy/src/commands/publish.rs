@@ -1,25 +1,19 @@
 //! `bellbuoy publish`: one event to a running Bellbuoy.
 
-use std::{io::Read, time::Duration};
+use std::io::Read;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bellbuoy_domain::{Event, Kind};
-use bytes::Bytes;
 use clap::Parser;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioExecutor;
+use http::Method;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::say;
-
-/// The most that an answer takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The most of an answer that is read, in bytes.
-const ANSWER_BYTES: usize = 1 << 20;
+use super::{
+    client::{Connection, Target},
+    print, talk,
+};
 
 #[derive(Debug, Parser)]
 pub(crate) struct Publish {
@@ -36,23 +30,19 @@ pub(crate) struct Publish {
     /// Who says so.
     #[arg(long, default_value = "bellbuoy-publish")]
     source: String,
-    /// Where Bellbuoy is.
-    #[arg(long, env = "BELLBUOY_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
-    /// A token that may publish.
-    #[arg(long, env = "BELLBUOY_TOKEN", hide_env_values = true)]
-    token: String,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 pub(crate) fn run(args: &Publish) -> anyhow::Result<()> {
-    let event = event(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, send(args, &event)).await.context("no answer within 30 s")?
-    });
-    answer.with_context(|| format!("can't publish to {}", args.url))?;
-    say(&format!("accepted event {} of {}", event.id, event.source));
-    Ok(())
+    talk(&args.connection, async |client| {
+        let event = event(args)?;
+        let target = Target { path: &["v1", "events"], query: &[] };
+        let body = event.to_value();
+        let sent = client.send_to(Method::POST, &target, Some(("application/cloudevents+json", &body))).await;
+        sent.with_context(|| format!("can't publish to {}", args.connection.url))?;
+        print(&format!("accepted event {} of {}", event.id, event.source))
+    })
 }
 
 fn event(args: &Publish) -> anyhow::Result<Event> {
@@ -77,35 +67,4 @@ fn event(args: &Publish) -> anyhow::Result<Event> {
         value["subject"] = subject.as_str().into();
     }
     Ok(Event::from_value(value, Timestamp::now())?)
-}
-
-async fn send(args: &Publish, event: &Event) -> anyhow::Result<()> {
-    let request = Request::post(format!("{}/v1/events", args.url.trim_end_matches('/')))
-        .header(header::CONTENT_TYPE, "application/cloudevents+json")
-        .header(header::AUTHORIZATION, format!("Bearer {}", args.token))
-        .body(Full::new(Bytes::from(event.to_json())))?;
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    #[expect(
-        clippy::disallowed_types,
-        reason = "a command talks to our own API, where its user says that it is"
-    )]
-    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
-    let answer = client.request(request).await?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES)
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes);
-    let problem: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
-    match problem["detail"].as_str() {
-        Some(detail) => bail!("{status}: {detail}"),
-        None => bail!("{status}"),
-    }
 }

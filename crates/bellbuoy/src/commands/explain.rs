@@ -1,0 +1,130 @@
+//! `bellbuoy explain`: an event, and what it means to every notification that could have wanted it.
+
+use std::collections::HashMap;
+
+use clap::Parser;
+use http::Method;
+use serde_json::Value;
+
+use super::{
+    Common,
+    client::{Client, Target},
+    complain, print, print_json,
+    table::{Table, pairs},
+    talk,
+    words::text,
+};
+
+/// The most deliveries of an event that are looked at.
+const DELIVERIES: usize = 10_000;
+
+/// Say which notifications an event matched, what became of it there, and why not the others.
+#[derive(Debug, Parser)]
+#[command(after_help = "Example:
+  bellbuoy explain 9f6c2f8e --source registry.example.com")]
+pub(crate) struct Explain {
+    /// The event's id.
+    event: String,
+    /// Of this source, where several use the same ids.
+    #[arg(long)]
+    source: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(crate) fn run(args: &Explain) -> anyhow::Result<()> {
+    talk(&args.common.connection, async |client| {
+        let query: Vec<_> = args.source.iter().map(|source| ("source", source.clone())).collect();
+        let target = Target { path: &["v1", "events", &args.event], query: &query };
+        let found = client.send_to(Method::GET, &target, None).await?;
+        if args.common.json {
+            return print_json(&found);
+        }
+        for (index, event) in found["events"].as_array().into_iter().flatten().enumerate() {
+            if index > 0 {
+                print("")?;
+            }
+            explain(&client, event).await?;
+        }
+        Ok(())
+    })
+}
+
+async fn explain(client: &Client, event: &Value) -> anyhow::Result<()> {
+    print(&pairs(&[
+        ("event", text(&event["id"])),
+        ("source", text(&event["source"])),
+        ("kind", text(&event["kind"])),
+        ("subject", text(&event["subject"])),
+        ("accepted at", text(&event["accepted_at"])),
+        ("expanded", if event["fanned_out"] == true { "yes" } else { "not yet" }.to_owned()),
+    ]))?;
+    let query = vec![("event", text(&event["id"])), ("source", text(&event["source"]))];
+    let (rows, _) = client.pages("deliveries", "deliveries", query).first(DELIVERIES, |_| true).await?;
+    let mut made: HashMap<String, Value> =
+        rows.into_iter().map(|row| (text(&row["notification"]), row)).collect();
+    let mut table = Table::new(&["NOTIFICATION", "TITLE", "METHOD", "DELIVERY", "WHAT AND WHY"]);
+    for one in event["considered"].as_array().into_iter().flatten() {
+        let delivery = made.remove(&text(&one["notification"]));
+        let what = what(one, delivery.as_ref(), event["fanned_out"] == true);
+        table.add([
+            text(&one["notification"]),
+            text(&one["title"]),
+            text(&one["method"]),
+            delivery.map_or_else(|| "-".to_owned(), |row| text(&row["id"])),
+            what,
+        ]);
+    }
+    for (notification, row) in made {
+        let what = format!("{}; the notification is gone, or is of another scope now", state(&row));
+        table.add([notification, "-".to_owned(), text(&row["method"]), text(&row["id"]), what]);
+    }
+    if table.is_empty() {
+        complain("no notification is for what it is about");
+    } else {
+        print(&format!("\n{table}"))?;
+    }
+    if event["considered_all"] == false {
+        complain("there are more notifications, which are not shown");
+    }
+    Ok(())
+}
+
+/// What became of the event for one notification: history first, then what it would be now.
+fn what(considered: &Value, delivery: Option<&Value>, expanded: bool) -> String {
+    let why_not = considered["why_not"].as_str();
+    match (delivery, why_not) {
+        (Some(delivery), None) => state(delivery),
+        (Some(delivery), Some(why)) => format!("{}; now it would not match: {why}", state(delivery)),
+        (None, Some(why)) => format!("no: {why}"),
+        (None, None) if expanded => "it matches now, but did not when the event came".to_owned(),
+        (None, None) => "it matches".to_owned(),
+    }
+}
+
+fn state(delivery: &Value) -> String {
+    let cause = delivery["cause"]["detail"].as_str().map(|detail| format!(" ({detail})"));
+    format!("{}{}", text(&delivery["state"]), cause.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn history_goes_before_what_would_be_now() {
+        let (matches, refuses) = (json!({"why_not": null}), json!({"why_not": "its filter's `tags`"}));
+        let dead = json!({"state": "dead", "cause": {"code": "gone", "detail": "answered 410"}});
+        for (considered, delivery, expanded, expected) in [
+            (&matches, Some(&dead), true, "dead (answered 410)"),
+            (&refuses, Some(&dead), true, "dead (answered 410); now it would not match: its filter's `tags`"),
+            (&refuses, None, true, "no: its filter's `tags`"),
+            (&matches, None, true, "it matches now, but did not when the event came"),
+            (&matches, None, false, "it matches"),
+        ] {
+            assert_eq!(what(considered, delivery, expanded), expected);
+        }
+    }
+}

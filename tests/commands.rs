@@ -1,0 +1,398 @@
+//! The commands for people against a running server: what they do, print and exit with.
+
+mod support;
+
+use std::collections::HashSet;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bellbuoy_testkit::process::free_port;
+use bellbuoy_testkit::receiver::{Answer, Receiver};
+use bellbuoy_testkit::wait::within;
+use http::Method;
+use serde_json::{Value, json};
+use support::{BINARY, Fleet, SOON, TOKEN, push};
+
+/// A shell whose Bellbuoy is the fleet's.
+struct Shell {
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+/// What a command said and ended with.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    data: String,
+    talk: String,
+}
+
+impl Said {
+    /// What it printed, if it did what it was told.
+    #[track_caller]
+    fn data(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        &self.data
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(self.data()).expect("JSON")
+    }
+
+    /// What it complained of, if it ended with `code` and printed nothing.
+    #[track_caller]
+    fn complaint(&self, code: i32) -> &str {
+        assert_eq!((self.code, self.data.as_str()), (Some(code), ""), "{self:?}");
+        &self.talk
+    }
+}
+
+impl Shell {
+    fn of(fleet: &Fleet) -> Self {
+        Self { url: fleet.api.url.clone(), folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(args).env_clear().current_dir(self.folder.path());
+        command.env("BELLBUOY_URL", &self.url).env("BELLBUOY_TOKEN", TOKEN);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end, while the test's own receivers go on.
+    async fn run(&self, args: &[&str]) -> Said {
+        let mut command = self.command(args);
+        let ended = tokio::task::spawn_blocking(move || command.output());
+        Self::said(ended.await.expect("it was run").expect("it started"))
+    }
+
+    fn said(output: Output) -> Said {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Said { code: output.status.code(), data: text(output.stdout), talk: text(output.stderr) }
+    }
+}
+
+/// The lines below a table's head.
+#[track_caller]
+fn rows(table: &str) -> Vec<&str> {
+    assert!(table.starts_with("ID "), "{table}");
+    table.lines().skip(1).collect()
+}
+
+/// A fleet, a receiver that takes nothing, and as many dead letters for each repository as given.
+async fn with_dead_letters(of: &[(&str, usize)]) -> (Fleet, Receiver, Shell) {
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "1ms")]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/hook", [Answer::status(404)]);
+    let mut all = 0;
+    for (repository, how_many) in of {
+        fleet.api.webhook(repository, "repo_push", &receiver.url("/hook")).await;
+        for number in 0..*how_many {
+            fleet.api.publish(&push(&format!("{repository}-{number}"), repository, "v1")).await;
+        }
+        all += how_many;
+    }
+    fleet.api.until("", all, &["dead"]).await;
+    let archived = within(SOON, async || (fleet.api.dead_letters("").await.len() == all).then_some(()));
+    archived.await.expect("every death in the archive");
+    receiver.script("/hook", [Answer::status(200)]);
+    receiver.clear();
+    let shell = Shell::of(&fleet);
+    (fleet, receiver, shell)
+}
+
+#[tokio::test]
+async fn a_notification_is_made_looked_at_changed_tested_and_deleted() {
+    let fleet = Fleet::start(&[]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    let shell = Shell::of(&fleet);
+    let hook = receiver.url("/hook");
+    assert!(shell.run(&["notifications", "list"]).await.talk.contains("no such notifications"));
+
+    let create = ["notifications", "create", "--repository", "acme/api", "--kind", "repo_push", "--webhook"];
+    let said = shell.run(&[&create[..], &[&hook, "--title", "Deploy"]].concat()).await;
+    assert!(said.data().contains("whsec_") && said.talk.contains("not shown again"), "{said:?}");
+    let id = said.data().lines().next().and_then(|line| line.split_whitespace().last()).expect("an id");
+    let made = shell.run(&["notifications", "list", "--json"]).await.json();
+    assert_eq!((&made[0]["id"], &made[0]["title"]), (&json!(id), &json!("Deploy")));
+
+    let in_app = ["notifications", "create", "--namespace", "acme", "--kind", "repo_push,tag_delete"];
+    shell.run(&[&in_app[..], &["--in-app", "team:ops"]].concat()).await.data();
+    let list = shell.run(&["notifications", "list"]).await;
+    assert_eq!(rows(list.data()).len(), 2, "{list:?}");
+    assert!(list.data.contains("acme/*") && list.data.contains("repo_push,tag_delete"), "{list:?}");
+    let one = shell.run(&["notifications", "list", "--repository", "acme/api", "--state", "active"]).await;
+    assert!(rows(one.data()).len() == 1 && one.data.contains(id), "{one:?}");
+
+    let update = ["notifications", "update", id, "--title", "Ship", "--filter", r#"{"tags": ["v*"]}"#];
+    assert!(shell.run(&update).await.data().contains("Ship"));
+    let shown = shell.run(&["notifications", "show", id, "--json"]).await.json();
+    assert_eq!((&shown["title"], &shown["filter"]), (&json!("Ship"), &json!({"tags": ["v*"]})));
+    assert_eq!(shown["config"], json!({"url": hook}));
+    std::fs::write(shell.folder.path().join("wish.json"), shown.to_string()).expect("a file");
+    let again = shell.run(&["notifications", "create", "--from", "wish.json", "--json"]).await.json();
+    assert_ne!(again["id"], shown["id"]);
+    assert_eq!((&again["filter"], &again["title"]), (&shown["filter"], &shown["title"]));
+
+    for (verb, done, state) in
+        [("pause", "paused", "paused"), ("resume", "resumed", "active"), ("reset", "reset", "active")]
+    {
+        assert_eq!(shell.run(&["notifications", verb, id]).await.data(), format!("{done} {id}\n"));
+        assert_eq!(shell.run(&["notifications", "show", id, "--json"]).await.json()["state"], state);
+    }
+    let test = shell.run(&["notifications", "test", id]).await;
+    let delivery = test.data().trim().to_owned();
+    receiver.wait_for(1, |request| request.header("webhook-id") == Some(&delivery)).await.expect("a sample");
+
+    let unknown = shell.run(&["notifications", "test", id, "--kind", "tag_delete"]).await;
+    assert!(unknown.complaint(1).contains("not one of the notification's"), "{unknown:?}");
+    assert_eq!(shell.run(&["notifications", "delete", id]).await.data(), format!("deleted {id}\n"));
+    assert!(shell.run(&["notifications", "show", id]).await.complaint(1).contains("404"));
+    let twice = shell.run(&["notifications", "delete", id, again["id"].as_str().expect("an id")]).await;
+    assert_eq!((twice.code, twice.data.lines().count()), (Some(1), 1), "what can be done is: {twice:?}");
+    assert!(twice.talk.contains("failed for 1 of 2"), "{twice:?}");
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_over_pages_shown_with_their_attempts_and_sent_again() {
+    let fleet = Fleet::start(&[]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/flaky", [Answer::status(503), Answer::status(200)]);
+    fleet.api.webhook("acme/api", "repo_push", &receiver.url("/flaky")).await;
+    fleet.api.publish(&push("first", "acme/api", "v1")).await;
+    fleet.api.until_ended("", 1).await;
+    fleet.api.webhook("acme/web", "repo_push", &receiver.url("/good")).await;
+    let many: Vec<_> = (0..1200).map(|number| push(&format!("m-{number}"), "acme/web", "v1")).collect();
+    for batch in many.chunks(600) {
+        let batch = Value::from(batch.to_vec()).to_string();
+        let sent =
+            fleet.api.send(Method::POST, "/v1/events", "application/cloudevents-batch+json", batch).await;
+        assert_eq!(sent.status, 202, "{}", sent.text());
+    }
+    let all = fleet.api.until_ended("", 1 + 1200).await.len();
+    let shell = Shell::of(&fleet);
+
+    let list = shell.run(&["deliveries", "list"]).await;
+    assert!(rows(list.data()).len() == 50 && list.talk.contains("more may follow"), "{list:?}");
+    let list = shell.run(&["deliveries", "list", "--limit", "9999", "--json"]).await;
+    assert_eq!(list.json().as_array().map(Vec::len), Some(all));
+    let filters =
+        ["--subject", "acme/api", "--state", "delivered", "--method", "webhook", "--kind", "repo_push"];
+    let list = shell.run(&[&["deliveries", "list", "--event", "first"][..], &filters].concat()).await;
+    assert_eq!(rows(list.data()).len(), 1, "{list:?}");
+    let id =
+        list.data.lines().nth(1).and_then(|row| row.split_whitespace().next()).expect("an id").to_owned();
+
+    let shown = shell.run(&["deliveries", "show", &id]).await;
+    let attempts: Vec<&str> = shown.data().lines().skip_while(|line| !line.starts_with("ATTEMPT")).collect();
+    assert!(
+        attempts.len() == 3 && attempts[1].contains("503") && attempts[2].contains("delivered"),
+        "{shown:?}"
+    );
+
+    let resent = shell.run(&["deliveries", "resend", &id]).await;
+    assert_eq!(resent.data(), format!("resent {id} as attempt 3\n"));
+    receiver.wait_for(3, |request| request.path == "/flaky").await.expect("one more");
+    let missing = "0b6b1f0e-6f0e-5d7b-9a3a-3d0c9d8d5a11";
+    assert!(shell.run(&["deliveries", "show", missing]).await.complaint(1).contains("there is no delivery"));
+
+    let mut command = shell.command(&["deliveries", "list", "--limit", "9999"]);
+    let mut child = command.spawn().expect("it starts");
+    drop(child.stdout.take()); // Whoever read has gone.
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("it was run");
+    let said = Shell::said(ended.expect("it ended"));
+    assert_eq!((said.code, said.talk.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn dead_letters_are_found_looked_at_replayed_in_bulk_and_discarded() {
+    let (fleet, receiver, shell) = with_dead_letters(&[("acme/api", 12), ("acme/web", 3)]).await;
+    let list = shell.run(&["dead-letters", "list", "--since", "1h", "--subject", "acme/web"]).await;
+    assert_eq!(rows(list.data()).len(), 3, "{list:?}");
+    let none = shell.run(&["dead-letters", "list", "--until", "1h"]).await;
+    assert!(none.data().is_empty() && none.talk.contains("no such dead letters"), "{none:?}");
+    let id =
+        list.data.lines().nth(1).and_then(|row| row.split_whitespace().next()).expect("an id").to_owned();
+    let shown = shell.run(&["dead-letters", "show", &id]).await;
+    assert!(
+        shown.data().contains("bellbuoy.deliver.webhook") && shown.data.contains("updated_tags"),
+        "{shown:?}"
+    );
+
+    let select = ["dead-letters", "replay", "--subject", "acme/api", "--reason", "attempts_exhausted"];
+    let rehearsed = shell.run(&[&select[..], &["--dry-run"]].concat()).await;
+    assert_eq!(rows(rehearsed.data()).len(), 12, "{rehearsed:?}");
+    assert!(rehearsed.talk.contains("would replay 12 dead letters"), "{rehearsed:?}");
+    let unasked = shell.run(&select).await;
+    assert!(unasked.complaint(2).contains("--yes"), "{unasked:?}");
+    assert_eq!((fleet.api.dead_letters("").await.len(), receiver.requests().len()), (15, 0));
+
+    let began = Instant::now();
+    let replayed = shell.run(&[&select[..], &["--yes", "--rate", "40/s"]].concat()).await;
+    assert!(began.elapsed() >= Duration::from_millis(11 * 25), "{:?}", began.elapsed());
+    assert_eq!(replayed.data(), "replayed 12 dead letters\n");
+    assert_eq!(replayed.talk, "", "no bar where nobody watches");
+    receiver.wait_for(12, |_| true).await.expect("every delivery");
+    fleet.api.until("subject=acme/api", 12, &["delivered"]).await;
+
+    let one = shell.run(&["dead-letters", "replay", &id, "--json"]).await;
+    assert_eq!(one.json(), json!({"done": 1, "superseded": 0, "gone": 0, "refused": 0, "left": 0}));
+    let gone = shell.run(&["dead-letters", "replay", &id]).await;
+    assert_eq!(gone.data(), "replayed 0 dead letters, 1 gone already\n");
+    assert_eq!(
+        shell.run(&["dead-letters", "discard", "--all", "-y"]).await.data(),
+        "discarded 2 dead letters\n"
+    );
+    assert!(fleet.api.dead_letters("").await.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_to_replay_stays_and_is_said() {
+    let (fleet, receiver, shell) = with_dead_letters(&[("acme/api", 25), ("acme/web", 2)]).await;
+    // Twenty in a row disabled the notification.
+    let disabled = within(SOON, async || {
+        let list = fleet.api.get("/v1/notifications").await;
+        let mut all = list["notifications"].as_array().expect("rows").iter();
+        all.find(|one| one["state"] == "disabled").map(|one| one["id"].as_str().expect("an id").to_owned())
+    });
+    let disabled = disabled.await.expect("disabled");
+    let said = shell.run(&["dead-letters", "replay", "--all", "--yes"]).await;
+    assert_eq!(
+        (said.code, said.data.as_str()),
+        (Some(1), "replayed 2 dead letters, 25 refused\n"),
+        "{said:?}"
+    );
+    assert_eq!(said.talk.matches("is disabled; reset it first").count(), 20, "{said:?}");
+    assert!(
+        said.talk.contains("more were refused") && said.talk.contains("25 dead letters refused"),
+        "{said:?}"
+    );
+    receiver.wait_for(2, |_| true).await.expect("the others");
+    assert_eq!(fleet.api.dead_letters("").await.len(), 25);
+
+    shell.run(&["notifications", "reset", &disabled]).await.data();
+    assert_eq!(
+        shell.run(&["dead-letters", "replay", "--all", "-y"]).await.data(),
+        "replayed 25 dead letters\n"
+    );
+    receiver.wait_for(27, |_| true).await.expect("all of them");
+}
+
+#[tokio::test]
+async fn a_replay_broken_off_anywhere_is_run_again_and_loses_none() {
+    let (mut fleet, receiver, shell) = with_dead_letters(&[("acme/api", 15), ("acme/web", 15)]).await;
+    let replay = ["dead-letters", "replay", "--all", "--yes", "--rate", "50/s"];
+    // By its user, by the machine, by the server's death.
+    for (signal, seen) in [("INT", 3), ("KILL", 6)] {
+        let child = shell.command(&replay).spawn().expect("it starts");
+        receiver.wait_for(seen, |_| true).await.expect("a beginning");
+        let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status();
+        assert!(kill.expect("sh").success());
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("it was run");
+        let said = Shell::said(ended.expect("it ended"));
+        if signal == "INT" {
+            assert_eq!(said.code, Some(1), "{said:?}");
+            assert!(
+                said.data.contains(" left\n") && said.talk.contains("run it again to go on: interrupted"),
+                "{said:?}"
+            );
+        }
+    }
+    let mut command = shell.command(&replay);
+    let running = tokio::task::spawn_blocking(move || command.output());
+    receiver.wait_for(10, |_| true).await.expect("a beginning");
+    fleet.launch_again();
+    let said = Shell::said(running.await.expect("it was run").expect("it ended"));
+    assert!(said.code == Some(1) && said.talk.contains("run it again to go on"), "{said:?}");
+    fleet.until_up().await;
+    assert!(shell.run(&replay).await.data().starts_with("replayed "));
+
+    assert!(fleet.api.dead_letters("").await.is_empty());
+    fleet.api.until("", 30, &["delivered"]).await;
+    let ids: HashSet<_> = receiver
+        .requests()
+        .iter()
+        .filter_map(|request| request.header("webhook-id").map(str::to_owned))
+        .collect();
+    assert_eq!(ids.len(), 30, "each at least once");
+}
+
+#[tokio::test]
+async fn explain_says_what_an_event_became_and_why_not() {
+    let fleet = Fleet::start(&[]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/bad", [Answer::status(404)]);
+    let hit = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let dead = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/bad")).await;
+    let other = fleet.api.webhook("acme/api", "build_success", &receiver.url("/hook")).await;
+    let deleted = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    fleet.api.publish(&push("a/b c", "acme/api", "v1")).await;
+    fleet.api.until_ended("", 3).await;
+    let shell = Shell::of(&fleet);
+    shell.run(&["notifications", "delete", &deleted.id]).await.data();
+    let late = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+
+    let said = shell.run(&["explain", "a/b c", "--source", "journeys"]).await;
+    let line = |id: &str| said.data().lines().find(|line| line.starts_with(id)).expect("a line").to_owned();
+    assert!(said.data().starts_with("event        a/b c\n"), "{said:?}");
+    for (id, part) in [
+        (&hit.id, "  delivered"),
+        (&dead.id, "  dead (answered 404"),
+        (&other.id, "  no: it listens to build_success, not to repo_push"),
+        (&deleted.id, "  delivered; the notification is gone"),
+        (&late.id, "  it matches now, but did not when the event came"),
+    ] {
+        assert!(line(id).contains(part), "{part:?} is not in {:?}", line(id));
+    }
+    let json = shell.run(&["explain", "a/b c", "--json"]).await.json();
+    assert_eq!(json["events"][0]["considered"].as_array().map(Vec::len), Some(4));
+    assert!(shell.run(&["explain", "unknown"]).await.complaint(1).contains("there is no event unknown"));
+}
+
+#[tokio::test]
+async fn misuse_is_2_and_a_server_that_does_not_help_is_1() {
+    let fleet = Fleet::start(&[]).await;
+    let shell = Shell::of(&fleet);
+    let id = "0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11";
+    for (args, part) in [
+        (&["deliveries"][..], "list"),
+        (&["deliveries", "list", "--state", "lost"], "possible values: pending, waiting"),
+        (&["deliveries", "list", "--kind", "lost"], "unknown kind"),
+        (&["deliveries", "show", "lost"], "lost"),
+        (&["deliveries", "resend"], "<IDS>"),
+        (&["dead-letters", "list", "--since", "lately"], "2026-11-20"),
+        (&["dead-letters", "replay"], "say which"),
+        (&["dead-letters", "replay", id, "--since", "2h"], "not both"),
+        (&["dead-letters", "discard", "--all", "--since", "2h"], "not both"),
+        (&["dead-letters", "discard", "--all"], "--yes"),
+        (&["dead-letters", "discard", "--all", "--rate", "0/s"], "50/s"),
+        (&["notifications", "update", id], "say what to change"),
+        (&["notifications", "create", "--repository", "a/b", "--registry"], "--registry"),
+        (&["explain", ".."], "names nothing"),
+        (&["explain", "x", "--url", "ftp://x"], "--url"),
+        (&["explain", "x", "--token", ""], "no token"),
+    ] {
+        let said = shell.run(args).await;
+        assert!(said.complaint(2).contains(part), "{args:?}: {said:?}");
+    }
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    for (args, part) in [
+        (&["notifications", "create", "--kind", "repo_push"][..], "missing field `scope`"),
+        (&["notifications", "list", "--token", "wrong"], "not one of this server's admin tokens"),
+        (&["deliveries", "list", "--url", &nowhere], "refused"),
+    ] {
+        let said = shell.run(args).await;
+        assert!(said.complaint(1).contains(part), "{args:?}: {said:?}");
+    }
+    for (args, part) in [
+        (&["notifications", "--help"][..], "notifications create --repository acme/api"),
+        (&["deliveries", "--help"], "deliveries resend"),
+        (&["dead-letters", "--help"], "--dry-run"),
+        (&["explain", "--help"], "bellbuoy explain"),
+    ] {
+        let said = shell.run(args).await;
+        assert!(said.data().contains(part) && !said.data.contains(TOKEN), "{args:?}: {said:?}");
+    }
+}
