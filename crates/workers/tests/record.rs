@@ -164,6 +164,7 @@ async fn a_delivery_that_kills_its_workers_ends_as_poisoned_and_history_says_so(
     assert_eq!((cause.code, detail.delivery.attempts), (CauseCode::WorkerPanicked, 1));
     assert!(cause.detail.contains("5 times"), "{cause}");
     assert_eq!(detail.attempts.len(), 1);
+    assert_eq!(rig.notification(to).await.failures, 0, "its receiver is not to blame");
     let letter = rig.dead_letters(1).await.remove(0);
     assert_eq!((&*letter.reason, letter.delivery), ("poisoned", Some(id)));
     rig.emptied(queues::dead()).await;
