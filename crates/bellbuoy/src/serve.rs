@@ -18,7 +18,7 @@ use bellbuoy_api::{Api, Auth, Limits, Readiness, ServerLimits};
 use bellbuoy_broker::{Broker, EmbeddedOptions};
 use bellbuoy_domain::Registry;
 use bellbuoy_methods::{ClientIdentity, Methods, Outbound};
-use bellbuoy_store::Store;
+use bellbuoy_store::{OpenError, Store};
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
     Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes,
@@ -34,12 +34,16 @@ use tracing::{info, warn};
 
 use crate::{
     commands::say,
-    config::{Config, Role},
+    config::{Config, Role, StoreUrl},
     series,
 };
 
 /// The version that is shown and sent.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The first and the longest wait between two looks for a store that is out of reach.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// How often the depth of the queues is looked at for the metrics.
 const DEPTH_EVERY: Duration = Duration::from_secs(5);
@@ -85,7 +89,7 @@ impl Fleet {
         let (token, token_file) = admin_token(&config)?;
         let options = EmbeddedOptions { delivery_limit: config.delivery_limit, ..EmbeddedOptions::default() };
         let broker = Broker::open_embedded(&config.data_dir, &options)?;
-        let store = Store::open_sqlite(&config.data_dir.join("store.db")).await?;
+        let store = open_store(&config).await?;
         let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };
         let methods = Arc::new(Methods::new(outbound(&config)?, registry.clone(), store.clone())?);
         let metrics = Arc::new(Metrics::new());
@@ -291,6 +295,25 @@ pub(crate) async fn wait_for_signal() -> anyhow::Result<()> {
         std::process::exit(1);
     });
     Ok(())
+}
+
+// A database that is out of reach is waited for: an exit would only be a restart without a pause.
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let url = match &config.store {
+        StoreUrl::Sqlite => return Ok(Store::open_sqlite(&config.data_dir.join("store.db")).await?),
+        StoreUrl::Postgres(url) => url.reveal(),
+    };
+    let mut wait = FIRST_WAIT;
+    loop {
+        match Store::open(url).await {
+            Err(error @ OpenError::Unreachable { .. }) => {
+                warn!("waiting for the store, next look in {wait:?}: {:#}", anyhow::Error::from(error));
+            }
+            opened => return Ok(opened?),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
 }
 
 fn outbound(config: &Config) -> anyhow::Result<Outbound> {

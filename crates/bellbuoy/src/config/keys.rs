@@ -53,7 +53,11 @@ pub(crate) const KEYS: &[Key] = &[
         "5",
         "How often a message may be in the hands of a dying worker before it becomes a dead letter.",
     ),
-    key("store.url", "sqlite:", "The store. `sqlite:` is a file in the data directory."),
+    key(
+        "store.url",
+        "sqlite:",
+        "The store. `sqlite:` is a file in the data directory; postgres://user:password@host:port/database is PostgreSQL 14 or later.",
+    ),
     secret(
         "auth.admin_token",
         "The token that may do everything. Without it, one is made at the first start and kept in the data directory, in the file `admin-token`.",

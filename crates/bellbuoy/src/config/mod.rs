@@ -72,6 +72,29 @@ impl Role {
     }
 }
 
+/// Where history and notifications are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreUrl {
+    /// A file in the data directory.
+    Sqlite,
+    /// A database; the URL holds its password.
+    Postgres(Hidden),
+}
+
+impl StoreUrl {
+    const EXPECTED: &str = "`sqlite:` or postgres://user:password@host:port/database";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':')? {
+            ("sqlite", "") => Some(Self::Sqlite),
+            ("postgres" | "postgresql", rest) if rest.starts_with("//") => {
+                Some(Self::Postgres(Hidden(text.to_owned())))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What the program runs by. Each member's key is in [`KEYS`], with what it means.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -82,6 +105,7 @@ pub(crate) struct Config {
     pub(crate) public_url: Option<String>,
     pub(crate) registry_url: String,
     pub(crate) registry_title: String,
+    pub(crate) store: StoreUrl,
     pub(crate) delivery_limit: NonZeroU32,
     pub(crate) admin_token: Option<Hidden>,
     pub(crate) open_metrics: bool,
@@ -195,6 +219,7 @@ pub(crate) fn load(
             parse::base_url,
         ),
         registry_title: source.get("registry.title", "a title", |text| Some(text.to_owned())),
+        store: source.get("store.url", StoreUrl::EXPECTED, StoreUrl::parse),
         delivery_limit: source
             .get("broker.delivery_limit", "a whole number from 1", |text| text.parse().ok()),
         admin_token: source.optional(
@@ -232,6 +257,9 @@ pub(crate) fn load(
         log_format: source.get("log.format", "auto, text or json", parse::log_format),
         settings: source.settings(),
     };
+    source.get("broker.url", "`embedded:`, the only one that this version can use", |text| {
+        (text == "embedded:").then_some(())
+    });
     if config.roles.len() < Role::ALL.len() {
         source.refuse(
             "roles",

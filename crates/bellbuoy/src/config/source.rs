@@ -6,6 +6,9 @@ use super::{ConfigFile, KEYS, Key, SettingError};
 
 const PREFIX: &str = "BELLBUOY_";
 
+/// What is shown of a secret.
+const DOTS: &str = "••••••";
+
 /// Where a setting's text came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -68,11 +71,6 @@ impl<'a, F: Fn(&str) -> std::io::Result<String>> Source<'a, F> {
             Self { found: BTreeMap::new(), errors: RefCell::default(), file, environment, read_file };
         source.take_file();
         source.take_environment();
-        for name in ["broker.url", "store.url"] {
-            let default = default_of(name);
-            let expected = format!("`{default}`, the only one that this version can use");
-            source.get(name, &expected, |text| (text == default).then_some(()));
-        }
         source
     }
 
@@ -225,7 +223,11 @@ fn default_of(name: &str) -> &'static str {
 }
 
 fn shown(key: &Key, text: &str) -> String {
-    if key.secret && !text.is_empty() { "••••••".to_owned() } else { text.to_owned() }
+    match text.split_once("://").zip(text.rsplit_once('@')) {
+        _ if key.secret && !text.is_empty() => DOTS.to_owned(),
+        Some(((scheme, rest), (_, host))) if rest.contains('@') => format!("{scheme}://{DOTS}@{host}"),
+        _ => text.to_owned(),
+    }
 }
 
 fn plain(value: &toml::Value) -> String {

@@ -102,6 +102,18 @@ fn the_embedded_broker_serves_one_process_with_every_role() {
 }
 
 #[test]
+fn the_password_of_a_url_is_never_shown() {
+    let url = "postgres://bellbuoy:p@ss@db.example.com/bellbuoy";
+    let config = load(None, &variables(&[("BELLBUOY_STORE__URL", url)]), no_files).expect("settings");
+    let shown =
+        config.settings.iter().find(|setting| setting.key.name == "store.url").map(|s| s.shown.as_str());
+    assert_eq!(shown, Some("postgres://••••••@db.example.com/bellbuoy"));
+    assert!(!format!("{config:?}").contains("p@ss"));
+    let wrong = mistakes("", &[("BELLBUOY_STORE__URL", "mysql://root:hunter2@db/x")]);
+    assert!(wrong.len() == 1 && !wrong[0].contains("hunter2"), "{wrong:?}");
+}
+
+#[test]
 fn half_of_a_client_identity_is_a_mistake() {
     assert_eq!(mistakes("[outbound]\nclient_key = 'key.pem'", &[]).len(), 1);
 }
