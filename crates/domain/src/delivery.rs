@@ -216,6 +216,21 @@ pub enum WireError {
     },
 }
 
+/// The one member that every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
+// A newer version may have another shape: what its shape lacks must not hide that it is newer.
+fn refused(what: &'static str, bytes: &[u8], source: Option<serde_json::Error>) -> WireError {
+    match (serde_json::from_slice::<Versioned>(bytes), source) {
+        (Ok(Versioned { v }), Some(source)) if v <= WIRE_VERSION => WireError::Malformed { what, source },
+        (Ok(Versioned { v }), _) => WireError::Newer { what, version: v },
+        (Err(source), _) => WireError::Malformed { what, source },
+    }
+}
+
 macro_rules! wire {
     ($message:ident, $what:literal) => {
         impl $message {
@@ -225,12 +240,10 @@ macro_rules! wire {
             ///
             /// When it is malformed or of a newer version.
             pub fn from_json(bytes: &[u8]) -> Result<Self, WireError> {
-                let message: Self = serde_json::from_slice(bytes)
-                    .map_err(|source| WireError::Malformed { what: $what, source })?;
-                if message.v > WIRE_VERSION {
-                    return Err(WireError::Newer { what: $what, version: message.v });
+                match serde_json::from_slice::<Self>(bytes) {
+                    Ok(message) if message.v <= WIRE_VERSION => Ok(message),
+                    read => Err(refused($what, bytes, read.err())),
                 }
-                Ok(message)
             }
 
             /// The message body.
@@ -246,3 +259,26 @@ macro_rules! wire {
 }
 wire!(DeliveryMessage, "delivery");
 wire!(Record, "record");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_version_is_called_newer_whatever_its_shape() {
+        for newer in [r#"{"v": 2}"#, r#"{"v": 2, "attempt": "changed"}"#] {
+            let refused = Record::from_json(newer.as_bytes()).expect_err("newer");
+            assert!(matches!(refused, WireError::Newer { version: 2, .. }), "{refused}");
+            let refused = DeliveryMessage::from_json(newer.as_bytes()).expect_err("newer");
+            assert!(matches!(refused, WireError::Newer { version: 2, .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_message_is_malformed() {
+        for wrong in ["", "{}", "[]", r#"{"v": 1}"#, r#"{"v": "2"}"#] {
+            let refused = DeliveryMessage::from_json(wrong.as_bytes()).expect_err("malformed");
+            assert!(matches!(refused, WireError::Malformed { .. }), "{wrong}: {refused}");
+        }
+    }
+}
