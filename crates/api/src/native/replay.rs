@@ -50,8 +50,6 @@ struct Delivery {
     /// As it died.
     message: DeliveryMessage,
     event: Event,
-    /// Whether its last attempt never ended, so that its number is still to be used.
-    is_unfinished: bool,
 }
 
 pub(crate) async fn replay(
@@ -89,15 +87,12 @@ async fn replay_delivery(app: &App, letter: Uuid, delivery: Delivery) -> Result<
     }
     again::check_notification(app, delivery.message.notification).await?;
     let now = now();
-    let message = if delivery.is_unfinished {
-        DeliveryMessage { due_at: now, ..delivery.message }
-    } else {
-        DeliveryMessage {
-            attempt: died_at.saturating_add(1),
-            spent: died_at,
-            due_at: now,
-            ..delivery.message
-        }
+    // Whatever ended it has used its last number, an attempt that killed its worker as well.
+    let message = DeliveryMessage {
+        attempt: died_at.saturating_add(1),
+        spent: died_at,
+        due_at: now,
+        ..delivery.message
     };
     again::send(app, delivery.method, &message, &delivery.event, now).await?;
     let replayed = json!({
@@ -184,10 +179,7 @@ fn delivery(letter: &DeadLetter, method: &'static str) -> Result<Plan, Problem> 
     let message = DeliveryMessage::from_json(&letter.body).map_err(|error| still_unreadable(&error))?;
     let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at)
         .map_err(|error| still_unreadable(&error))?;
-    // These never reached an outcome, so their number is not in history.
-    let is_unfinished =
-        [DeadReason::Poisoned, DeadReason::Undecodable].iter().any(|reason| reason.name() == letter.reason);
-    Ok(Plan::Delivery(Box::new(Delivery { method, message, event, is_unfinished })))
+    Ok(Plan::Delivery(Box::new(Delivery { method, message, event })))
 }
 
 fn check_event(letter: &DeadLetter) -> Result<(), Problem> {
