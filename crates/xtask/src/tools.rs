@@ -14,8 +14,9 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
     ("deny", "cargo install cargo-deny --locked --version 0.20.2"),
 ];
 
-/// The servers and clients that integration tests start, named as their Debian packages are.
-const PACKAGES: &[&str] = &["docker-registry", "postgresql", "rabbitmq-server", "skopeo"];
+/// The servers, clients and checkers that integration tests start, named as their Debian packages are.
+const PACKAGES: &[&str] =
+    &["docker-registry", "postgresql", "prometheus", "rabbitmq-server", "skopeo", "systemd"];
 
 pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     no_arguments(args)?;
@@ -39,7 +40,12 @@ pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
 }
 
 fn is_there(package: &str) -> bool {
-    if package == "postgresql" { has_postgres() } else { on_path(package) }
+    match package {
+        "postgresql" => has_postgres(),
+        "prometheus" => on_path("promtool"),
+        "systemd" => on_path("systemd-analyze"),
+        named_as_its_program => on_path(named_as_its_program),
+    }
 }
 
 fn on_path(name: &str) -> bool {
