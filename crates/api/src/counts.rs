@@ -14,6 +14,8 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    const ALL: [Self; 2] = [Self::CloudEvents, Self::Distribution];
+
     fn name(self) -> &'static str {
         match self {
             Self::CloudEvents => "cloudevents",
@@ -33,6 +35,8 @@ pub(crate) enum Surface {
 }
 
 impl Surface {
+    const ALL: [Self; 4] = [Self::Ingest, Self::Quay, Self::Native, Self::Other];
+
     /// To which part a path belongs.
     pub(crate) fn of(path: &str) -> Self {
         if matches!(path, "/v1/events" | "/v1/events/") || path.starts_with("/v1/ingest/") {
@@ -53,6 +57,29 @@ impl Surface {
             Self::Native => "native",
             Self::Other => "other",
         }
+    }
+}
+
+/// Why a request of a producer is refused.
+const REFUSALS: [&str; 5] = ["too_large", "content_type", "timeout", "unavailable", "invalid"];
+
+/// Series that alerts look at stand at zero from the start: `increase()` misses a first step that
+/// is also a series' beginning.
+pub(crate) fn start_at_zero(metrics: &Metrics) {
+    for source in Source::ALL {
+        for reason in REFUSALS {
+            metrics.count(Counter::EventsRefused, &[source.name(), reason], 0);
+        }
+        for kind in Kind::ALL {
+            metrics.count(Counter::EventsAccepted, &[source.name(), kind.name()], 0);
+        }
+        quarantined(metrics, source, 0);
+    }
+    for surface in Surface::ALL {
+        metrics.count(Counter::RequestsUnauthorized, &[surface.name()], 0);
+    }
+    for status in [StatusCode::ACCEPTED, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
+        metrics.count(Counter::HttpRequests, &[Surface::Ingest.name(), status.as_str()], 0);
     }
 }
 

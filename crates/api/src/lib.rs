@@ -69,6 +69,7 @@ struct App {
 
 impl App {
     fn new(api: Api) -> Self {
+        counts::start_at_zero(&api.metrics);
         Self {
             bodies: body::Bodies::new(&api.limits),
             findings: health::Findings::default(),

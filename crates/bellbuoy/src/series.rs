@@ -18,6 +18,12 @@ pub(crate) fn start_at_zero(metrics: &Metrics) {
     }
 }
 
+/// The series of one worker.
+pub(crate) fn start_worker(metrics: &Metrics, role: &str) {
+    metrics.count(Counter::WorkerRestarts, &[role], 0);
+    metrics.count(Counter::WorkerWaits, &[role], 0);
+}
+
 fn start_method(metrics: &Metrics, method: &str) {
     metrics.count(Counter::DeliveriesQueued, &[method], 0);
     metrics.count(Counter::DeliveryAttempts, &[method, "delivered", "none"], 0);
@@ -28,6 +34,9 @@ fn start_method(metrics: &Metrics, method: &str) {
     }
     for reason in DeadReason::ALL {
         metrics.count(Counter::DeadLetters, &[queues::deliver(method).as_str(), reason.name()], 0);
+    }
+    for reason in [CauseCode::Internal, CauseCode::WorkerPanicked, CauseCode::Paused] {
+        metrics.count(Counter::DeliveryHolds, &[method, reason.name()], 0);
     }
     for reason in ["failing", "gone"] {
         metrics.count(Counter::NotificationsDisabled, &[method, reason], 0);

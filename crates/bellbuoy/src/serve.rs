@@ -249,6 +249,7 @@ impl Crew {
     ) where
         F: Future<Output = Result<(), bellbuoy_workers::WorkerError>> + Send + 'static,
     {
+        series::start_worker(&self.metrics, role);
         let (metrics, shutdown) = (Arc::clone(&self.metrics), self.shutdown.clone());
         let stop = shutdown.clone();
         self.workers.spawn(async move {
