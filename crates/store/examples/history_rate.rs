@@ -1,15 +1,13 @@
 //! How fast history is written: admits events and records their deliveries in batches, one delivery and one attempt
 //! per event, as the workers do, and prints rates and CPU per event.
 //!
-//! `cargo run --release -p bellbuoy-store --example history_rate [EVENTS] [BATCH] [DIRECTORY]`; 200,000 events in
-//! batches of 500 in the system's temporary directory unless said otherwise.
+//! `cargo run --release -p bellbuoy-store --example history_rate [EVENTS] [BATCH] [STORE]`; 200,000 events in batches
+//! of 500, in a new file in the system's temporary directory, unless said otherwise. STORE is another directory, or
+//! the URL of a store.
 
 #![allow(clippy::print_stdout, reason = "it prints its result")]
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bellbuoy_domain::{
     AttemptRecord, DeliveryId, DeliveryState, FannedOut, Kind, NotificationId, PlannedDelivery, Record,
@@ -22,16 +20,18 @@ use uuid::Uuid;
 const WINDOW: Duration = Duration::from_hours(24);
 const NOTIFICATIONS: u128 = 20;
 const BODY_BYTES: usize = 700;
-const USAGE: &str = "usage: history_rate [EVENTS] [BATCH] [DIRECTORY]";
+const USAGE: &str = "usage: history_rate [EVENTS] [BATCH] [STORE]";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let events: usize = arguments.next().map_or(Ok(200_000), |text| text.parse()).map_err(|_| USAGE)?;
     let batch: usize = arguments.next().map_or(Ok(500), |text| text.parse()).map_err(|_| USAGE)?;
-    let parent = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    let directory = tempfile::tempdir_in(parent)?;
-    let store = Store::open_sqlite(&directory.path().join("store.db")).await?;
+    let place = arguments.next().unwrap_or_else(|| std::env::temp_dir().display().to_string());
+    let directory = if place.contains(':') { None } else { Some(tempfile::tempdir_in(&place)?) };
+    let file = directory.as_ref().map(|directory| directory.path().join("store.db"));
+    let url = file.as_ref().map_or(place, |file| format!("sqlite:{}", file.display()));
+    let store = Store::open(&url).await?;
 
     let start = Instant::now();
     let (mut admitting, mut recording, mut making) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
@@ -60,10 +60,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:.0} events/s", 1e6 / per_event(admitting + recording));
     println!("wall per event: admit {:.1} us, record {:.1} us", per_event(admitting), per_event(recording));
     if let Some(cpu) = cpu_time() {
-        println!("CPU per event: {:.1} us of all threads", per_event(cpu.saturating_sub(making)));
+        println!(
+            "CPU per event: {:.1} us of all threads of this process",
+            per_event(cpu.saturating_sub(making))
+        );
     }
-    let bytes = std::fs::metadata(directory.path().join("store.db"))?.len();
-    println!("{} bytes per event on disk", bytes / u64::try_from(done)?);
+    if let Some(file) = file {
+        println!("{} bytes per event on disk", std::fs::metadata(file)?.len() / u64::try_from(done)?);
+    }
     Ok(())
 }
 

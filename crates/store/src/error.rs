@@ -143,7 +143,7 @@ pub enum OpenError {
     },
     /// There is no such database.
     #[error(
-        "PostgreSQL has no database for {place}; create it (`CREATE DATABASE`, encoding UTF8), or correct `store.url`"
+        "there is no database {place}; create it (`CREATE DATABASE`, encoding UTF8), or correct `store.url`"
     )]
     NoDatabase {
         /// Server and database.
@@ -157,10 +157,10 @@ pub enum OpenError {
         /// The server's version.
         found: String,
         /// The oldest that will do.
-        least: u32,
+        least: i32,
     },
     /// The database can't hold every text.
-    #[error("the database of {place} has encoding {found}; create one with encoding UTF8")]
+    #[error("database {place} has encoding {found}; create one with encoding UTF8")]
     Encoding {
         /// Server and database.
         place: String,
@@ -244,5 +244,25 @@ impl StoreError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Corrupt { what, source: source.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_or_time_puts_right_may_pass_and_our_mistakes_do_not() {
+        // A full disk, no memory, all connections taken, starting up, ended, too slow, a lock, a deadlock, a standby,
+        // a password changed, a right taken away.
+        for code in [
+            "53100", "53200", "53300", "57P03", "57P01", "57014", "55P03", "40P01", "25006", "28P01", "42501",
+        ] {
+            assert!(may_pass(code), "{code}");
+        }
+        // Unique violation, syntax, no such table, NUL in a text, index row too large, damage.
+        for code in ["23505", "42601", "42P01", "22021", "54000", "XX001", ""] {
+            assert!(!may_pass(code), "{code}");
+        }
     }
 }

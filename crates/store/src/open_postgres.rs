@@ -22,7 +22,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// Where sqlx notes what it has migrated.
 const NOTES: &str = "_sqlx_migrations";
 
-const LEAST_SERVER: u32 = 14;
+const LEAST_SERVER: i32 = 14;
 
 /// How long a call waits for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -122,7 +122,7 @@ impl Server {
         .await
         .map_err(|source| self.sorted(source))?;
         let place = self.place.clone();
-        if u32::try_from(number / 10_000).unwrap_or(0) < LEAST_SERVER {
+        if is_old(number) {
             return Err(OpenError::OldServer { place, found: version, least: LEAST_SERVER });
         }
         if encoding != "UTF8" {
@@ -195,6 +195,11 @@ impl Server {
     }
 }
 
+/// By `server_version_num`: ten thousand times the major version, plus the minor one.
+fn is_old(number: i32) -> bool {
+    number / 10_000 < LEAST_SERVER
+}
+
 /// Connects when it is asked to.
 fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
@@ -216,11 +221,35 @@ async fn keep_durable(connection: &mut PgConnection) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
-/// What went wrong first; what is around it repeats it, or the URL with its password.
+/// What went wrong in the first place; what is around it repeats it, or the URL with its password.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use bellbuoy_testkit::postgres::Postgres;
+
+    use super::*;
+
+    #[test]
+    fn a_server_older_than_supported_is_told() {
+        assert!(is_old(90_624) && is_old(130_022) && !is_old(140_000) && !is_old(150_018));
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_is_written_down_first_whatever_the_server_does_by_itself() {
+        for (server, session) in [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
+            let node = Postgres::start_with(&[&format!("synchronous_commit={server}")]).await;
+            let store = Store::open(&node.database().await).await.expect("a store");
+            let mut writing = store.write().await.expect("begun");
+            let (found,): (String,) =
+                writing.one("SELECT current_setting('synchronous_commit')", &[]).await.expect("read");
+            assert_eq!(found, session, "where the server says {server}");
+        }
+    }
 }

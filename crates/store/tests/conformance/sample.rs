@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub(crate) const SOURCE: &str = "registry.example.com";
 
 /// Text that some store somewhere has cut, changed or choked on.
-pub(crate) const AWKWARD: &str = "a\0b'\"\\\u{202e}%_;--\u{1f514}\r\n";
+pub(crate) const AWKWARD: &str = "a\0b\u{1}0'\"\\\u{202e}%_;--\u{1f514}\r\n";
 
 /// So many seconds after the tests' beginning of time.
 pub(crate) fn at(seconds: i64) -> Timestamp {
