@@ -180,3 +180,14 @@ async fn a_token_that_serve_made_itself_opens_it_again_after_a_restart() {
     }
     assert_eq!(tokens[0], tokens[1]);
 }
+
+#[tokio::test]
+async fn healthcheck_says_by_its_exit_code_whether_the_process_is_ready() {
+    let fleet = Fleet::start(&[]).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ready = run(folder.path(), &["healthcheck"], &[("BELLBUOY_LISTEN", fleet.address())]).await;
+    assert_eq!(ready, (Some(0), String::new()));
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let (code, said) = run(folder.path(), &["healthcheck"], &[("BELLBUOY_LISTEN", &nobody)]).await;
+    assert!(code == Some(1) && said.contains("can't reach"), "{code:?} {said}");
+}

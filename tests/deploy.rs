@@ -23,7 +23,7 @@ use support::BINARY;
 use tempfile::TempDir;
 
 /// First words of commands that the files use and the binary does not have yet.
-const AWAITED: &[&str] = &["healthcheck", "topology"];
+const AWAITED: &[&str] = &["topology"];
 
 /// Variables of the command line, which are no settings.
 const NO_SETTINGS: &[&str] = &["BELLBUOY_CONFIG", "BELLBUOY_URL", "BELLBUOY_TOKEN"];

@@ -43,6 +43,8 @@ enum Command {
     /// Look at the settings without running anything.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Exit with 0 if the process that runs by these settings on this machine is ready, else with 1.
+    Healthcheck(ConfigArgs),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -99,6 +101,7 @@ impl Cli {
                 load(&args).and_then(|config| commands::print(&show(&config)))
             }
             Command::Config(ConfigCommand::Example) => commands::print(config::example().trim_end()),
+            Command::Healthcheck(args) => load(&args).and_then(|config| commands::healthcheck::run(&config)),
             Command::Completions { shell } => completions(shell),
         };
         result.map_or_else(|error| exit_code(&error), |()| ExitCode::SUCCESS)

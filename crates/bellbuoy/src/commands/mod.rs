@@ -8,6 +8,7 @@ mod client;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod explain;
+pub(crate) mod healthcheck;
 pub(crate) mod notifications;
 pub(crate) mod publish;
 mod table;

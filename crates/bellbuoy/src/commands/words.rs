@@ -105,7 +105,7 @@ impl FromStr for Rate {
             "h" => Some(3600),
             _ => None,
         };
-        let count = count.parse().ok().filter(|count| (1..=1000).contains(count));
+        let count = count.parse::<u32>().ok().filter(|count| (1..=1000).contains(count));
         match (count, span) {
             (Some(count), Some(seconds)) => Ok(Self { each: Duration::from_secs(seconds) / count }),
             _ => Err("should be from 1 to 1000 in a time, such as 50/s, 600/m or 1000/h"),
