@@ -3,11 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 /// A message could not be made durable, taken or settled. Nothing was acknowledged, and claims
-/// that were to be settled are back in their queue.
+/// that were to be settled are back in their queue, or go there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// The disk refused (full, read-only, failing). It may pass.
-    #[error("the broker can't write: {0}")]
+    /// The disk refused (full, read-only, failing), or RabbitMQ is out of reach, takes nothing now or is not
+    /// set up. It may pass.
+    #[error("the broker is unavailable: {0}")]
     Unavailable(String),
     /// The broker was shut down.
     #[error("the broker is closed")]
@@ -30,7 +31,7 @@ pub enum BrokerError {
     },
 }
 
-/// The embedded broker's file can't be used.
+/// A file that the broker needs can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.

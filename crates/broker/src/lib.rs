@@ -1,10 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod broker;
 mod embedded;
 mod error;
 mod message;
 pub mod queues;
+mod rabbitmq;
+mod url;
 
-pub use embedded::{Broker, Consumer, EmbeddedOptions, MAX_DELAY, MAX_MESSAGE_BYTES};
+pub use broker::{Broker, BrokerOptions, Consumer, MAX_DELAY, MAX_MESSAGE_BYTES};
+pub use embedded::EmbeddedOptions;
 pub use error::{BrokerError, OpenError};
 pub use message::{Claim, Headers, Outgoing, QueueDepth, QueueName};
+pub use rabbitmq::{RabbitMqOptions, Tls, Topology, TopologyError};
+pub use url::{AmqpUrl, BrokerUrl, BrokerUrlError};

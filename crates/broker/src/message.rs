@@ -7,10 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-use crate::embedded::{Held, Returns};
+use crate::{embedded, rabbitmq};
 
 /// Header that says why a message is dead.
 const REASON: &str = "bellbuoy-reason";
@@ -24,7 +23,8 @@ const DETAIL: &str = "bellbuoy-detail";
 pub struct QueueName(Arc<str>);
 
 impl QueueName {
-    /// Names a queue; it comes into being with its first message or consumer.
+    /// Names a queue. On the embedded broker it comes into being with its first message or consumer, on
+    /// RabbitMQ by a [`Topology`](crate::Topology).
     pub fn new(name: impl AsRef<str>) -> Self {
         Self(name.as_ref().into())
     }
@@ -54,7 +54,7 @@ impl Headers {
     }
 
     // Why a message is dead.
-    fn explain(&mut self, origin: &str, reason: &str, detail: &str) {
+    pub(crate) fn explain(&mut self, origin: &str, reason: &str, detail: &str) {
         self.set(REASON, reason);
         self.set(ORIGIN, origin);
         self.set(DETAIL, detail);
@@ -121,14 +121,20 @@ impl Outgoing {
     /// A claimed message as a dead letter: its id, body and headers, and why. Give it as an
     /// output of settling the claim.
     pub fn dead_letter(claim: &Claim, reason: &str, detail: &str) -> Self {
-        Self::given_up(claim.message(), reason, detail)
+        Self::given_up(claim.queue(), claim.id(), claim.headers(), claim.body(), (reason, detail))
     }
 
-    pub(crate) fn given_up(held: &Held, reason: &str, detail: &str) -> Self {
-        let mut message = Self::new(crate::queues::dead(), held.body.clone());
-        message.id = held.id;
-        message.headers = held.headers.clone();
-        message.headers.explain(held.queue.as_str(), reason, detail);
+    pub(crate) fn given_up(
+        queue: &QueueName,
+        id: Uuid,
+        headers: &Headers,
+        body: &Bytes,
+        (reason, detail): (&str, &str),
+    ) -> Self {
+        let mut message = Self::new(crate::queues::dead(), body.clone());
+        message.id = id;
+        message.headers = headers.clone();
+        message.headers.explain(queue.as_str(), reason, detail);
         message
     }
 }
@@ -137,43 +143,67 @@ impl Outgoing {
 ///
 /// Dropping a claim returns the message to its queue and counts: a message returned as often as
 /// the delivery limit is dead-lettered, because it seems to kill whoever takes it.
+///
+/// On RabbitMQ a return costs the message as well when the connection is lost or this process ends while
+/// the message is claimed or waits to be; a shutdown's return may.
 #[derive(Debug)]
-pub struct Claim {
-    pub(crate) held: Option<Held>,
-    pub(crate) returns_to: Returns,
-    // Frees its place in the consumer's limit when the claim is gone.
-    pub(crate) _permit: OwnedSemaphorePermit,
+pub struct Claim(pub(crate) Hold);
+
+/// By whom a message is held for us.
+#[derive(Debug)]
+pub(crate) enum Hold {
+    Embedded(embedded::Claimed),
+    RabbitMq(Box<rabbitmq::Claimed>),
 }
 
 impl Claim {
     /// The message's own id.
     pub fn id(&self) -> Uuid {
-        self.message().id
+        match &self.0 {
+            Hold::Embedded(claimed) => claimed.held().id,
+            Hold::RabbitMq(claimed) => claimed.message().id,
+        }
     }
 
     /// What it says.
     pub fn body(&self) -> &Bytes {
-        &self.message().body
+        match &self.0 {
+            Hold::Embedded(claimed) => &claimed.held().body,
+            Hold::RabbitMq(claimed) => &claimed.message().body,
+        }
     }
 
     /// Texts beside the body.
     pub fn headers(&self) -> &Headers {
-        &self.message().headers
+        match &self.0 {
+            Hold::Embedded(claimed) => &claimed.held().headers,
+            Hold::RabbitMq(claimed) => &claimed.message().headers,
+        }
     }
 
     /// From which queue.
     pub fn queue(&self) -> &QueueName {
-        &self.message().queue
+        match &self.0 {
+            Hold::Embedded(claimed) => &claimed.held().queue,
+            Hold::RabbitMq(claimed) => &claimed.message().queue,
+        }
     }
 
     /// How often it was returned unsettled before.
     pub fn returns(&self) -> u32 {
-        self.message().returns
+        match &self.0 {
+            Hold::Embedded(claimed) => claimed.held().returns,
+            Hold::RabbitMq(claimed) => claimed.message().returns,
+        }
     }
 
     /// Since when it could have been claimed.
     pub fn due(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(self.message().due_ms.unsigned_abs())
+        let due_ms = match &self.0 {
+            Hold::Embedded(claimed) => claimed.held().due_ms,
+            Hold::RabbitMq(claimed) => claimed.message().due_ms,
+        };
+        SystemTime::UNIX_EPOCH + Duration::from_millis(due_ms.unsigned_abs())
     }
 
     /// Of a dead letter: why it is one.
@@ -190,18 +220,6 @@ impl Claim {
     pub fn dead_detail(&self) -> Option<&str> {
         self.headers().get(DETAIL)
     }
-
-    fn message(&self) -> &Held {
-        self.held.as_ref().expect("a claim holds its message until it is consumed")
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.returns_to.give_back(held);
-        }
-    }
 }
 
 /// How much stands in a queue.
@@ -209,12 +227,14 @@ impl Drop for Claim {
 pub struct QueueDepth {
     /// Which queue.
     pub queue: QueueName,
-    /// Messages that could be claimed now, claimed ones included.
+    /// Messages that could be claimed now, claimed ones included; on RabbitMQ, those that others have claimed
+    /// are not.
     pub ready: u64,
-    /// Messages whose delay had not ended when it was last looked at.
+    /// Messages whose delay had not ended when it was last looked at. On RabbitMQ the messages of all queues
+    /// wait together, under the name `bellbuoy.delay`.
     pub delayed: u64,
-    /// Messages claimed and not yet settled.
+    /// Messages claimed and not yet settled; on RabbitMQ, by this process.
     pub claimed: u64,
-    /// How long the oldest message has been ready, if one is waiting.
+    /// How long the oldest message has been ready, if one is waiting. RabbitMQ doesn't say.
     pub oldest_ready: Option<Duration>,
 }

@@ -15,6 +15,11 @@ pub fn deliver(method: &str) -> QueueName {
     QueueName::new(format!("{PREFIX}.deliver.{method}"))
 }
 
+/// One part of them, of several that spread a method over RabbitMQ's nodes; the first is [`deliver`] itself.
+pub fn deliver_shard(method: &str, shard: u16) -> QueueName {
+    if shard == 0 { deliver(method) } else { QueueName::new(format!("{PREFIX}.deliver.{method}.{shard}")) }
+}
+
 /// What the recorder is told.
 pub fn outcomes() -> QueueName {
     QueueName::new(format!("{PREFIX}.outcomes"))

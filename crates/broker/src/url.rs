@@ -51,7 +51,9 @@ impl FromStr for BrokerUrl {
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if path.contains(['?', '#', '/']) {
-            return Err(fail("the virtual host ends the address; write its own `/`, `?` and `#` as %2F, %3F, %23"));
+            return Err(fail(
+                "the virtual host ends the address; write its own `/`, `?` and `#` as %2F, %3F, %23",
+            ));
         }
         let (login, hosts) = authority.rsplit_once('@').unwrap_or(("guest:guest", authority));
         let (user, password) = login.split_once(':').ok_or_else(|| fail("a user needs a password"))?;
@@ -97,9 +99,11 @@ impl Host {
         }
         let port = match port {
             None => default_port,
-            Some(port) => {
-                port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("no port between 1 and 65535"))?
-            }
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| wrong("no port between 1 and 65535"))?,
         };
         Ok(Self { name: name.to_owned(), port })
     }

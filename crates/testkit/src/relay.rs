@@ -74,7 +74,7 @@ async fn carry(mut client: TcpStream, target: SocketAddr, mut cut: watch::Receiv
             _ = cut.wait_for(|cut| *cut) => {}
         }
     }
-    let mut last_words = [0; 64 << 10];
+    let mut last_words = vec![0; 64 << 10];
     while let Ok(length @ 1..) = client.try_read(&mut last_words) {
         if server.write_all(&last_words[..length]).await.is_err() {
             break;

@@ -34,13 +34,7 @@ use self::{
     queue::{Queue, Queues},
     writer::{Op, Writer},
 };
-use crate::{BrokerError, Claim, Headers, OpenError, Outgoing, QueueDepth, QueueName};
-
-/// The longest delay a message may have: 30 days.
-pub const MAX_DELAY: Duration = Duration::from_hours(30 * 24);
-
-/// The largest body a message may have: 16 MiB, the limit of `RabbitMQ` 4.
-pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+use crate::{BrokerError, Headers, OpenError, Outgoing, QueueDepth, QueueName};
 
 /// How the embedded broker behaves.
 #[derive(Debug, Clone)]
@@ -64,10 +58,9 @@ impl Default for EmbeddedOptions {
     }
 }
 
-/// A durable broker. Cheap to clone; the last clone that goes, with every consumer and claim,
-/// closes it.
+/// The broker in this process. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Broker {
+pub(crate) struct Embedded {
     shared: Arc<Shared>,
 }
 
@@ -91,6 +84,29 @@ pub(crate) struct Held {
     slot: Option<u32>,
 }
 
+/// A message in somebody's hands.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    held: Option<Held>,
+    returns_to: Returns,
+    // Frees its place in the consumer's limit when the claim is gone.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Claimed {
+    pub(crate) fn held(&self) -> &Held {
+        self.held.as_ref().expect("a claim holds its message until it is consumed")
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.returns_to.give_back(held);
+        }
+    }
+}
+
 /// Where an unsettled claim goes back to.
 #[derive(Debug, Clone)]
 pub(crate) struct Returns {
@@ -99,21 +115,17 @@ pub(crate) struct Returns {
 }
 
 impl Returns {
-    pub(crate) fn give_back(&self, held: Held) {
+    fn give_back(&self, held: Held) {
         let counts = !self.quiet.load(Ordering::Relaxed);
         // No writer any more: the message is on disk, and the next process will claim it.
         let _ = self.ops.send(Op::Return { held, counts });
     }
 }
 
-impl Broker {
+impl Embedded {
     /// Opens the broker's files in `directory`, which must exist, and counts what was claimed
-    /// when they were last used. Needs a tokio runtime, now and in every call.
-    ///
-    /// # Errors
-    ///
-    /// When another process uses the files, a newer version wrote them, or they can't be used.
-    pub fn open_embedded(directory: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+    /// when they were last used.
+    pub(crate) fn open(directory: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
         let lock = lock(directory.join("broker.lock"))?;
         let path = directory.join("broker.db");
         create_private(&path)?;
@@ -140,29 +152,15 @@ impl Broker {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Makes messages durable: all of them, or on an error none.
-    ///
-    /// # Errors
-    ///
-    /// When the disk refuses, the broker is closed, or a message is too large or delayed too long.
-    pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), BrokerError> {
-        self.settle(Vec::new(), messages).await
-    }
-
-    /// The one operation of every worker: makes `outputs` durable and ends `claims`, in one
-    /// transaction. On an error the claims are back in their queues, uncounted. A caller that
-    /// stops waiting changes nothing: it happens or not, as a whole.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Broker::publish`].
-    pub async fn settle(&self, claims: Vec<Claim>, outputs: Vec<Outgoing>) -> Result<(), BrokerError> {
-        check(&outputs)?;
+    pub(crate) async fn settle(
+        &self,
+        claims: Vec<Claimed>,
+        outputs: Vec<Outgoing>,
+    ) -> Result<(), BrokerError> {
         self.ask(|reply| Op::Settle { outputs, claims, reply }).await
     }
 
-    /// Takes part in a queue's work, with at most `prefetch` claims at a time.
-    pub fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Consumer {
+    pub(crate) fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Consumer {
         Consumer {
             queue: self.shared.queues.get(queue),
             limit: Arc::new(Semaphore::new(prefetch.get())),
@@ -171,30 +169,21 @@ impl Broker {
         }
     }
 
-    /// How much stands in each queue that ever held a message or has a consumer.
-    pub fn depths(&self) -> Vec<QueueDepth> {
+    pub(crate) fn depths(&self) -> Vec<QueueDepth> {
         let now_ms = now_ms();
         self.shared.queues.all().iter().map(|queue| queue.depth(now_ms)).collect()
     }
 
-    /// Writes to the disk, to learn whether the broker would take a message now.
-    ///
-    /// # Errors
-    ///
-    /// When it would not.
-    pub async fn ping(&self) -> Result<(), BrokerError> {
+    /// Writes to the disk, to learn whether it would take a message now.
+    pub(crate) async fn ping(&self) -> Result<(), BrokerError> {
         self.ask(|reply| Op::Pulse { reply }).await
     }
 
-    /// From now on a returned claim does not count against its message: for a shutdown, where it is
-    /// returned because there is no time, not because it did harm.
-    pub fn stop_counting_returns(&self) {
+    pub(crate) fn stop_counting_returns(&self) {
         self.shared.queues.quiet.store(true, Ordering::Relaxed);
     }
 
-    /// Closes the broker in order: consumers end, claims that are dropped from now on return
-    /// uncounted, and what was asked before is done when this returns.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.stop_counting_returns();
         self.shared.queues.close();
         let done = self.ask(|reply| Op::Close { reply }).await;
@@ -216,7 +205,7 @@ impl Broker {
 
 /// One worker's hold on a queue.
 #[derive(Debug)]
-pub struct Consumer {
+pub(crate) struct Consumer {
     queue: Arc<Queue>,
     queues: Arc<Queues>,
     limit: Arc<Semaphore>,
@@ -224,17 +213,10 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// The next message: due, and nobody else's until it is settled or returned. Waits for one,
-    /// and while as many claims as the prefetch are open. Cancel safe: no message is lost when
-    /// the caller stops waiting.
-    ///
-    /// # Errors
-    ///
-    /// When the broker is closed.
-    pub async fn next(&mut self) -> Result<Claim, BrokerError> {
+    pub(crate) async fn next(&mut self) -> Result<Claimed, BrokerError> {
         let permit = self.permit().await?;
         let held = self.queue.claim(&self.queues).await?;
-        Ok(Claim { held: Some(held), returns_to: self.returns.clone(), _permit: permit })
+        Ok(Claimed { held: Some(held), returns_to: self.returns.clone(), _permit: permit })
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, BrokerError> {
@@ -247,25 +229,11 @@ impl Consumer {
         }
     }
 
-    /// The next message, if one is at hand and the prefetch allows it.
-    pub fn try_next(&mut self) -> Option<Claim> {
+    pub(crate) fn try_next(&mut self) -> Option<Claimed> {
         let permit = Arc::clone(&self.limit).try_acquire_owned().ok()?;
         let held = self.queue.try_claim(&self.queues)?;
-        Some(Claim { held: Some(held), returns_to: self.returns.clone(), _permit: permit })
+        Some(Claimed { held: Some(held), returns_to: self.returns.clone(), _permit: permit })
     }
-}
-
-fn check(outputs: &[Outgoing]) -> Result<(), BrokerError> {
-    for message in outputs {
-        let bytes = message.body.len();
-        if bytes > MAX_MESSAGE_BYTES {
-            return Err(BrokerError::TooLarge { bytes, max: MAX_MESSAGE_BYTES });
-        }
-        if message.delay > MAX_DELAY {
-            return Err(BrokerError::DelayTooLong { delay: message.delay, max: MAX_DELAY });
-        }
-    }
-    Ok(())
 }
 
 fn lock(path: PathBuf) -> Result<File, OpenError> {

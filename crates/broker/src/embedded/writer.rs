@@ -10,13 +10,13 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Held,
+    Claimed, Held,
     backlog::is_suspect,
     disk::{Disk, Key},
     now_ms,
     queue::{Queue, Queues},
 };
-use crate::{BrokerError, Claim, Outgoing, QueueName, queues};
+use crate::{BrokerError, Outgoing, QueueName, queues};
 
 /// Most wishes in one transaction: beyond this, waiting longer for the sync gains little.
 const BATCH_OPS: usize = 1024;
@@ -30,7 +30,7 @@ type Reply = oneshot::Sender<Result<(), BrokerError>>;
 #[derive(Debug)]
 pub(crate) enum Op {
     /// Outputs become durable, claims end.
-    Settle { outputs: Vec<Outgoing>, claims: Vec<Claim>, reply: Reply },
+    Settle { outputs: Vec<Outgoing>, claims: Vec<Claimed>, reply: Reply },
     /// A claim was dropped.
     Return { held: Held, counts: bool },
     /// A message was claimed when the process was killed; it is not in memory.
@@ -302,7 +302,7 @@ fn count(changes: &mut Changes, queue: &Arc<Queue>, delayed: bool, by: i64) {
 
 fn poisoned(held: &Held) -> Outgoing {
     let detail = format!("it was taken {} times by a worker that then died", held.returns + 1);
-    Outgoing::given_up(held, "poisoned", &detail)
+    Outgoing::given_up(&held.queue, held.id, &held.headers, &held.body, ("poisoned", &detail))
 }
 
 #[cfg(test)]

@@ -189,9 +189,7 @@ async fn declare(channel: &Channel, item: Item<'_>, passive: bool) -> lapin::Res
         Item::Binding(binding) => {
             let (queue, exchange) = (binding.queue.as_str().into(), binding.exchange.as_str().into());
             let key = binding.key.as_str().into();
-            channel
-                .queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())
-                .await
+            channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
         }
     }
 }

@@ -215,7 +215,9 @@ async fn watch_over(link: &Link) -> String {
                 info!("RabbitMQ takes messages again");
                 link.blocked.send_replace(None);
             }
-            Ok(Some(Event::Error(error))) if !link.connection.status().connected() => return error.to_string(),
+            Ok(Some(Event::Error(error))) if !link.connection.status().connected() => {
+                return error.to_string();
+            }
             Ok(None) => return "the connection ended".into(),
             Ok(Some(_)) | Err(_) => {}
         }

@@ -29,21 +29,21 @@ use std::{
 
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
 use tokio::{
-    sync::watch,
-    time::timeout,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
+pub use self::{declare::TopologyError, topology::Topology};
 use self::{
     link::{Connector, Link, Refusal, Role, State, keep, refusal, up_now},
     publisher::Publisher,
     subscription::Subscription,
     topology::{Lane, level_name},
 };
-pub use self::{declare::TopologyError, topology::Topology};
 use self::{session::Taken, wire::Message};
 use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueDepth, QueueName};
 
@@ -63,15 +63,23 @@ pub struct RabbitMqOptions {
     pub tls: Tls,
     /// How long RabbitMQ may be silent; twice that, and the connection is lost. 10 s, in whole seconds.
     pub heartbeat: Duration,
+    /// How long a process has to live before it touches a message that was returned twice. One that dies
+    /// sooner has died of something else. 2 s.
+    pub suspects_after: Duration,
     /// What stands there: the queues whose depths are asked for.
     pub topology: Topology,
 }
 
 impl Default for RabbitMqOptions {
-    /// The system's certificate authorities, 10 s, no delivery methods.
+    /// The system's certificate authorities, 10 s, 2 s, no delivery methods.
     fn default() -> Self {
         let topology = Topology::new(&[], NonZeroU16::MIN);
-        Self { tls: Tls::default(), heartbeat: Duration::from_secs(10), topology }
+        Self {
+            tls: Tls::default(),
+            heartbeat: Duration::from_secs(10),
+            suspects_after: Duration::from_secs(2),
+            topology,
+        }
     }
 }
 
@@ -98,8 +106,10 @@ struct Shared {
     known: Mutex<HashSet<QueueName>>,
     depths: Mutex<Depths>,
     names: Vec<QueueName>,
+    suspects_from: Instant,
     quiet: Arc<AtomicBool>,
     closed: AtomicBool,
+    taking_part: TaskTracker,
     background: TaskTracker,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
@@ -109,14 +119,15 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Depths {
     known: Vec<QueueDepth>,
-    asked: Option<tokio::time::Instant>,
+    asked: Option<Instant>,
 }
 
 /// One worker's hold on a queue.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct Consumer {
     subscription: Arc<Subscription>,
     number: u64,
+    limit: Arc<Semaphore>,
     // While somebody consumes, the broker lives.
     broker: RabbitMq,
 }
@@ -126,6 +137,8 @@ pub(crate) struct Member {
 pub(crate) struct Claimed {
     taken: Taken,
     _counted: Counted,
+    // Frees its place in the consumer's limit when the claim is gone.
+    _permit: OwnedSemaphorePermit,
     // While somebody has a claim, the broker lives.
     _broker: RabbitMq,
 }
@@ -152,8 +165,10 @@ impl RabbitMq {
             known: Mutex::default(),
             depths: Mutex::default(),
             names: options.topology.names.clone(),
+            suspects_from: Instant::now() + options.suspects_after,
             quiet: Arc::default(),
             closed: AtomicBool::new(false),
+            taking_part: TaskTracker::new(),
             background: TaskTracker::new(),
             stop: stop.clone(),
             _stop_when_dropped: stop.drop_guard(),
@@ -209,10 +224,11 @@ impl RabbitMq {
         Ok(())
     }
 
-    pub(crate) fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Member {
+    pub(crate) fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Consumer {
         let subscription = self.subscription(queue);
         let number = subscription.join(prefetch.get());
-        Member { subscription, number, broker: self.clone() }
+        let limit = Arc::new(Semaphore::new(prefetch.get()));
+        Consumer { subscription, number, limit, broker: self.clone() }
     }
 
     fn subscription(&self, queue: &QueueName) -> Arc<Subscription> {
@@ -224,8 +240,10 @@ impl RabbitMq {
                 Arc::clone(&shared.publisher),
                 Arc::clone(&shared.quiet),
                 shared.background.clone(),
+                shared.suspects_from,
             ));
-            tokio::spawn(Arc::clone(&subscription).run(shared.taking.clone(), shared.stop.clone()));
+            let run = Arc::clone(&subscription).run(shared.taking.clone(), shared.stop.clone());
+            shared.taking_part.spawn(run);
             subscription
         });
         if shared.closed.load(Ordering::SeqCst) {
@@ -239,7 +257,7 @@ impl RabbitMq {
         let mut depths = self.shared.depths.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = depths.asked.is_some_and(|asked| asked.elapsed() < DEPTHS_EVERY);
         if !fresh {
-            depths.asked = Some(tokio::time::Instant::now());
+            depths.asked = Some(Instant::now());
             let broker = self.clone();
             tokio::spawn(async move {
                 match broker.ask_for_depths().await {
@@ -307,12 +325,17 @@ impl RabbitMq {
             let subscriptions = shared.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
             subscriptions.values().cloned().collect()
         };
-        all.iter().for_each(|subscription| subscription.close());
+        for subscription in all {
+            subscription.close();
+        }
         shared.background.close();
-        // What is not moved by then is delivered again.
-        let _ = timeout(FAREWELL, shared.background.wait()).await;
-        shared.publisher.close();
+        shared.taking_part.close();
         let taking = up_now(&shared.taking);
+        if taking.is_some() {
+            // What is not moved by then is delivered again.
+            let _ = timeout(FAREWELL, shared.taking_part.wait()).await;
+        }
+        shared.publisher.close();
         let publishing = shared.publisher.link();
         shared.stop.cancel();
         for link in [taking, publishing].into_iter().flatten() {
@@ -367,23 +390,32 @@ impl RabbitMq {
     }
 }
 
-impl Member {
-    pub(crate) async fn claim(&self) -> Result<Claimed, BrokerError> {
-        self.subscription.claim().await.map(|taken| self.claimed(taken))
+impl Consumer {
+    pub(crate) async fn next(&mut self) -> Result<Claimed, BrokerError> {
+        let permit = Arc::clone(&self.limit).acquire_owned();
+        let permit = tokio::select! {
+            // A closed broker's consumers end also while all their claims are open.
+            () = self.broker.shared.stop.cancelled() => return Err(BrokerError::Closed),
+            permit = permit => permit.map_err(|_| BrokerError::Closed)?,
+        };
+        let taken = self.subscription.claim().await?;
+        Ok(self.claimed(taken, permit))
     }
 
-    pub(crate) fn try_claim(&self) -> Option<Claimed> {
-        self.subscription.try_claim().map(|taken| self.claimed(taken))
+    pub(crate) fn try_next(&mut self) -> Option<Claimed> {
+        let permit = Arc::clone(&self.limit).try_acquire_owned().ok()?;
+        let taken = self.subscription.try_claim()?;
+        Some(self.claimed(taken, permit))
     }
 
-    fn claimed(&self, taken: Taken) -> Claimed {
+    fn claimed(&self, taken: Taken, permit: OwnedSemaphorePermit) -> Claimed {
         self.subscription.claimed.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(Arc::clone(&self.subscription));
-        Claimed { taken, _counted: counted, _broker: self.broker.clone() }
+        Claimed { taken, _counted: counted, _permit: permit, _broker: self.broker.clone() }
     }
 }
 
-impl Drop for Member {
+impl Drop for Consumer {
     fn drop(&mut self) {
         self.subscription.leave(self.number);
     }

@@ -179,7 +179,9 @@ impl Publisher {
     // An alternate exchange takes what has no route, so that returns mean a topology that is not ours.
     fn note(&self, returned: Option<Uuid>, parcel: &Parcel) -> Result<(), BrokerError> {
         let mut known = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = returned && known.len() < REMEMBERED {
+        if let Some(id) = returned
+            && known.len() < REMEMBERED
+        {
             tracing::error!("message {id} had no route on RabbitMQ; run `bellbuoy topology apply`");
             known.insert(id);
         }

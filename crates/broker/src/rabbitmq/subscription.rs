@@ -19,7 +19,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
     time::{Duration, SystemTime},
 };
@@ -36,7 +36,7 @@ use lapin::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
@@ -68,6 +68,7 @@ pub(super) struct Subscription {
     publisher: Arc<Publisher>,
     quiet: Arc<AtomicBool>,
     background: TaskTracker,
+    suspects_from: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +104,7 @@ impl Subscription {
         publisher: Arc<Publisher>,
         quiet: Arc<AtomicBool>,
         background: TaskTracker,
+        suspects_from: Instant,
     ) -> Self {
         Self {
             queue,
@@ -113,6 +115,7 @@ impl Subscription {
             publisher,
             quiet,
             background,
+            suspects_from,
         }
     }
 
@@ -138,6 +141,8 @@ impl Subscription {
 
     /// Takes the next message as soon as there is one.
     pub(super) async fn claim(&self) -> Result<Taken, BrokerError> {
+        // What went wrong while nobody waited may be put right by now.
+        self.window().failure = None;
         loop {
             let ready = self.ready.notified();
             tokio::pin!(ready);
@@ -184,8 +189,8 @@ impl Subscription {
             let mut pauses = Pauses::new();
             loop {
                 let Some(link) = up(&mut state).await else { return };
-                let began = tokio::time::Instant::now();
-                let ended = self.serve(&link).await;
+                let began = Instant::now();
+                let Err(ended) = self.serve(&link).await else { return };
                 if began.elapsed() > ANSWER {
                     pauses.reset();
                 }
@@ -200,11 +205,9 @@ impl Subscription {
         }
     }
 
-    async fn serve(self: &Arc<Self>, link: &Link) -> lapin::Error {
-        let channel = match within(link.connection.create_channel()).await {
-            Ok(channel) => channel,
-            Err(error) => return error,
-        };
+    /// Takes part until the channel is lost, or, in order, until we are closed.
+    async fn serve(self: &Arc<Self>, link: &Link) -> lapin::Result<()> {
+        let channel = within(link.connection.create_channel()).await?;
         let session = Session::begin(
             channel.clone(),
             Arc::clone(&self.publisher),
@@ -212,30 +215,33 @@ impl Subscription {
             self.background.clone(),
         );
         let ended = self.take_in(&channel, &session).await;
+        if ended.is_ok() {
+            // What is being moved still has to be ended on this channel.
+            self.background.wait().await;
+        }
         session.end();
         // What was sent ahead goes back now and not only when the connection ends.
         let _ = timeout(ANSWER, channel.close(200, "".into())).await;
-        match ended {
-            Ok(never) => match never {},
-            Err(error) => error,
-        }
+        ended
     }
 
-    async fn take_in(
-        self: &Arc<Self>,
-        channel: &Channel,
-        session: &Arc<Session>,
-    ) -> lapin::Result<std::convert::Infallible> {
+    async fn take_in(self: &Arc<Self>, channel: &Channel, session: &Arc<Session>) -> lapin::Result<()> {
         let mut asked = Asked::default();
         loop {
             self.ask(channel, &mut asked).await?;
+            if asked.streams.is_empty() && self.window().closed {
+                return Ok(());
+            }
             tokio::select! {
-                Some(item) = asked.streams.next(), if !asked.streams.is_empty() => match item {
-                    Item::Delivery(lane, delivery) => self.arrived(lane, *delivery, session),
-                    Item::Failed(error) => return Err(error),
-                    Item::Ended(tag) => asked.ended(&tag)?,
+                item = asked.streams.next(), if !asked.streams.is_empty() => match item {
+                    Some(Item::Delivery(lane, delivery)) => self.arrived(lane, *delivery, session),
+                    Some(Item::Failed(error)) => return Err(error),
+                    Some(Item::Ended(tag)) => asked.ended(&tag)?,
+                    // The last of them has ended.
+                    None => {}
                 },
                 () = self.changed.notified() => {}
+                () = sleep_until(self.suspects_from), if Instant::now() < self.suspects_from => {}
             }
         }
     }
@@ -261,7 +267,7 @@ impl Subscription {
         }
         // One for the whole process, and one at a time.
         match asked.suspects.take() {
-            None if !wanted.is_empty() => {
+            None if !wanted.is_empty() && Instant::now() >= self.suspects_from => {
                 asked.suspects = Some(asked.consume(channel, Lane::Suspects, &self.queue, 1).await?);
             }
             Some(tag) if wanted.is_empty() => {
@@ -351,7 +357,9 @@ impl Window {
     }
 
     fn give_back(&mut self) {
-        Lane::ALL.into_iter().for_each(|lane| self.lane(lane).drain(..).for_each(Taken::put_back));
+        for lane in Lane::ALL {
+            self.lane(lane).drain(..).for_each(Taken::put_back);
+        }
     }
 }
 

@@ -182,7 +182,7 @@ impl Topology {
                     "arguments": queue.arguments.json() })
         });
         let exchanges = self.exchanges.iter().map(|exchange| {
-            json!({ "name": exchange.name, "vhost": vhost, "type": exchange.kind.kind(), "durable": true,
+            json!({ "name": exchange.name, "vhost": vhost, "type": kind_name(&exchange.kind), "durable": true,
                     "auto_delete": false, "internal": false, "arguments": exchange.arguments.json() })
         });
         let bindings = self.bindings.iter().map(|binding| {
@@ -207,7 +207,11 @@ impl Topology {
             ("bellbuoy.dead", ExchangeKind::Fanout),
             (QUEUES, ExchangeKind::Direct),
         ] {
-            topology.exchange(name.to_owned(), kind, Arguments::default().text("alternate-exchange", UNROUTABLE));
+            topology.exchange(
+                name.to_owned(),
+                kind,
+                Arguments::default().text("alternate-exchange", UNROUTABLE),
+            );
         }
         topology.exchange(UNROUTABLE.to_owned(), ExchangeKind::Fanout, Arguments::default());
         let parked = quorum().number("x-delivery-limit", NO_LIMIT);
@@ -252,6 +256,16 @@ impl Topology {
 
     fn binding(&mut self, exchange: &str, queue: String, key: &str) {
         self.bindings.push(Binding { exchange: exchange.to_owned(), queue, key: key.to_owned() });
+    }
+}
+
+fn kind_name(kind: &ExchangeKind) -> &str {
+    match kind {
+        ExchangeKind::Custom(name) => name,
+        ExchangeKind::Direct => "direct",
+        ExchangeKind::Fanout => "fanout",
+        ExchangeKind::Headers => "headers",
+        ExchangeKind::Topic => "topic",
     }
 }
 
@@ -340,7 +354,8 @@ mod tests {
         for queue in &topology.names {
             let (exchange, key) = route(queue);
             let bound = topology.bindings.iter().any(|binding| {
-                binding.exchange == exchange && binding.queue == queue.as_str()
+                binding.exchange == exchange
+                    && binding.queue == queue.as_str()
                     && (binding.key == key || binding.key == "#")
             });
             assert!(bound, "{queue} by {exchange} and `{key}`");

@@ -19,10 +19,7 @@ use super::{
     delay,
     topology::{Lane, QUEUES, is_level, level_name, owner, route},
 };
-use crate::{
-    Headers, Outgoing, QueueName,
-    message::{DETAIL, ORIGIN, REASON},
-};
+use crate::{Headers, Outgoing, QueueName};
 
 /// Unix milliseconds before which nobody may have the message.
 const DUE: &str = "bellbuoy-due-ms";
@@ -84,12 +81,11 @@ impl Message {
             headers.set(CONTENT_TYPE, content_type.as_str());
         }
         if let Some(death) = death(table) {
-            headers.set(REASON, death.reason);
-            headers.set(ORIGIN, death.origin);
-            headers.set(DETAIL, death.detail);
+            headers.explain(&death.origin, &death.reason, &death.detail);
         }
         let now_ms = milliseconds_up(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let stamped = properties.timestamp().and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000));
+        let stamped =
+            properties.timestamp().and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000));
         let stamped = stamped.map(|stamped| stamped.min(now_ms));
         let before = number(RETURNS).unwrap_or(0).max(0);
         let since = number("x-delivery-count").unwrap_or(0).max(0);
@@ -135,7 +131,7 @@ impl Message {
         let mut table = FieldTable::default();
         let mut properties = BasicProperties::default();
         for (name, value) in self.headers.iter() {
-            if name == CONTENT_TYPE && value.len() <= usize::from(u8::MAX) {
+            if name == CONTENT_TYPE && u8::try_from(value.len()).is_ok() {
                 properties = properties.with_content_type(value.into());
             } else if !is_ours(name) && !name.starts_with("x-") {
                 // AMQP has no longer names, and nothing of ours makes any.
@@ -198,7 +194,10 @@ fn headers(table: &FieldTable) -> Headers {
     let mut headers = Headers::default();
     for (name, value) in table.inner() {
         let name = name.as_str();
-        if !is_ours(name) && !name.starts_with("x-") && let Some(value) = text(value) {
+        if !is_ours(name)
+            && !name.starts_with("x-")
+            && let Some(value) = text(value)
+        {
             headers.set(name, value);
         }
     }

@@ -348,11 +348,11 @@ pub(crate) async fn fresh_messages_do_not_wait_behind_a_storm_of_due_ones(fixtur
     fixture.close(broker).await;
 }
 
-/// One test for each promise, on a fresh fixture.
+/// Hands the names of all promises to the macro `$then`, after `$with`.
 #[macro_export]
-macro_rules! suite {
-    ($fixture:expr) => {
-        suite!(@tests $fixture;
+macro_rules! promises {
+    ($then:ident $with:tt) => {
+        $then! { $with
             a_published_message_is_claimed_with_its_id_body_and_headers
             what_was_published_survives_a_crash
             a_claimed_message_is_claimed_again_after_a_crash_and_a_settled_one_is_not
@@ -367,9 +367,22 @@ macro_rules! suite {
             what_no_broker_takes_is_refused_whole
             a_settle_that_is_refused_leaves_its_claims_claimable
             fresh_messages_do_not_wait_behind_a_storm_of_due_ones
-        );
+        }
     };
-    (@tests $fixture:expr; $($test:ident)*) => {
+}
+
+/// One test for each promise, on a fresh fixture.
+#[macro_export]
+macro_rules! suite {
+    ($fixture:expr) => {
+        $crate::promises! { one_test_each ($fixture) }
+    };
+}
+
+/// See [`suite`].
+#[macro_export]
+macro_rules! one_test_each {
+    (($fixture:expr) $($test:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {

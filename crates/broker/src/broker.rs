@@ -1,0 +1,210 @@
+//! One broker, whichever it is.
+
+use std::{num::NonZeroUsize, path::Path, time::Duration};
+
+use crate::{
+    AmqpUrl, BrokerError, BrokerUrl, Claim, EmbeddedOptions, OpenError, Outgoing, QueueDepth, QueueName,
+    RabbitMqOptions,
+    embedded::{self, Embedded},
+    message::Hold,
+    rabbitmq::{self, RabbitMq},
+};
+
+/// The longest delay a message may have: 30 days.
+pub const MAX_DELAY: Duration = Duration::from_hours(30 * 24);
+
+/// The largest body a message may have: 16 MiB, the limit of RabbitMQ 4.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// How a broker behaves; which part counts is said by its address.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerOptions {
+    /// The embedded broker.
+    pub embedded: EmbeddedOptions,
+    /// RabbitMQ.
+    pub rabbitmq: RabbitMqOptions,
+}
+
+/// A durable broker. Cheap to clone; the last clone that goes, with every consumer and claim,
+/// closes it.
+#[derive(Debug, Clone)]
+pub struct Broker(Engine);
+
+#[derive(Debug, Clone)]
+enum Engine {
+    Embedded(Embedded),
+    RabbitMq(RabbitMq),
+}
+
+impl Broker {
+    /// Opens the broker at `url`; the embedded one keeps its files in `directory`. RabbitMQ may be away,
+    /// now and later: that is not an error here, but of what is asked of it meanwhile. Needs a tokio
+    /// runtime, now and in every call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Broker::open_embedded`] and [`Broker::open_rabbitmq`].
+    pub fn open(url: &BrokerUrl, directory: &Path, options: &BrokerOptions) -> Result<Self, OpenError> {
+        match url {
+            BrokerUrl::Embedded => Self::open_embedded(directory, &options.embedded),
+            BrokerUrl::RabbitMq(url) => Self::open_rabbitmq(url, &options.rabbitmq),
+        }
+    }
+
+    /// Opens the embedded broker's files in `directory`, which must exist, and counts what was claimed
+    /// when they were last used. Needs a tokio runtime, now and in every call.
+    ///
+    /// # Errors
+    ///
+    /// When another process uses the files, a newer version wrote them, or they can't be used.
+    pub fn open_embedded(directory: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+        Embedded::open(directory, options).map(|embedded| Self(Engine::Embedded(embedded)))
+    }
+
+    /// Begins to connect to RabbitMQ, and goes on for as long as the broker is open. Needs a tokio runtime,
+    /// now and in every call.
+    ///
+    /// # Errors
+    ///
+    /// When the TLS files can't be read.
+    pub fn open_rabbitmq(url: &AmqpUrl, options: &RabbitMqOptions) -> Result<Self, OpenError> {
+        RabbitMq::open(url, options).map(|rabbitmq| Self(Engine::RabbitMq(rabbitmq)))
+    }
+
+    /// Makes messages durable: all of them, or on an error none. On RabbitMQ an error can leave some, or
+    /// all; a caller that publishes again repeats them under the same ids.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses, RabbitMQ is out of reach, takes nothing or lacks the queue, the broker is
+    /// closed, or a message is too large or delayed too long.
+    pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), BrokerError> {
+        self.settle(Vec::new(), messages).await
+    }
+
+    /// The one operation of every worker: makes `outputs` durable and then ends `claims`; on the embedded
+    /// broker, in one transaction. On an error the claims are back in their queues. A caller that stops
+    /// waiting changes nothing.
+    ///
+    /// On RabbitMQ, work that is done is not given up for an outage of its way out: with claims, this waits
+    /// for as long as the claims are ours. When they are lost before they could be ended, that is an error,
+    /// and somebody will do the work again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Broker::publish`].
+    pub async fn settle(&self, claims: Vec<Claim>, outputs: Vec<Outgoing>) -> Result<(), BrokerError> {
+        check(&outputs)?;
+        match &self.0 {
+            Engine::Embedded(embedded) => {
+                let claims = claims.into_iter().filter_map(|claim| match claim.0 {
+                    Hold::Embedded(claimed) => Some(claimed),
+                    Hold::RabbitMq(_) => None,
+                });
+                embedded.settle(claims.collect(), outputs).await
+            }
+            Engine::RabbitMq(rabbitmq) => {
+                let claims = claims.into_iter().filter_map(|claim| match claim.0 {
+                    Hold::RabbitMq(claimed) => Some(*claimed),
+                    Hold::Embedded(_) => None,
+                });
+                rabbitmq.settle(claims.collect(), outputs).await
+            }
+        }
+    }
+
+    /// Takes part in a queue's work, with at most `prefetch` claims at a time.
+    pub fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Consumer {
+        Consumer(match &self.0 {
+            Engine::Embedded(embedded) => Part::Embedded(embedded.consume(queue, prefetch)),
+            Engine::RabbitMq(rabbitmq) => Part::RabbitMq(rabbitmq.consume(queue, prefetch)),
+        })
+    }
+
+    /// How much stands in each queue: embedded, in each that ever held a message or has a consumer; on
+    /// RabbitMQ, in those of the topology, as it was some seconds ago, and at first nothing.
+    pub fn depths(&self) -> Vec<QueueDepth> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.depths(),
+            Engine::RabbitMq(rabbitmq) => rabbitmq.depths(),
+        }
+    }
+
+    /// Asks whether the broker would take a message now: the embedded one writes to its disk, RabbitMQ is
+    /// spoken to on both connections and must have no alarm.
+    ///
+    /// # Errors
+    ///
+    /// When it would not.
+    pub async fn ping(&self) -> Result<(), BrokerError> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.ping().await,
+            Engine::RabbitMq(rabbitmq) => rabbitmq.ping().await,
+        }
+    }
+
+    /// From now on a returned claim does not count against its message: for a shutdown, where it is
+    /// returned because there is no time, not because it did harm.
+    pub fn stop_counting_returns(&self) {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.stop_counting_returns(),
+            Engine::RabbitMq(rabbitmq) => rabbitmq.stop_counting_returns(),
+        }
+    }
+
+    /// Closes the broker in order: consumers end, claims that are dropped from now on return
+    /// uncounted, and what was asked before is done when this returns.
+    pub async fn close(&self) {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.close().await,
+            Engine::RabbitMq(rabbitmq) => rabbitmq.close().await,
+        }
+    }
+}
+
+/// One worker's hold on a queue.
+#[derive(Debug)]
+pub struct Consumer(Part);
+
+#[derive(Debug)]
+enum Part {
+    Embedded(embedded::Consumer),
+    RabbitMq(rabbitmq::Consumer),
+}
+
+impl Consumer {
+    /// The next message: due, and nobody else's until it is settled or returned. Waits for one,
+    /// and while as many claims as the prefetch are open. Cancel safe: no message is lost when
+    /// the caller stops waiting.
+    ///
+    /// # Errors
+    ///
+    /// When the broker is closed, or RabbitMQ lacks the queue. An outage is waited out.
+    pub async fn next(&mut self) -> Result<Claim, BrokerError> {
+        match &mut self.0 {
+            Part::Embedded(consumer) => Ok(Claim(Hold::Embedded(consumer.next().await?))),
+            Part::RabbitMq(consumer) => Ok(Claim(Hold::RabbitMq(Box::new(consumer.next().await?)))),
+        }
+    }
+
+    /// The next message, if one is at hand and the prefetch allows it.
+    pub fn try_next(&mut self) -> Option<Claim> {
+        match &mut self.0 {
+            Part::Embedded(consumer) => Some(Claim(Hold::Embedded(consumer.try_next()?))),
+            Part::RabbitMq(consumer) => Some(Claim(Hold::RabbitMq(Box::new(consumer.try_next()?)))),
+        }
+    }
+}
+
+fn check(outputs: &[Outgoing]) -> Result<(), BrokerError> {
+    for message in outputs {
+        let bytes = message.body.len();
+        if bytes > MAX_MESSAGE_BYTES {
+            return Err(BrokerError::TooLarge { bytes, max: MAX_MESSAGE_BYTES });
+        }
+        if message.delay > MAX_DELAY {
+            return Err(BrokerError::DelayTooLong { delay: message.delay, max: MAX_DELAY });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,458 @@
+//! The broker on RabbitMQ: the suite that every broker passes, and what only a server and a network can do
+//! to it.
+//!
+//! Each test starts a node of its own, which takes some seconds; so the suite is one test, whose promises
+//! run side by side, each in a virtual host of its own.
+
+mod conformance;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroUsize},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bellbuoy_broker::{
+    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, Outgoing, QueueName, RabbitMqOptions, Topology,
+    TopologyError, queues,
+};
+use bellbuoy_testkit::{
+    rabbitmq::{Cluster, Node},
+    relay::Relay,
+    wait::eventually,
+};
+use tokio::{
+    task::{JoinSet, LocalSet},
+    time::timeout,
+};
+use uuid::Uuid;
+
+/// Long enough for a loaded machine; nothing waits for it unless it fails.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn url(text: &str) -> AmqpUrl {
+    match text.parse() {
+        Ok(BrokerUrl::RabbitMq(url)) => url,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn topology() -> Topology {
+    Topology::new(&[], NonZeroU16::MIN).with_queues(&[QueueName::new("q"), QueueName::new("out")])
+}
+
+fn options() -> RabbitMqOptions {
+    RabbitMqOptions { topology: topology(), suspects_after: Duration::ZERO, ..RabbitMqOptions::default() }
+}
+
+fn many() -> NonZeroUsize {
+    NonZeroUsize::new(1000).expect("not zero")
+}
+
+fn message(body: impl std::fmt::Display) -> Outgoing {
+    Outgoing::new(QueueName::new("q"), format!("{body}"))
+}
+
+async fn next(consumer: &mut Consumer) -> Claim {
+    timeout(PATIENCE, consumer.next()).await.expect("a message in time").expect("an open broker")
+}
+
+/// A broker on `text`, connected.
+async fn open(text: &str) -> Broker {
+    let broker = Broker::open_rabbitmq(&url(text), &options()).expect("a broker");
+    connected(&broker).await;
+    broker
+}
+
+async fn connected(broker: &Broker) {
+    eventually(PATIENCE, async || broker.ping().await.ok()).await;
+}
+
+/// A node with our topology in the virtual host `v`.
+async fn prepared() -> Node {
+    let node = Node::start().await;
+    node.add_vhosts(&["v"]).await;
+    topology().apply(&url(&node.url("v")), &options()).await.expect("the topology");
+    node
+}
+
+/// A virtual host, and the wire to it of the broker that is open.
+struct Tenant {
+    vhost: String,
+    node: SocketAddr,
+    wire: Mutex<Option<Relay>>,
+}
+
+impl Tenant {
+    async fn new(node: SocketAddr, vhost: &str) -> Self {
+        let text = format!("amqp://guest:guest@{node}/{vhost}");
+        topology().apply(&url(&text), &options()).await.expect("the topology");
+        Self { vhost: vhost.into(), node, wire: Mutex::default() }
+    }
+
+    fn wire(&self) -> Option<Relay> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl conformance::Fixture for Tenant {
+    async fn open(&self) -> Broker {
+        let wire = Relay::start(self.node).await;
+        let text = format!("amqp://guest:guest@127.0.0.1:{}/{}", wire.port(), self.vhost);
+        *self.wire.lock().unwrap_or_else(PoisonError::into_inner) = Some(wire);
+        open(&text).await
+    }
+
+    async fn close(&self, broker: Broker) {
+        broker.close().await;
+        drop(self.wire());
+    }
+
+    // To RabbitMQ, a killed process is connections that end.
+    async fn crash(&self, broker: Broker, claims: Vec<Claim>) {
+        self.wire().expect("an open broker's wire").cut().await;
+        drop(broker);
+        drop(claims);
+    }
+}
+
+macro_rules! side_by_side {
+    (($node:expr) $($promise:ident)*) => {{
+        let node: &Node = $node;
+        node.add_vhosts(&[$(stringify!($promise)),*]).await;
+        let mut running: JoinSet<()> = JoinSet::new();
+        let mut names = HashMap::new();
+        let turns = Arc::new(tokio::sync::Semaphore::new(3));
+        $(
+            let (address, turn) = (node.address(), Arc::clone(&turns).acquire_owned());
+            let task = running.spawn_local(async move {
+                let _turn = turn.await.expect("turns");
+                let tenant = Tenant::new(address, stringify!($promise)).await;
+                conformance::$promise(&tenant).await;
+            });
+            names.insert(task.id(), stringify!($promise));
+        )*
+        (running, names)
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_promise_of_a_broker_is_kept() {
+    let node = Node::start().await;
+    let mut broken = Vec::new();
+    let all = async {
+        let (mut running, names) = promises! { side_by_side (&node) };
+        while let Some(ended) = running.join_next_with_id().await {
+            if let Err(error) = ended {
+                broken.push(names[&error.id()]);
+            }
+        }
+    };
+    LocalSet::new().run_until(all).await;
+    assert!(broken.is_empty(), "broken: {broken:?}; see above");
+}
+
+/// Publishes numbered messages until told to stop, each again until it is acknowledged, and says which were.
+fn publishing(broker: &Broker, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<HashSet<Uuid>> {
+    let (broker, stop) = (broker.clone(), Arc::clone(stop));
+    tokio::spawn(async move {
+        let mut acknowledged = HashSet::new();
+        while !stop.load(Ordering::Relaxed) {
+            let messages: Vec<_> = (0..20).map(|number| message(format!("message {number}"))).collect();
+            let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
+            while !stop.load(Ordering::Relaxed) {
+                if broker.publish(messages.clone()).await.is_ok() {
+                    acknowledged.extend(&ids);
+                    break;
+                }
+            }
+        }
+        acknowledged
+    })
+}
+
+/// Turns each message of `q` into one of the same id in `out`, until told to stop.
+fn working(broker: &Broker, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<()> {
+    let (broker, stop) = (broker.clone(), Arc::clone(stop));
+    tokio::spawn(async move {
+        let mut consumer = broker.consume(&QueueName::new("q"), NonZeroUsize::new(100).expect("not zero"));
+        while !stop.load(Ordering::Relaxed) {
+            let Ok(claim) = timeout(Duration::from_millis(500), consumer.next()).await else { continue };
+            let mut claims = vec![claim.expect("an open broker")];
+            while let Some(claim) = consumer.try_next() {
+                claims.push(claim);
+            }
+            let outputs = claims.iter().map(|claim| {
+                let mut output = Outgoing::new(QueueName::new("out"), claim.body().clone());
+                output.id = claim.id();
+                output
+            });
+            let outputs = outputs.collect();
+            // A claim that was lost meanwhile comes again.
+            let _ = broker.settle(claims, outputs).await;
+        }
+    })
+}
+
+/// Takes everything out of `out`, until nothing has come for a while and all of `expected` did: how often
+/// each came.
+async fn drain(broker: &Broker, expected: &HashSet<Uuid>) -> HashMap<Uuid, u32> {
+    let mut consumer = broker.consume(&QueueName::new("out"), many());
+    let mut seen: HashMap<Uuid, u32> = HashMap::new();
+    let mut missing = expected.clone();
+    loop {
+        let quiet = Duration::from_secs(if missing.is_empty() { 1 } else { 30 });
+        let Ok(claim) = timeout(quiet, consumer.next()).await else { break };
+        let claim = claim.expect("an open broker");
+        *seen.entry(claim.id()).or_default() += 1;
+        missing.remove(&claim.id());
+        broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    }
+    assert!(missing.is_empty(), "{} of {} acknowledged messages are lost", missing.len(), expected.len());
+    seen
+}
+
+/// Lets messages be published and worked on while `trouble` is made, and looks for each acknowledged one.
+async fn storm(broker: Broker, trouble: impl Future<Output = ()>) {
+    let (stop_publishing, stop_working) = (Arc::default(), Arc::default());
+    let publishers = [publishing(&broker, &stop_publishing), publishing(&broker, &stop_publishing)];
+    let workers = [working(&broker, &stop_working), working(&broker, &stop_working)];
+    trouble.await;
+    connected(&broker).await;
+    stop_publishing.store(true, Ordering::Relaxed);
+    let mut acknowledged = HashSet::new();
+    for publisher in publishers {
+        acknowledged.extend(publisher.await.expect("a publisher"));
+    }
+    let seen = drain(&broker, &acknowledged).await;
+    stop_working.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.await.expect("a worker");
+    }
+    let repeated = seen.values().filter(|times| **times > 1).count();
+    assert!(acknowledged.len() > 100, "only {} were acknowledged", acknowledged.len());
+    // What was not acknowledged may have arrived; what was repeated was in flight at a blow.
+    assert!(repeated < 2000, "{repeated} messages came more than once");
+    broker.close().await;
+}
+
+async fn pass(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_node_is_killed() {
+    let mut node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    storm(broker, async {
+        for _ in 0..2 {
+            pass(1.0).await;
+            node.kill_9();
+            node.start_again().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_an_operator_closes_the_connections() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    storm(broker, async {
+        for _ in 0..2 {
+            pass(0.5).await;
+            node.ctl(&["close_all_connections", "--global", "by the operator"]).await;
+        }
+        pass(0.5).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_a_node_of_a_cluster_is_killed() {
+    let mut cluster = Cluster::start().await;
+    cluster.nodes[0].add_vhosts(&["v"]).await;
+    cluster.import(&topology().definitions("v").to_string()).await;
+    let broker = open(&cluster.url("v")).await;
+    storm(broker, async {
+        pass(1.0).await;
+        cluster.nodes[0].kill_9();
+        pass(3.0).await;
+        cluster.nodes[0].start_again().await;
+        pass(1.0).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_alarm_refuses_messages_and_loses_none() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    broker.publish(vec![message("before")]).await.expect("published");
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    let claim = next(&mut consumer).await;
+    node.ctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
+
+    let began = Instant::now();
+    let refused = broker.publish(vec![message("during")]).await.expect_err("an alarm");
+    assert!(
+        matches!(&refused, BrokerError::Unavailable(why) if why.contains("takes no messages")),
+        "{refused}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(5), "the caller waited {:?}", began.elapsed());
+    assert!(broker.ping().await.is_err());
+
+    // Work that needs no way out goes on; work that does waits, and its claim is kept.
+    let waiting = {
+        let broker = broker.clone();
+        let output = Outgoing::new(QueueName::new("out"), "done");
+        tokio::spawn(async move { broker.settle(vec![claim], vec![output]).await })
+    };
+    pass(2.0).await;
+    assert!(!waiting.is_finished());
+    node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await;
+    connected(&broker).await;
+    timeout(PATIENCE, waiting).await.expect("in time").expect("a task").expect("settled");
+    let done = next(&mut broker.consume(&QueueName::new("out"), many())).await;
+    assert_eq!(done.body().as_ref(), b"done");
+    broker.settle(vec![done], Vec::new()).await.expect("settled");
+    broker.publish(vec![message("after")]).await.expect("published");
+    // The one that was refused may have been on its way when the alarm came.
+    while next(&mut consumer).await.body().as_ref() != b"after" {}
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_says_nothing_more_is_noticed_by_its_heartbeat() {
+    let node = prepared().await;
+    let options = RabbitMqOptions { heartbeat: Duration::from_secs(2), ..options() };
+    let broker = Broker::open_rabbitmq(&url(&node.url("v")), &options).expect("a broker");
+    connected(&broker).await;
+    broker.publish(vec![message("a")]).await.expect("published");
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    let claim = next(&mut consumer).await;
+    node.pause();
+    let paused = Instant::now();
+    // The claim is void once the connection is given up, and says so.
+    let lost = timeout(PATIENCE, broker.settle(vec![claim], vec![message("b")])).await.expect("an end");
+    assert!(
+        lost.is_err() && paused.elapsed() < Duration::from_secs(15),
+        "{lost:?} after {:?}",
+        paused.elapsed()
+    );
+    assert!(broker.ping().await.is_err());
+    node.resume();
+    connected(&broker).await;
+    let again = next(&mut consumer).await;
+    assert_eq!(again.body().as_ref(), b"a");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delay_holds_to_the_second_across_a_restart() {
+    let mut node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let delays = [1, 7, 61].map(Duration::from_secs);
+    let published = Instant::now();
+    let messages = delays.iter().map(|delay| message(delay.as_secs()).after(*delay));
+    broker.publish(messages.collect()).await.expect("published");
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    let mut up_again = Duration::ZERO;
+    for delay in delays {
+        let claim = loop {
+            let claim = next(&mut consumer).await;
+            if claim.body() == &delay.as_secs().to_string() {
+                break claim;
+            }
+            // Its end was said to a node that died before it had heard it.
+            broker.settle(vec![claim], Vec::new()).await.expect("settled");
+        };
+        let waited = published.elapsed();
+        // What fell due while the node was down comes once its queues are up.
+        let latest = (delay + Duration::from_secs(1)).max(up_again + Duration::from_secs(5));
+        assert!(waited >= delay && waited < latest, "{delay:?} took {waited:?}, and a restart {up_again:?}");
+        broker.settle(vec![claim], Vec::new()).await.expect("settled");
+        if up_again.is_zero() {
+            node.kill_9();
+            node.start_again().await;
+            connected(&broker).await;
+            up_again = published.elapsed();
+        }
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_or_different_is_named_with_its_remedy() {
+    let node = Node::start().await;
+    node.add_vhosts(&["v", "imported"]).await;
+    let at = url(&node.url("v"));
+    let problems = topology().check(&at, &options()).await.expect("looked");
+    assert_eq!(problems.len(), 6 + 19 + 15 + 19 + 1, "{problems:?}");
+    assert!(problems.iter().all(|problem| problem.contains("run `bellbuoy topology apply`")), "{problems:?}");
+
+    let broker = open(&node.url("v")).await;
+    let refused = broker.publish(vec![message("nowhere to go")]).await.expect_err("no queue");
+    assert!(refused.to_string().contains("queue `q` is missing; run `bellbuoy topology apply`"), "{refused}");
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    let deaf = timeout(PATIENCE, consumer.next()).await.expect("in time").expect_err("no queue");
+    assert!(deaf.to_string().contains("queue `q` is missing"), "{deaf}");
+
+    // One queue of another kind: it is named, and everything else is declared.
+    node.ctl(&["eval", "rabbit_amqqueue:declare(rabbit_misc:r(<<\"v\">>, queue, <<\"out.due\">>), true, false, [], none, <<\"test\">>)."])
+        .await;
+    let differs = topology().apply(&at, &options()).await.expect_err("a difference");
+    let TopologyError::Differs(lines) = differs else { panic!("{differs}") };
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("queue `out.due` differs") && lines[0].contains("inequivalent arg"),
+        "{lines:?}"
+    );
+    assert_eq!(topology().check(&at, &options()).await.expect("looked"), lines);
+
+    // Set up now, the broker that was deaf works without a restart.
+    broker.publish(vec![message("somewhere")]).await.expect("published");
+    assert_eq!(next(&mut consumer).await.body().as_ref(), b"somewhere");
+    broker.close().await;
+
+    let definitions = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(definitions.path(), topology().definitions("imported").to_string()).expect("written");
+    node.ctl(&["import_definitions", &definitions.path().to_string_lossy()]).await;
+    let at = url(&node.url("imported"));
+    assert_eq!(topology().check(&at, &options()).await.expect("looked"), Vec::<String>::new());
+    let broker = open(&node.url("imported")).await;
+    broker.publish(vec![message("by import")]).await.expect("published");
+    assert_eq!(next(&mut broker.consume(&QueueName::new("q"), many())).await.body().as_ref(), b"by import");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_message_is_claimed_with_what_it_has() {
+    let node = prepared().await;
+    // Neither id nor headers, and not persistent; published as any client would.
+    node.ctl(&["eval", concat!(
+        "X = rabbit_misc:r(<<\"v\">>, exchange, <<\"bellbuoy.events\">>), ",
+        "[begin P = {'P_basic',undefined,undefined,undefined,undefined,undefined,undefined,undefined,undefined,",
+        "M,T,undefined,undefined,undefined,undefined}, ",
+        "rabbit_basic:publish(X, <<\"push\">>, P, B) end || ",
+        "{M,T,B} <- [{undefined,undefined,<<255,0>>}, {<<\"not a uuid\">>,1700000000,<<\"x\">>}]]."
+    )])
+    .await;
+    let broker = open(&node.url("v")).await;
+    let mut consumer = broker.consume(&queues::events(), many());
+    let bare = next(&mut consumer).await;
+    assert_eq!((bare.body().as_ref(), bare.headers().is_empty(), bare.returns()), (&[255, 0][..], true, 0));
+    let id = bare.id();
+    let named = next(&mut consumer).await;
+    assert_eq!(named.due(), std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    drop(bare);
+    let again = next(&mut consumer).await;
+    assert_eq!((again.id(), again.returns()), (id, 1));
+    broker.settle(vec![named, again], Vec::new()).await.expect("settled");
+    broker.close().await;
+}
