@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -153,22 +154,41 @@ impl Postgres {
     }
 
     fn signal_all(&self, what: Signal) {
-        signal(self.process.id(), what);
-        for backend in children(self.process.id()) {
-            signal(backend, what);
+        for process in self.processes() {
+            signal(process, what);
         }
     }
 
-    /// Ends every process of the server as a power cut would (`SIGKILL`), and returns when the first is gone;
-    /// the others follow within moments.
+    /// Ends every process of the server as a power cut would (`SIGKILL`), and returns when they are gone.
+    ///
+    /// # Panics
+    ///
+    /// When they are not within 30 s.
     pub fn kill_9(&self) {
-        // Stopped first, it cannot start others meanwhile, nor see these end and tidy up.
+        // Stopped first, it cannot see the others end and tidy up.
         signal(self.process.id(), Signal::STOP);
-        let backends = children(self.process.id());
+        self.signal_all(Signal::KILL);
         self.process.kill_9();
-        for backend in backends {
-            signal(backend, Signal::KILL);
+        let began = Instant::now();
+        // Until the last is gone the data is in use, and the next server refuses it.
+        while !self.processes().is_empty() {
+            assert!(
+                began.elapsed() < LIMIT,
+                "processes of the server outlived a kill: {:?}",
+                self.processes()
+            );
+            self.signal_all(Signal::KILL);
+            thread::yield_now();
         }
+    }
+
+    /// Every process of the server that has not ended, first or not: they all work in the folder of its data.
+    fn processes(&self) -> Vec<u32> {
+        let data = fs::canonicalize(self.folder.path().join("data")).expect("the server's data");
+        let works_there =
+            |process: &u32| fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|folder| folder == data);
+        let all = fs::read_dir("/proc").into_iter().flatten();
+        all.filter_map(|entry| number(&entry.ok()?.path())).filter(works_there).collect()
     }
 
     /// Starts it once more after [`Postgres::stop`] or [`Postgres::kill_9`]: same port, same data.
@@ -228,7 +248,7 @@ fn programs(versions: &Path) -> PathBuf {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter_map(|path| Some((version(&path)?, path.join("bin"))))
+        .filter_map(|path| Some((number(&path)?, path.join("bin"))))
         .filter(|(_, programs)| programs.join("postgres").is_file())
         .max();
     let Some((_, programs)) = newest else {
@@ -237,7 +257,8 @@ fn programs(versions: &Path) -> PathBuf {
     programs
 }
 
-fn version(path: &Path) -> Option<u32> {
+/// The number that a folder is named by.
+fn number(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
@@ -269,17 +290,6 @@ fn signal(process: u32, signal: Signal) {
     }
 }
 
-/// The processes that `parent` has started, by field 4 of proc(5)'s `stat`; the name before it can hold anything.
-fn children(parent: u32) -> Vec<u32> {
-    let is_child = |process: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        fields.split_whitespace().nth(1).and_then(|field| field.parse().ok()) == Some(parent)
-    };
-    let all = fs::read_dir("/proc").into_iter().flatten();
-    all.filter_map(|entry| version(&entry.ok()?.path())).filter(is_child).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,17 +314,25 @@ mod tests {
     #[tokio::test]
     async fn a_kill_leaves_no_process_behind() {
         let postgres = Postgres::start().await;
-        let server = postgres.process().id();
-        let all = children(server);
-        assert!(all.len() >= 3, "a writer, a checkpointer and so on: {all:?}");
+        let all = postgres.processes();
+        assert!(all.contains(&postgres.process().id()), "{all:?}");
+        assert!(all.len() >= 4, "a writer, a checkpointer and so on: {all:?}");
         postgres.kill_9();
-        eventually(LIMIT, async || {
-            let alive = |process: &u32| {
-                fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
-            };
-            (!all.iter().any(alive)).then_some(())
-        })
-        .await;
+        assert_eq!(postgres.processes(), [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_frozen_server_answers_once_it_is_thawed() {
+        let postgres = Postgres::start().await;
+        postgres.freeze();
+        let asked = postgres.sql("postgres", "SELECT 1");
+        tokio::pin!(asked);
+        tokio::select! {
+            answer = &mut asked => panic!("it said {answer}"),
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+        postgres.thaw();
+        assert_eq!(asked.await, "1");
     }
 
     #[tokio::test]
