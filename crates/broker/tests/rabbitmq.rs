@@ -18,10 +18,12 @@ use std::{
 };
 
 use bellbuoy_broker::{
-    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, Outgoing, QueueName, RabbitMqOptions, Topology,
-    TopologyError, queues,
+    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, Outgoing, QueueName, RabbitMqOptions, Tls,
+    Topology, TopologyError, queues,
 };
 use bellbuoy_testkit::{
+    certs::{Authority, Identity},
+    process::free_port,
     rabbitmq::{Cluster, Node},
     relay::Relay,
     wait::eventually,
@@ -208,10 +210,13 @@ async fn drain(broker: &Broker, expected: &HashSet<Uuid>) -> HashMap<Uuid, u32> 
     loop {
         let quiet = Duration::from_secs(if missing.is_empty() { 1 } else { 30 });
         let Ok(claim) = timeout(quiet, consumer.next()).await else { break };
-        let claim = claim.expect("an open broker");
-        *seen.entry(claim.id()).or_default() += 1;
-        missing.remove(&claim.id());
-        broker.settle(vec![claim], Vec::new()).await.expect("settled");
+        let mut claims = vec![claim.expect("an open broker")];
+        claims.extend(std::iter::from_fn(|| consumer.try_next()));
+        for claim in &claims {
+            *seen.entry(claim.id()).or_default() += 1;
+            missing.remove(&claim.id());
+        }
+        broker.settle(claims, Vec::new()).await.expect("settled");
     }
     assert!(missing.is_empty(), "{} of {} acknowledged messages are lost", missing.len(), expected.len());
     seen
@@ -454,5 +459,98 @@ async fn a_strangers_message_is_claimed_with_what_it_has() {
     let again = next(&mut consumer).await;
     assert_eq!((again.id(), again.returns()), (id, 1));
     broker.settle(vec![named, again], Vec::new()).await.expect("settled");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_spoken_to_over_tls_with_both_certificates() {
+    let ours = Authority::new("ours").expect("an authority");
+    let server = ours.server(&["127.0.0.1"]).expect("a certificate");
+    let port = free_port();
+    let node = Node::start_with_tls(port, &ours, &server).await;
+    node.add_vhosts(&["v"]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).expect("written");
+        path
+    };
+    let known = |identity: &Identity, name: &str| {
+        (write(&format!("{name}.crt"), &identity.cert_pem), write(&format!("{name}.key"), &identity.key_pem))
+    };
+    let authority = write("ca.pem", &ours.pem());
+    let us = known(&ours.client("bellbuoy").expect("a certificate"), "us");
+    let stranger = Authority::new("strangers").expect("an authority").client("stranger");
+    let stranger = known(&stranger.expect("a certificate"), "stranger");
+    let at = url(&format!("amqps://guest:guest@127.0.0.1:{port}/v"));
+    let with =
+        |ca: Option<_>, identity: Option<_>| RabbitMqOptions { tls: Tls { ca, identity }, ..options() };
+
+    let trusted = with(Some(authority.clone()), Some(us.clone()));
+    topology().apply(&at, &trusted).await.expect("both are known to each other");
+    let broker = Broker::open_rabbitmq(&at, &trusted).expect("a broker");
+    connected(&broker).await;
+    broker.publish(vec![message("over TLS")]).await.expect("published");
+    assert_eq!(next(&mut broker.consume(&QueueName::new("q"), many())).await.body().as_ref(), b"over TLS");
+    broker.close().await;
+
+    let unknown_node = topology().check(&at, &with(None, Some(us))).await;
+    assert!(matches!(unknown_node, Err(TopologyError::Broker(_))), "{unknown_node:?}");
+    let unknown_client = topology().check(&at, &with(Some(authority.clone()), Some(stranger))).await;
+    assert!(matches!(unknown_client, Err(TopologyError::Broker(_))), "{unknown_client:?}");
+    let nobody = topology().check(&at, &with(Some(authority), None)).await;
+    assert!(matches!(nobody, Err(TopologyError::Broker(_))), "{nobody:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_loop_is_not_blamed_on_the_messages_that_it_meets_first() {
+    let node = prepared().await;
+    let live = async |suspects_after| {
+        let wire = Relay::start(node.address()).await;
+        let at = url(&format!("amqp://guest:guest@127.0.0.1:{}/v", wire.port()));
+        let options = RabbitMqOptions { suspects_after, ..options() };
+        let broker = Broker::open_rabbitmq(&at, &options).expect("a broker");
+        connected(&broker).await;
+        let consumer = broker.consume(&QueueName::new("q"), many());
+        (wire, broker, consumer)
+    };
+    let (wire, broker, mut consumer) = live(Duration::ZERO).await;
+    broker.publish(vec![message("innocent")]).await.expect("published");
+    drop(next(&mut consumer).await);
+    let claim = next(&mut consumer).await;
+    wire.cut().await;
+    drop((broker, consumer, claim));
+    for _ in 0..5 {
+        let (wire, broker, mut consumer) = live(Duration::from_secs(10)).await;
+        let soon = timeout(Duration::from_millis(300), consumer.next()).await;
+        assert!(soon.is_err(), "a suspect is in hand right after the start");
+        wire.cut().await;
+        drop((broker, consumer));
+    }
+    let (_wire, broker, mut consumer) = live(Duration::ZERO).await;
+    let claim = next(&mut consumer).await;
+    assert_eq!(claim.returns(), 2);
+    broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_depths_say_what_stands_where() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let mut messages: Vec<_> = (0..7).map(message).collect();
+    messages.extend((0..3).map(|number| message(number).after(Duration::from_hours(1))));
+    broker.publish(messages).await.expect("published");
+    let mut consumer = broker.consume(&QueueName::new("q"), NonZeroUsize::new(2).expect("not zero"));
+    let claims = [next(&mut consumer).await, next(&mut consumer).await];
+    eventually(PATIENCE, async || {
+        let depths = broker.depths();
+        let depth = |name: &str| depths.iter().find(|depth| depth.queue.as_str() == name);
+        let (q, delays) = (depth("q")?, depth("bellbuoy.delay")?);
+        ((q.ready, q.claimed, delays.delayed, depth("bellbuoy.unroutable")?.ready) == (7, 2, 3, 0))
+            .then_some(())
+    })
+    .await;
+    drop(claims);
     broker.close().await;
 }

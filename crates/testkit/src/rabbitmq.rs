@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::certs::{Authority, Identity};
 use crate::process::{Launch, Process, free_port};
 
 /// How long a node may take to boot or to stop. 5 to 7 s are usual; the rest is for a busy machine.
@@ -59,11 +60,41 @@ impl Node {
     ///
     /// When RabbitMQ is not installed or the node does not come up.
     pub async fn start() -> Self {
+        Self::configured(|_| String::new()).await
+    }
+
+    /// Starts a node that takes connections also over TLS, on `port`, from clients whose certificate `authority`
+    /// signed, and shows them `identity`.
+    ///
+    /// # Panics
+    ///
+    /// When RabbitMQ is not installed or the node does not come up.
+    pub async fn start_with_tls(port: u16, authority: &Authority, identity: &Identity) -> Self {
+        Self::configured(|folder| {
+            let mut text = format!(
+                "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.verify = verify_peer\n\
+                 ssl_options.fail_if_no_peer_cert = true\n"
+            );
+            for (option, pem) in [
+                ("cacertfile", &authority.pem()),
+                ("certfile", &identity.cert_pem),
+                ("keyfile", &identity.key_pem),
+            ] {
+                let file = folder.join(format!("{option}.pem"));
+                fs::write(&file, pem).expect("a file for the node");
+                let _ = writeln!(text, "ssl_options.{option} = {}", file.display());
+            }
+            text
+        })
+        .await
+    }
+
+    async fn configured(more: impl FnOnce(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = home(folder.path());
         let (epmd, port) = start_epmd(folder.path());
         let settings = Settings::new(folder.path(), &home, port);
-        settings.write("t1", "");
+        settings.write("t1", &more(folder.path()));
         let process = settings.launch("t1");
         let node = Self { name: "t1".into(), settings, process, _epmd: Some(epmd), _folder: Some(folder) };
         node.until_up().await;

@@ -30,7 +30,7 @@ use std::{
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -52,6 +52,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// How old the figures of [`RabbitMq::depths`] may be before they are fetched anew.
 const DEPTHS_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two looks for a queue that done work has to go to.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a close waits for what is still being moved. What remains is delivered again.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -196,14 +199,23 @@ impl RabbitMq {
         if !ours() {
             return Err(session::void());
         }
-        self.look_for(&outputs).await?;
         let now = SystemTime::now();
-        let parcels = outputs.into_iter().map(|output| Message::new(output, now).parcel(now)).collect();
         if claims.is_empty() {
-            return self.shared.publisher.publish(parcels).await;
+            self.look_for(&outputs).await?;
+            return self.shared.publisher.publish(parcels(outputs, now)).await;
         }
         // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
-        self.shared.publisher.publish_patiently(parcels, ours).await?;
+        let mut said = false;
+        while let Err(error) = self.look_for(&outputs).await {
+            if self.shared.closed.load(Ordering::SeqCst) || !ours() {
+                return Err(error);
+            }
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!("done work waits for its way out: {error}");
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        self.shared.publisher.publish_patiently(parcels(outputs, now), ours).await?;
         self.end(claims).await
     }
 
@@ -431,6 +443,10 @@ impl Claimed {
     pub(crate) fn message(&self) -> &Message {
         &self.taken.message
     }
+}
+
+fn parcels(outputs: Vec<Outgoing>, now: SystemTime) -> Vec<wire::Parcel> {
+    outputs.into_iter().map(|output| Message::new(output, now).parcel(now)).collect()
 }
 
 async fn open_channel(link: &Link) -> Result<lapin::Channel, BrokerError> {

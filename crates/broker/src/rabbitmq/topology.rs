@@ -11,7 +11,7 @@
 //! dead (fanout)     -----------------> bellbuoy.dead
 //! queues (direct)   --NAME-----------> NAME, NAME.due, NAME.suspects, of every queue
 //! delay.v1.KK       -----------------> bellbuoy.delay.v1.KK --after 500 ms x 2^KK, same key--> queues
-//! any queue         --limit reached--> dead        (the dead queue: unroutable)
+//! any other queue   --limit reached--> dead
 //! any exchange      --no route-------> unroutable
 //! ```
 //!
@@ -39,11 +39,14 @@ const SUSPECT_LIMIT: i64 = 2;
 /// fifty times over.
 const OUTER_LIMIT: i64 = 50;
 
-/// Stands for no limit: what is here is not consumed by us, and RabbitMQ 4 would drop it after 20 returns.
+/// Stands for no limit, which RabbitMQ 3 can't be told and RabbitMQ 4 would take for 20 returns.
 const NO_LIMIT: i64 = 1_000_000_000;
 
 /// Where the level queues send what has waited; the routing key is the queue's name on RabbitMQ.
 pub(super) const QUEUES: &str = "bellbuoy.queues";
+
+/// Where a message goes that reached the limit of its queue.
+const DEAD: &str = "bellbuoy.dead";
 
 /// What had no route.
 pub(super) const UNROUTABLE: &str = "bellbuoy.unroutable";
@@ -147,17 +150,16 @@ impl Topology {
     /// can grow while messages wait.
     pub fn new(methods: &[&str], shards: NonZeroU16) -> Self {
         let mut topology = Self::frame();
-        topology.add(&queues::events(), "bellbuoy.dead");
-        topology.add(&queues::outcomes(), "bellbuoy.dead");
-        // A dead letter that can't even be recorded would come back for ever; it is kept aside instead.
-        topology.add(&queues::dead(), UNROUTABLE);
+        topology.add(&queues::events());
+        topology.add(&queues::outcomes());
+        topology.add(&queues::dead());
         topology.bind("bellbuoy.events", &queues::events(), "#");
         topology.bind("bellbuoy.outcomes", &queues::outcomes(), "");
         topology.bind("bellbuoy.dead", &queues::dead(), "");
         for method in methods {
             for shard in 0..shards.get() {
                 let queue = queues::deliver_shard(method, shard);
-                topology.add(&queue, "bellbuoy.dead");
+                topology.add(&queue);
                 let (exchange, key) = route(&queue);
                 topology.bind(exchange, &queue, key);
             }
@@ -169,7 +171,7 @@ impl Topology {
     #[must_use]
     pub fn with_queues(mut self, queues: &[QueueName]) -> Self {
         for queue in queues {
-            self.add(queue, "bellbuoy.dead");
+            self.add(queue);
         }
         self
     }
@@ -235,11 +237,16 @@ impl Topology {
         self.binding(&name.clone(), name, "");
     }
 
-    fn add(&mut self, queue: &QueueName, dead_letters_to: &str) {
+    fn add(&mut self, queue: &QueueName) {
         for lane in Lane::ALL {
             let name = lane.of(queue);
             let limit = if lane == Lane::Suspects { SUSPECT_LIMIT } else { OUTER_LIMIT };
-            let arguments = quorum().number("x-delivery-limit", limit).dead_letters_to(dead_letters_to);
+            // A dead letter stays one, however often it is returned.
+            let arguments = if *queue == queues::dead() {
+                quorum().number("x-delivery-limit", NO_LIMIT)
+            } else {
+                quorum().number("x-delivery-limit", limit).dead_letters_to(DEAD)
+            };
             self.queues.push(Queue { name: name.clone(), arguments });
             self.binding(QUEUES, name.clone(), &name);
         }

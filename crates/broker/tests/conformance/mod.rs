@@ -193,6 +193,23 @@ pub(crate) async fn a_message_that_is_returned_five_times_is_dead_lettered_with_
     fixture.close(broker).await;
 }
 
+pub(crate) async fn a_dead_letter_stays_one_however_often_it_is_returned(fixture: &impl Fixture) {
+    let broker = fixture.open().await;
+    broker
+        .publish(vec![Outgoing::quarantined("a test", "undecodable", "no JSON", "bytes")])
+        .await
+        .expect("published");
+    let mut consumer = broker.consume(&queues::dead(), many());
+    for returns in 0..8 {
+        let claim = next(&mut consumer).await;
+        assert_eq!((claim.returns(), claim.dead_reason()), (returns, Some("undecodable")));
+    }
+    let claim = next(&mut consumer).await;
+    assert_eq!((claim.dead_origin(), claim.dead_detail()), (Some("a test"), Some("no JSON")));
+    broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    fixture.close(broker).await;
+}
+
 pub(crate) async fn a_message_that_kills_its_process_five_times_is_dead_lettered_and_the_innocent_are_not(
     fixture: &impl Fixture,
 ) {
@@ -360,6 +377,7 @@ macro_rules! promises {
             the_prefetch_bounds_what_one_consumer_holds
             a_dropped_claim_comes_again_and_counts
             a_message_that_is_returned_five_times_is_dead_lettered_with_its_bytes_and_reason
+            a_dead_letter_stays_one_however_often_it_is_returned
             a_message_that_kills_its_process_five_times_is_dead_lettered_and_the_innocent_are_not
             a_delayed_message_is_never_early_and_not_a_second_late
             a_delay_outlives_the_process
