@@ -246,3 +246,103 @@ fn integer(value: &AMQPValue) -> Option<i64> {
 fn milliseconds_up(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::FieldArray;
+
+    use super::*;
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+    }
+
+    fn outgoing(delay: Duration) -> Message {
+        let mut outgoing = Outgoing::new(QueueName::new("bellbuoy.deliver.webhook"), "{}").after(delay);
+        outgoing.headers.set("traceparent", "00-abc");
+        outgoing.headers.set("x-death", "never sent on");
+        Message::new(outgoing, now())
+    }
+
+    fn delivered(parcel: &Parcel) -> Delivery {
+        let mut delivery =
+            Delivery::mock(1, parcel.exchange.clone(), parcel.key.clone(), false, parcel.body.to_vec());
+        delivery.properties = parcel.properties.clone();
+        delivery
+    }
+
+    fn text(value: &str) -> AMQPValue {
+        AMQPValue::LongString(value.into())
+    }
+
+    fn entry(queue: &str, reason: &str) -> AMQPValue {
+        let mut entry = FieldTable::default();
+        entry.insert("queue".into(), text(queue));
+        entry.insert("reason".into(), text(reason));
+        AMQPValue::FieldTable(entry)
+    }
+
+    // Another version may read what this one wrote: these names are for ever.
+    #[test]
+    fn what_is_written_is_pinned() {
+        let parcel = outgoing(Duration::from_secs(4)).parcel(now());
+        assert_eq!(
+            (parcel.exchange.as_str(), parcel.key.as_str()),
+            ("bellbuoy.delay.v1.03", "bellbuoy.deliver.webhook.due")
+        );
+        assert_eq!(parcel.properties.delivery_mode(), &Some(2));
+        assert_eq!(returned_id(&parcel.properties), Some(parcel.id));
+        let table = parcel.properties.headers().clone().expect("headers");
+        let names: Vec<_> = table.inner().keys().map(ShortString::as_str).collect();
+        assert_eq!(names, ["bellbuoy-due-ms", "bellbuoy-returns", "bellbuoy-wait-ms", "traceparent"]);
+        assert_eq!(table.inner()["bellbuoy-due-ms"], AMQPValue::LongLongInt(1_700_000_004_000));
+        assert_eq!(table.inner()["bellbuoy-wait-ms"], AMQPValue::LongLongInt(4000));
+        let at_once = outgoing(Duration::ZERO).parcel(now());
+        assert_eq!((at_once.exchange.as_str(), at_once.key.as_str()), ("bellbuoy.deliveries", "webhook"));
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let message = outgoing(Duration::from_secs(4));
+        let read = Message::received(&message.queue, delivered(&message.parcel(now())), now());
+        assert_eq!((read.id, &read.body, read.due_ms), (message.id, &message.body, message.due_ms));
+        assert_eq!(read.headers.iter().collect::<Vec<_>>(), [("traceparent", "00-abc")]);
+        assert_eq!(read.remaining(now()), Duration::from_secs(4));
+        assert_eq!(read.remaining(now() + Duration::from_secs(5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn returns_are_those_before_the_last_copy_and_those_since() {
+        let mut message = outgoing(Duration::ZERO);
+        message.returns = 2;
+        let mut parcel = message.parcel_for(Lane::Suspects);
+        assert_eq!(
+            (parcel.exchange.as_str(), parcel.key.as_str()),
+            ("bellbuoy.queues", "bellbuoy.deliver.webhook.suspects")
+        );
+        let mut table = parcel.properties.headers().clone().expect("headers");
+        table.insert("x-delivery-count".into(), AMQPValue::LongLongInt(1));
+        parcel.properties = parcel.properties.with_headers(table);
+        assert_eq!(Message::received(&message.queue, delivered(&parcel), now()).returns, 3);
+    }
+
+    #[test]
+    fn a_death_at_the_limit_reads_as_poisoned_and_the_end_of_a_wait_as_nothing() {
+        let read = |deaths: Vec<AMQPValue>| {
+            let mut table = FieldTable::default();
+            table.insert("x-death".into(), AMQPValue::FieldArray(FieldArray::from(deaths)));
+            let mut delivery = Delivery::mock(1, "bellbuoy.dead".into(), "".into(), false, Vec::new());
+            delivery.properties = BasicProperties::default().with_headers(table);
+            let message = Message::received(&crate::queues::dead(), delivery, now());
+            let word = |name| message.headers.get(name).map(ToOwned::to_owned);
+            (word("bellbuoy-reason"), word("bellbuoy-origin"))
+        };
+        let waited = || entry("bellbuoy.delay.v1.03", "expired");
+        let poisoned = (Some("poisoned".into()), Some("bellbuoy.events".into()));
+        assert_eq!(read(vec![entry("bellbuoy.events.suspects", "delivery_limit"), waited()]), poisoned);
+        assert_eq!(read(vec![waited(), entry("bellbuoy.events", "delivery_limit")]), poisoned);
+        assert_eq!(read(vec![waited()]), (None, None));
+        let expired = (Some("expired".into()), Some("bellbuoy.events".into()));
+        assert_eq!(read(vec![entry("bellbuoy.events", "expired")]), expired);
+    }
+}
