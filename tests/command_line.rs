@@ -147,8 +147,8 @@ async fn serve_refuses_to_start_on_what_it_can_not_use_and_says_what_that_is() {
             &["`BELLBUOY_DATADIR` is not a setting", "did you mean `data_dir`?"],
         ),
         (
-            [free, ("BELLBUOY_BROKER__URL", "amqp://x")],
-            &["`BELLBUOY_BROKER__URL` is `amqp://x`", "embedded:"],
+            [free, ("BELLBUOY_BROKER__URL", "redis://x")],
+            &["`BELLBUOY_BROKER__URL` is `redis://x`", "embedded:"],
         ),
         ([free, ("BELLBUOY_LOG__FILTER", "a=b=c")], &["log.filter", "a=b=c"]),
     ] {

@@ -22,9 +22,6 @@ use serde_json::Value;
 use support::BINARY;
 use tempfile::TempDir;
 
-/// First words of commands that the files use and the binary does not have yet.
-const AWAITED: &[&str] = &["topology"];
-
 /// Variables of the command line, which are no settings.
 const NO_SETTINGS: &[&str] = &["BELLBUOY_CONFIG", "BELLBUOY_URL", "BELLBUOY_TOKEN"];
 
@@ -116,11 +113,7 @@ fn assert_is_command(words: &[String], place: &str) {
     args.push("--help");
     let (code, said) = bellbuoy(&args, &BTreeMap::new());
     let line = words.join(" ");
-    if AWAITED.contains(&args[0]) {
-        assert_eq!(code, Some(2), "`{line}` works now: take it off AWAITED in tests/deploy.rs");
-    } else {
-        assert_eq!(code, Some(0), "`bellbuoy {line}` in {place}: {said}");
-    }
+    assert_eq!(code, Some(0), "`bellbuoy {line}` in {place}: {said}");
 }
 
 /// `20s`, `1m`, `1m30s` in seconds.

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AWAITED, assert_is_command, assert_is_setting, bellbuoy, found, read, seconds, settings,
-    shutdown_seconds, tool,
+    assert_is_command, assert_is_setting, bellbuoy, found, read, seconds, settings, shutdown_seconds, tool,
 };
 
 /// The instructions of the Dockerfile, continued lines joined.
@@ -82,14 +81,6 @@ fn the_builder_is_sent_what_it_reads_and_nothing_else() {
     assert_eq!(lines[0], "*", "everything but what follows");
     for needed in ["Cargo.toml", "Cargo.lock", "crates"] {
         assert!(lines.contains(&format!("!{needed}").as_str()), "{needed}");
-    }
-}
-
-#[test]
-fn commands_that_are_awaited_are_used() {
-    let used = [read("Dockerfile"), read("docker-compose.yml")].concat();
-    for word in AWAITED {
-        assert!(used.contains(word), "nothing uses `{word}`");
     }
 }
 

@@ -55,6 +55,11 @@ impl Api {
     pub fn router(self) -> Router {
         routes::router(Arc::new(App::new(self)))
     }
+
+    /// Health, readiness and metrics alone: for a process of a fleet that has another role.
+    pub fn probes(self) -> Router {
+        routes::probes(Arc::new(App::new(self)))
+    }
 }
 
 /// [`Api`] and what lives beside it while it is served.

@@ -22,12 +22,9 @@ use crate::{
     quay,
 };
 
+/// Every route.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(health::root))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+    let routes = observed()
         .route("/v1/events", post(ingest::cloud_events::accept))
         // Producers that follow a redirect lose their body, so both spellings are served.
         .route("/v1/events/", post(ingest::cloud_events::accept))
@@ -50,7 +47,25 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/dead-letters/{id}", get(dead_letters::get).delete(dead_letters::discard))
         .route("/v1/dead-letters/{id}/replay", post(replay::replay))
         .route("/api/v1/repository/{*rest}", any(quay::dispatch))
-        .route("/api/v1/error/{type}", get(quay::describe_error))
+        .route("/api/v1/error/{type}", get(quay::describe_error));
+    guarded(app, routes)
+}
+
+/// What probes and scrapers ask of a process that serves no API.
+pub(crate) fn probes(app: Arc<App>) -> Router {
+    guarded(app, observed())
+}
+
+fn observed() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(health::root))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+}
+
+fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), auth::guard))

@@ -43,6 +43,9 @@ enum Command {
     /// Look at the settings without running anything.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// What has to stand on RabbitMQ: exchanges, queues, bindings.
+    #[command(subcommand)]
+    Topology(TopologyCommand),
     /// Exit with 0 if the process that runs by these settings on this machine is ready, else with 1.
     Healthcheck(ConfigArgs),
     /// Print completions for a shell.
@@ -50,6 +53,16 @@ enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum TopologyCommand {
+    /// Declare what is missing. Repeating it changes nothing; what differs is named and left alone.
+    Apply(ConfigArgs),
+    /// Say what is missing or different.
+    Check(ConfigArgs),
+    /// Print it as RabbitMQ's `definitions.json`.
+    Export(ConfigArgs),
 }
 
 #[derive(Debug, Clone, Parser)]
@@ -102,6 +115,15 @@ impl Cli {
             }
             Command::Config(ConfigCommand::Example) => commands::print(config::example().trim_end()),
             Command::Healthcheck(args) => load(&args).and_then(|config| commands::healthcheck::run(&config)),
+            Command::Topology(TopologyCommand::Apply(args)) => {
+                load(&args).and_then(|config| commands::topology::apply(&config))
+            }
+            Command::Topology(TopologyCommand::Check(args)) => {
+                load(&args).and_then(|config| commands::topology::check(&config))
+            }
+            Command::Topology(TopologyCommand::Export(args)) => {
+                load(&args).and_then(|config| commands::topology::export(&config))
+            }
             Command::Completions { shell } => completions(shell),
         };
         result.map_or_else(|error| exit_code(&error), |()| ExitCode::SUCCESS)

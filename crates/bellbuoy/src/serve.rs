@@ -5,20 +5,14 @@
 //! to the drain limit; then the broker and the store are closed. What was not finished is durable
 //! and goes on at the next start. A second signal ends the process at once, which is as safe.
 
-use std::{
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use bellbuoy_api::{Api, Auth, Limits, Readiness, ServerLimits};
-use bellbuoy_broker::{Broker, EmbeddedOptions};
+use bellbuoy_broker::Broker;
 use bellbuoy_domain::Registry;
-use bellbuoy_methods::{ClientIdentity, Methods, Outbound};
-use bellbuoy_store::{OpenError, Store};
+use bellbuoy_methods::Methods;
+use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
     Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes,
@@ -34,16 +28,12 @@ use tracing::{info, warn};
 
 use crate::{
     commands::say,
-    config::{Config, Role, StoreUrl},
-    series,
+    config::{Config, Role},
+    open, series,
 };
 
 /// The version that is shown and sent.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The first and the longest wait between two looks for a store that is out of reach.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// How often the depth of the queues is looked at for the metrics.
 const DEPTH_EVERY: Duration = Duration::from_secs(5);
@@ -81,17 +71,16 @@ impl Fleet {
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         bellbuoy_telemetry::init_log(&config.log_filter, config.log_format)
             .with_context(|| format!("`log.filter` is `{}`, which is no filter", config.log_filter))?;
-        make_private_directory(&config.data_dir)?;
+        open::data_directory(&config)?;
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
             format!("can't listen on {}; set `listen` (BELLBUOY_LISTEN) to a free address", config.listen)
         })?;
         let url = format!("http://{}", listener.local_addr()?);
-        let (token, token_file) = admin_token(&config)?;
-        let options = EmbeddedOptions { delivery_limit: config.delivery_limit, ..EmbeddedOptions::default() };
-        let broker = Broker::open_embedded(&config.data_dir, &options)?;
-        let store = open_store(&config).await?;
+        let (token, token_file) = open::admin_token(&config)?;
+        let broker = open::broker(&config).await?;
+        let store = open::store(&config).await?;
         let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };
-        let methods = Arc::new(Methods::new(outbound(&config)?, registry.clone(), store.clone())?);
+        let methods = Arc::new(Methods::new(open::outbound(&config)?, registry.clone(), store.clone())?);
         let metrics = Arc::new(Metrics::new());
         metrics.set(Gauge::BuildInfo, &[VERSION], 1.0);
         series::start_at_zero(&metrics);
@@ -121,7 +110,8 @@ impl Fleet {
             readiness: crew.readiness,
             version: VERSION.to_owned(),
         };
-        let router = api.router();
+        let serves_api = config.roles.contains(&Role::Api);
+        let router = if serves_api { api.router() } else { api.probes() };
         let limits = ServerLimits { connections: config.connections, ..ServerLimits::default() };
         let serving = bellbuoy_api::serve(listener, router.clone(), intake.clone(), limits);
         let api = tokio::spawn(serving);
@@ -296,72 +286,4 @@ pub(crate) async fn wait_for_signal() -> anyhow::Result<()> {
         std::process::exit(1);
     });
     Ok(())
-}
-
-// A database that is out of reach is waited for: an exit would only be a restart without a pause.
-async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let url = match &config.store {
-        StoreUrl::Sqlite => return Ok(Store::open_sqlite(&config.data_dir.join("store.db")).await?),
-        StoreUrl::Postgres(url) => url.reveal(),
-    };
-    let mut wait = FIRST_WAIT;
-    loop {
-        match Store::open(url).await {
-            Err(error @ OpenError::Unreachable { .. }) => {
-                warn!("waiting for the store, next look in {wait:?}: {:#}", anyhow::Error::from(error));
-            }
-            opened => return Ok(opened?),
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
-}
-
-fn outbound(config: &Config) -> anyhow::Result<Outbound> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("can't read {}", path.display()));
-    let client_identity = match (&config.client_certificate, &config.client_key) {
-        (Some(certificate), Some(key)) => {
-            Some(ClientIdentity { cert_pem: read(certificate)?, key_pem: read(key)? })
-        }
-        _ => None,
-    };
-    Ok(Outbound {
-        allow: config.allow.clone(),
-        deny: config.deny.clone(),
-        deadline: config.deadline,
-        connect_timeout: config.connect_timeout,
-        max_response_bytes: config.max_response_bytes,
-        max_header_bytes: config.max_header_bytes,
-        client_identity,
-        extra_ca_pem: config.extra_ca.as_deref().map(read).transpose()?,
-        user_agent: format!("bellbuoy/{VERSION}"),
-        ..Outbound::default()
-    })
-}
-
-fn make_private_directory(path: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
-        format!("can't make the data directory {}; set `data_dir` (BELLBUOY_DATA_DIR)", path.display())
-    })
-}
-
-// The token of the settings, or the one that was made at the first start, and where that is kept.
-fn admin_token(config: &Config) -> anyhow::Result<(String, Option<PathBuf>)> {
-    if let Some(token) = &config.admin_token {
-        return Ok((token.reveal().to_owned(), None));
-    }
-    let path = config.data_dir.join("admin-token");
-    let token = match std::fs::read_to_string(&path) {
-        Ok(token) => token.trim().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let token = format!("bba_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-            let mut file =
-                std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
-            writeln!(file, "{token}")?;
-            file.sync_all()?;
-            token
-        }
-        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
-    };
-    Ok((token, Some(path)))
 }

@@ -12,6 +12,7 @@ pub(crate) mod healthcheck;
 pub(crate) mod notifications;
 pub(crate) mod publish;
 mod table;
+pub(crate) mod topology;
 mod words;
 
 use std::io::{ErrorKind, Write};

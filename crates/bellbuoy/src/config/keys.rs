@@ -30,7 +30,11 @@ pub(crate) const KEYS: &[Key] = &[
         "bellbuoy-data",
         "Directory of the embedded broker and store; made if it is not there, readable by its owner only.",
     ),
-    key("roles", "api,fanout,deliver,record", "What this process does. All of it on the embedded broker."),
+    key(
+        "roles",
+        "api,fanout,deliver,record",
+        "What this process does. All of it on the embedded broker; in a fleet some of it, any number of times.",
+    ),
     key("methods", "webhook,quay_notification", "Which methods the deliver role serves."),
     key(
         "public_url",
@@ -46,8 +50,11 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "broker.url",
         "embedded:",
-        "The broker. `embedded:` is durable, in the data directory, for one process.",
+        "The broker. `embedded:` is durable, in the data directory, for one process; amqp[s]://user:password@host:port,host:port/vhost is RabbitMQ 3.10 or later.",
     ),
+    key("broker.ca", "", "PEM file of certificates that RabbitMQ's may be signed by, beside the platform's."),
+    key("broker.client_certificate", "", "PEM file of the certificate shown to RabbitMQ."),
+    key("broker.client_key", "", "PEM file of that certificate's key."),
     key(
         "broker.delivery_limit",
         "5",

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use bellbuoy_broker::BrokerUrl;
 use bellbuoy_domain::{MethodName, RetryPolicy};
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
@@ -24,6 +25,9 @@ use ipnet::IpNet;
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::source::Setting;
 use self::source::Source;
+
+/// What a broker's address should be.
+const BROKER_URL: &str = "`embedded:` or amqp[s]://user:password@host:port,host:port/vhost";
 
 /// A value that must not be shown: it prints as dots.
 #[derive(Clone, PartialEq, Eq)]
@@ -105,6 +109,10 @@ pub(crate) struct Config {
     pub(crate) public_url: Option<String>,
     pub(crate) registry_url: String,
     pub(crate) registry_title: String,
+    pub(crate) broker: BrokerUrl,
+    pub(crate) broker_ca: Option<PathBuf>,
+    pub(crate) broker_certificate: Option<PathBuf>,
+    pub(crate) broker_key: Option<PathBuf>,
     pub(crate) store: StoreUrl,
     pub(crate) delivery_limit: NonZeroU32,
     pub(crate) admin_token: Option<Hidden>,
@@ -219,6 +227,11 @@ pub(crate) fn load(
             parse::base_url,
         ),
         registry_title: source.get("registry.title", "a title", |text| Some(text.to_owned())),
+        broker: source.get("broker.url", BROKER_URL, |text| text.parse().ok()),
+        broker_ca: source.optional("broker.ca", parse::PATH, |text| Some(PathBuf::from(text))),
+        broker_certificate: source
+            .optional("broker.client_certificate", parse::PATH, |text| Some(PathBuf::from(text))),
+        broker_key: source.optional("broker.client_key", parse::PATH, |text| Some(PathBuf::from(text))),
         store: source.get("store.url", StoreUrl::EXPECTED, StoreUrl::parse),
         delivery_limit: source
             .get("broker.delivery_limit", "a whole number from 1", |text| text.parse().ok()),
@@ -257,15 +270,13 @@ pub(crate) fn load(
         log_format: source.get("log.format", "auto, text or json", parse::log_format),
         settings: source.settings(),
     };
-    source.get("broker.url", "`embedded:`, the only one that this version can use", |text| {
-        (text == "embedded:").then_some(())
-    });
-    if config.roles.len() < Role::ALL.len() {
+    if config.broker == BrokerUrl::Embedded && config.roles.len() < Role::ALL.len() {
         source.refuse(
             "roles",
             "all of api,fanout,deliver,record, because the embedded broker serves one process".to_owned(),
         );
     }
+    source.both_or_neither("broker.client_certificate", "broker.client_key");
     source.both_or_neither("outbound.client_certificate", "outbound.client_key");
     source.finish(config)
 }

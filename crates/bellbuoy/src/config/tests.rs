@@ -57,7 +57,7 @@ fn all_mistakes_are_reported_at_once_with_key_value_and_remedy() {
         "`retry.steps` in bellbuoy.toml is `5`, but should be waits such as",
         "`BELLBUOY_LIMITS__DRAIN_SECONDS` is `30s`, but should be a whole number of seconds",
         "`BELLBUOY_LISTEN` is `here`, but should be an address and port",
-        "`broker.url` in bellbuoy.toml is `redis://x`, but should be `embedded:`",
+        "`broker.url` in bellbuoy.toml is `redis://x`, but should be `embedded:` or amqp[s]://",
     ] {
         assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {found:#?}");
     }
@@ -97,8 +97,13 @@ fn the_embedded_broker_serves_one_process_with_every_role() {
     for wrong in ["", "api,api,fanout,deliver,record", "cook"] {
         assert!(!mistakes("", &[("BELLBUOY_ROLES", wrong)]).is_empty(), "{wrong:?}");
     }
-    let config = load(None, &variables(&[("BELLBUOY_METHODS", "webhook")]), no_files).expect("settings");
-    assert_eq!(config.methods, [MethodName::Webhook]);
+    let environment = [
+        ("BELLBUOY_METHODS", "webhook"),
+        ("BELLBUOY_ROLES", "deliver"),
+        ("BELLBUOY_BROKER__URL", "amqp://a"),
+    ];
+    let config = load(None, &variables(&environment), no_files).expect("settings");
+    assert_eq!((config.methods, config.roles), (vec![MethodName::Webhook], vec![Role::Deliver]));
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! From settings to what they name: the broker, the store, the rules of the outbound client, the
+//! admin token.
+
+use std::{
+    io::Write,
+    num::NonZeroU16,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use bellbuoy_broker::{Broker, BrokerOptions, BrokerUrl, EmbeddedOptions, RabbitMqOptions, Tls, Topology};
+use bellbuoy_domain::MethodName;
+use bellbuoy_methods::{ClientIdentity, Outbound};
+use bellbuoy_store::{OpenError, Store};
+use tracing::{error, warn};
+
+use crate::{
+    config::{Config, Role, StoreUrl},
+    serve::VERSION,
+};
+
+/// The first and the longest wait between two looks for a store that is out of reach.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+// A database that is out of reach is waited for: an exit would only be a restart without a pause.
+pub(crate) async fn store(config: &Config) -> anyhow::Result<Store> {
+    let url = match &config.store {
+        StoreUrl::Sqlite => return Ok(Store::open_sqlite(&config.data_dir.join("store.db")).await?),
+        StoreUrl::Postgres(url) => url.reveal(),
+    };
+    let mut wait = FIRST_WAIT;
+    loop {
+        match Store::open(url).await {
+            Err(error @ OpenError::Unreachable { .. }) => {
+                warn!("waiting for the store, next look in {wait:?}: {:#}", anyhow::Error::from(error));
+            }
+            opened => return Ok(opened?),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("can't read {}", path.display()));
+    let client_identity = match (&config.client_certificate, &config.client_key) {
+        (Some(certificate), Some(key)) => {
+            Some(ClientIdentity { cert_pem: read(certificate)?, key_pem: read(key)? })
+        }
+        _ => None,
+    };
+    Ok(Outbound {
+        allow: config.allow.clone(),
+        deny: config.deny.clone(),
+        deadline: config.deadline,
+        connect_timeout: config.connect_timeout,
+        max_response_bytes: config.max_response_bytes,
+        max_header_bytes: config.max_header_bytes,
+        client_identity,
+        extra_ca_pem: config.extra_ca.as_deref().map(read).transpose()?,
+        user_agent: format!("bellbuoy/{VERSION}"),
+        ..Outbound::default()
+    })
+}
+
+/// Makes the directory that the embedded broker, the embedded store or a token of our own needs.
+pub(crate) fn data_directory(config: &Config) -> anyhow::Result<()> {
+    let embedded = config.broker == BrokerUrl::Embedded || config.store == StoreUrl::Sqlite;
+    if !embedded && !makes_token(config) {
+        return Ok(());
+    }
+    let path = &config.data_dir;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+        format!("can't make the data directory {}; set `data_dir` (BELLBUOY_DATA_DIR)", path.display())
+    })
+}
+
+fn makes_token(config: &Config) -> bool {
+    config.admin_token.is_none() && config.roles.contains(&Role::Api)
+}
+
+// The token of the settings, or the one that was made at the first start, and where that is kept.
+pub(crate) fn admin_token(config: &Config) -> anyhow::Result<(String, Option<PathBuf>)> {
+    if let Some(token) = &config.admin_token {
+        return Ok((token.reveal().to_owned(), None));
+    }
+    if !makes_token(config) {
+        // Nobody knows it: without the API there is nothing that it would open but /metrics.
+        return Ok((new_token(), None));
+    }
+    let path = config.data_dir.join("admin-token");
+    let token = match std::fs::read_to_string(&path) {
+        Ok(token) => token.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let token = new_token();
+            let mut file =
+                std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+            writeln!(file, "{token}")?;
+            file.sync_all()?;
+            token
+        }
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+    };
+    Ok((token, Some(path)))
+}
+
+fn new_token() -> String {
+    format!("bba_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}
+
+/// Opens the broker. RabbitMQ may be away, now and later: workers wait for it. What stands there is
+/// compared with what we need, and a difference is said, with its remedy.
+pub(crate) async fn broker(config: &Config) -> anyhow::Result<Broker> {
+    let embedded = EmbeddedOptions { delivery_limit: config.delivery_limit, ..EmbeddedOptions::default() };
+    let options = BrokerOptions { embedded, rabbitmq: rabbitmq_options(config) };
+    if let BrokerUrl::RabbitMq(url) = &config.broker {
+        match options.rabbitmq.topology.check(url, &options.rabbitmq).await {
+            Ok(problems) => problems.iter().for_each(|problem| error!("{problem}")),
+            Err(problem) => {
+                warn!("can't look at what stands on RabbitMQ: {:#}", anyhow::Error::from(problem));
+            }
+        }
+    }
+    Ok(Broker::open(&config.broker, &config.data_dir, &options)?)
+}
+
+/// How RabbitMQ is spoken to, and what has to stand there: the queues of every method, whichever of
+/// them this process serves.
+pub(crate) fn rabbitmq_options(config: &Config) -> RabbitMqOptions {
+    let methods: Vec<_> = MethodName::ALL.iter().map(|method| method.name()).collect();
+    let identity = config.broker_certificate.clone().zip(config.broker_key.clone());
+    RabbitMqOptions {
+        tls: Tls { ca: config.broker_ca.clone(), identity },
+        topology: Topology::new(&methods, NonZeroU16::MIN),
+        ..RabbitMqOptions::default()
+    }
+}
