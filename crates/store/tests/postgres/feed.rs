@@ -49,7 +49,8 @@ async fn a_change_by_one_process_is_seen_by_another_at_once() {
 async fn a_store_that_opens_late_knows_the_version() {
     let (_server, url, editor, _other) = two().await;
     let late = open(&url).await;
-    assert_eq!(*late.changes().borrow(), editor.notifications_version().await.expect("a version"));
+    let version = editor.notifications_version().await.expect("a version");
+    assert_eq!(*late.changes().borrow(), version);
 }
 
 #[tokio::test]
