@@ -22,7 +22,7 @@ pub use server::{ServerLimits, serve};
 use std::sync::Arc;
 
 use axum::Router;
-use bellbuoy_broker::Broker;
+use bellbuoy_broker::{Broker, Shards};
 use bellbuoy_domain::Registry;
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::Metrics;
@@ -32,6 +32,8 @@ use jiff::Timestamp;
 pub struct Api {
     /// Where events, samples and resends become durable.
     pub broker: Broker,
+    /// Over how many queues the deliveries of a method go.
+    pub shards: Shards,
     /// Where notifications and history are.
     pub store: Store,
     /// What is counted and shown at `/metrics`.

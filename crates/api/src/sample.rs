@@ -58,10 +58,9 @@ pub(crate) async fn deliver_sample(
         fanned_out: Some(fanned_out(&event, delivery, notification, now)),
         attempt: None,
     };
-    let messages = vec![
-        Outgoing::new(queues::deliver(&notification.method), message.to_json()),
-        Outgoing::new(queues::outcomes(), record.to_json()),
-    ];
+    let queue = app.api.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
+    let messages =
+        vec![Outgoing::new(queue, message.to_json()), Outgoing::new(queues::outcomes(), record.to_json())];
     app.api.broker.publish(messages).await?;
     Ok(delivery)
 }

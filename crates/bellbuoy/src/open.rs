@@ -3,7 +3,6 @@
 
 use std::{
     io::Write,
-    num::NonZeroU16,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -134,7 +133,7 @@ pub(crate) fn rabbitmq_options(config: &Config) -> RabbitMqOptions {
     let identity = config.broker_certificate.clone().zip(config.broker_key.clone());
     RabbitMqOptions {
         tls: Tls { ca: config.broker_ca.clone(), identity },
-        topology: Topology::new(&methods, NonZeroU16::MIN),
+        topology: Topology::new(&methods, config.shards),
         ..RabbitMqOptions::default()
     }
 }

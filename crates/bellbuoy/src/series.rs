@@ -1,17 +1,17 @@
 //! Every labelled series stands at zero from the start: `increase()` sees nothing of a series'
 //! first step if the series begins with it, and an alert on a first dead letter would stay silent.
 
-use bellbuoy_broker::queues;
+use bellbuoy_broker::{Shards, queues};
 use bellbuoy_domain::{CauseCode, DeadReason, Kind, MethodName};
 use bellbuoy_telemetry::{Counter, Metrics};
 
-pub(crate) fn start_at_zero(metrics: &Metrics) {
+pub(crate) fn start_at_zero(metrics: &Metrics, shards: Shards) {
     for kind in Kind::ALL {
         metrics.count(Counter::EventsFannedOut, &[kind.name()], 0);
         metrics.count(Counter::EventsRepeated, &[kind.name()], 0);
     }
     for method in MethodName::ALL {
-        start_method(metrics, method.name());
+        start_method(metrics, method.name(), shards);
     }
     for queue in [queues::events(), queues::outcomes()] {
         metrics.count(Counter::DeadLetters, &[queue.as_str(), DeadReason::Undecodable.name()], 0);
@@ -24,7 +24,7 @@ pub(crate) fn start_worker(metrics: &Metrics, role: &str) {
     metrics.count(Counter::WorkerWaits, &[role], 0);
 }
 
-fn start_method(metrics: &Metrics, method: &str) {
+fn start_method(metrics: &Metrics, method: &str, shards: Shards) {
     metrics.count(Counter::DeliveriesQueued, &[method], 0);
     metrics.count(Counter::DeliveryAttempts, &[method, "delivered", "none"], 0);
     for cause in CauseCode::ALL {
@@ -32,8 +32,10 @@ fn start_method(metrics: &Metrics, method: &str) {
             metrics.count(Counter::DeliveryAttempts, &[method, outcome, cause.name()], 0);
         }
     }
-    for reason in DeadReason::ALL {
-        metrics.count(Counter::DeadLetters, &[queues::deliver(method).as_str(), reason.name()], 0);
+    for queue in shards.queues(method) {
+        for reason in DeadReason::ALL {
+            metrics.count(Counter::DeadLetters, &[queue.as_str(), reason.name()], 0);
+        }
     }
     for reason in [CauseCode::Internal, CauseCode::WorkerPanicked, CauseCode::Paused] {
         metrics.count(Counter::DeliveryHolds, &[method, reason.name()], 0);

@@ -83,7 +83,7 @@ impl Fleet {
         let methods = Arc::new(Methods::new(open::outbound(&config)?, registry.clone(), store.clone())?);
         let metrics = Arc::new(Metrics::new());
         metrics.set(Gauge::BuildInfo, &[VERSION], 1.0);
-        series::start_at_zero(&metrics);
+        series::start_at_zero(&metrics, config.shards);
 
         let (intake, work) = (CancellationToken::new(), CancellationToken::new());
         let mut crew = Crew {
@@ -101,6 +101,7 @@ impl Fleet {
         }
         let api = Api {
             broker: broker.clone(),
+            shards: config.shards,
             store: store.clone(),
             metrics,
             auth,
@@ -160,7 +161,7 @@ impl Crew {
         for role in &config.roles {
             match role {
                 Role::Api => {}
-                Role::Fanout => self.start_fanout(&wishes),
+                Role::Fanout => self.start_fanout(config, &wishes),
                 Role::Deliver => self.start_deliver(config, methods, &wishes),
                 Role::Record => self.start_recorder(config),
             }
@@ -168,7 +169,7 @@ impl Crew {
         self.watch_depths();
     }
 
-    fn start_fanout(&mut self, wishes: &Arc<Wishes>) {
+    fn start_fanout(&mut self, config: &Config, wishes: &Arc<Wishes>) {
         let vital = self.vital("fanout");
         let fanout = Arc::new(Fanout {
             broker: self.broker.clone(),
@@ -176,6 +177,7 @@ impl Crew {
             wishes: Arc::clone(wishes),
             metrics: Arc::clone(&self.metrics),
             vital: Arc::clone(&vital),
+            shards: config.shards,
             limits: FanoutLimits::default(),
         });
         self.supervise("fanout", vital, move |shutdown| Arc::clone(&fanout).run(shutdown));
@@ -193,6 +195,7 @@ impl Crew {
                 policy: config.retry.clone(),
                 metrics: Arc::clone(&self.metrics),
                 vital: Arc::clone(&vital),
+                shards: config.shards,
                 limits: DeliverLimits { in_flight: config.in_flight, drain: config.drain },
             });
             self.supervise(role, vital, move |shutdown| Arc::clone(&deliver).run(shutdown));

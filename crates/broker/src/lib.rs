@@ -12,5 +12,6 @@ pub use broker::{Broker, BrokerOptions, Consumer, MAX_DELAY, MAX_MESSAGE_BYTES};
 pub use embedded::EmbeddedOptions;
 pub use error::{BrokerError, OpenError};
 pub use message::{Claim, Headers, Outgoing, QueueDepth, QueueName};
+pub use queues::Shards;
 pub use rabbitmq::{RabbitMqOptions, Tls, Topology, TopologyError};
 pub use url::{AmqpUrl, BrokerUrl, BrokerUrlError};

@@ -18,8 +18,8 @@ use std::{
 };
 
 use bellbuoy_broker::{
-    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, Outgoing, QueueName, RabbitMqOptions, Tls,
-    Topology, TopologyError, queues,
+    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, Outgoing, QueueName, RabbitMqOptions, Shards,
+    Tls, Topology, TopologyError, queues,
 };
 use bellbuoy_testkit::{
     certs::{Authority, Identity},
@@ -45,7 +45,7 @@ fn url(text: &str) -> AmqpUrl {
 }
 
 fn topology() -> Topology {
-    Topology::new(&[], NonZeroU16::MIN).with_queues(&[QueueName::new("q"), QueueName::new("out")])
+    Topology::new(&[], Shards::ONE).with_queues(&[QueueName::new("q"), QueueName::new("out")])
 }
 
 fn options() -> RabbitMqOptions {
@@ -433,6 +433,29 @@ async fn what_is_missing_or_different_is_named_with_its_remedy() {
     let broker = open(&node.url("imported")).await;
     broker.publish(vec![message("by import")]).await.expect("published");
     assert_eq!(next(&mut broker.consume(&QueueName::new("q"), many())).await.body().as_ref(), b"by import");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_beyond_the_shards_that_are_consumed_are_pointed_out() {
+    let node = Node::start().await;
+    node.add_vhosts(&["v"]).await;
+    let at = url(&node.url("v"));
+    let shards = |count| Shards::new(NonZeroU16::new(count).expect("not zero"));
+    let (wide, narrow) = (Topology::new(&["webhook"], shards(3)), Topology::new(&["webhook"], Shards::ONE));
+    wide.apply(&at, &options()).await.expect("declared");
+    assert!(narrow.check(&at, &options()).await.expect("looked").is_empty(), "empty ones do no harm");
+    let broker = open(&node.url("v")).await;
+    let to = shards(3).queues("webhook").remove(2);
+    broker.publish(vec![Outgoing::new(to, "left behind")]).await.expect("published");
+    assert!(wide.check(&at, &options()).await.expect("looked").is_empty());
+    let problems = narrow.check(&at, &options()).await.expect("looked");
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(
+        problem.starts_with("queue `bellbuoy.deliver.webhook.2` holds 1 messages")
+            && problem.ends_with("raise `limits.shards` until it is empty"),
+        "{problem}"
+    );
     broker.close().await;
 }
 

@@ -147,7 +147,7 @@ impl Letter {
     // die on a delivery queue is no delivery, whatever it looks like: anybody can send us bytes.
     fn read(claim: &Claim) -> Self {
         let origin = claim.dead_origin().unwrap_or_else(|| claim.queue().as_str()).to_owned();
-        let method = origin.strip_prefix(queues::deliver("").as_str()).map(str::to_owned);
+        let method = queues::method_of(&origin).map(str::to_owned);
         let message = method.as_ref().and_then(|_| DeliveryMessage::from_json(claim.body()).ok());
         let died_at = clock::now();
         let event = match &message {

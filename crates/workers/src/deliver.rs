@@ -9,7 +9,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use bellbuoy_broker::{Broker, Claim, Outgoing, queues};
+use bellbuoy_broker::{Broker, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, DeadReason, DeliveryMessage, DeliveryState, Event, MethodName, Next,
     NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
@@ -27,6 +27,7 @@ use crate::{
     aside::{Why, put_aside},
     clock,
     error::{Halt, sentence},
+    intake::Intake,
     patience::Patience,
     pool,
 };
@@ -87,6 +88,8 @@ pub struct Deliver {
     pub metrics: Arc<Metrics>,
     /// Its sign of life.
     pub vital: Arc<Vital>,
+    /// Over how many queues the method's deliveries are spread.
+    pub shards: Shards,
     /// How much at once.
     pub limits: DeliverLimits,
 }
@@ -136,13 +139,13 @@ impl Deliver {
         // A full disk must not make a receiver get the same request at every restart.
         self.broker.ping().await?;
         self.metrics.set(Gauge::DeliverySlots, &[method], slot_count(self.limits.in_flight.get()));
-        let consumer = self.broker.consume(&queues::deliver(method), self.limits.in_flight);
+        let intake = Intake::new(&self.broker, &self.shards.queues(method), self.limits.in_flight);
         let show = |in_flight: usize| {
             self.metrics.set(Gauge::DeliveriesInFlight, &[method], slot_count(in_flight));
             if in_flight == 0 { self.vital.idle() } else { self.vital.working() }
         };
         let serve = |claim, stop| Arc::clone(&self).serve(claim, stop);
-        pool::serve_each(consumer, method, self.limits, &shutdown, show, serve).await
+        pool::serve_each(intake, method, self.limits, &shutdown, show, serve).await
     }
 
     async fn serve(self: Arc<Self>, claim: Claim, stop: CancellationToken) -> Result<(), WorkerError> {
@@ -311,13 +314,20 @@ impl Deliver {
         let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(record) };
         let mut outputs = vec![Outgoing::new(queues::outcomes(), record.to_json())];
         if let Some((number, wait)) = verdict.again {
-            outputs.push(again(claim, message, number, now, wait));
+            outputs.push(self.again(message, number, now, wait));
         }
         if let Some(reason) = verdict.dead {
             let detail = verdict.cause.as_ref().map(ToString::to_string).unwrap_or_default();
             outputs.push(self.dead_letter(claim, reason, &detail));
         }
         outputs
+    }
+
+    fn again(&self, message: &DeliveryMessage, number: u32, now: Timestamp, wait: Duration) -> Outgoing {
+        let next = DeliveryMessage { attempt: number, due_at: clock::after(now, wait), ..message.clone() };
+        // Not to the shard it came from: there may be more of them now.
+        let queue = self.shards.queue(self.method.name(), message.notification.as_uuid().as_u128());
+        Outgoing::new(queue, next.to_json()).after(wait)
     }
 
     fn dead_letter(&self, claim: &Claim, reason: DeadReason, detail: &str) -> Outgoing {
@@ -382,11 +392,6 @@ fn read(claim: &Claim) -> Result<Delivery, Unreadable> {
     let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at)
         .map_err(|error| Unreadable::Malformed(format!("its event: {error}")))?;
     Ok(Delivery { message, event })
-}
-
-fn again(claim: &Claim, message: &DeliveryMessage, number: u32, now: Timestamp, wait: Duration) -> Outgoing {
-    let next = DeliveryMessage { attempt: number, due_at: clock::after(now, wait), ..message.clone() };
-    Outgoing::new(claim.queue().clone(), next.to_json()).after(wait)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slots are thousands at most")]

@@ -11,7 +11,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, queues};
+use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
     DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, NotificationState, PlannedDelivery, Record,
     WIRE_VERSION,
@@ -74,6 +74,8 @@ pub struct Fanout {
     pub metrics: Arc<Metrics>,
     /// Its sign of life.
     pub vital: Arc<Vital>,
+    /// Over how many queues the deliveries of a method go.
+    pub shards: Shards,
     /// How much at once.
     pub limits: FanoutLimits,
 }
@@ -201,7 +203,8 @@ impl Fanout {
             let notification = &wish.notification;
             let delivery = DeliveryId::derive(&event.source, &event.id, notification.id);
             let message = arrival.delivery(delivery, wish, canonical.clone());
-            harvest.push(Outgoing::new(queues::deliver(&notification.method), message.to_json()));
+            let queue = self.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
+            harvest.push(Outgoing::new(queue, message.to_json()));
             harvest.count(Counter::DeliveriesQueued, method_label(&notification.method));
             let method = notification.method.clone();
             planned.push(PlannedDelivery { delivery, notification: notification.id, method });

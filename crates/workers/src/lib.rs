@@ -9,6 +9,7 @@ mod clock;
 mod deliver;
 mod error;
 mod fanout;
+mod intake;
 mod patience;
 mod pool;
 mod record;

@@ -5,12 +5,12 @@
 
 use std::future::Future;
 
-use bellbuoy_broker::{Claim, Consumer};
+use bellbuoy_broker::Claim;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::{DeliverLimits, WorkerError};
+use crate::{DeliverLimits, WorkerError, intake::Intake};
 
 /// Serves claims until `shutdown` is cancelled or a task fails, then waits up to `limits.drain`
 /// for the tasks in flight and aborts the rest, whose claims go back to the queue.
@@ -22,7 +22,7 @@ use crate::{DeliverLimits, WorkerError};
 ///
 /// The first failure of a task, or of the broker to give a claim.
 pub(crate) async fn serve_each<F>(
-    mut consumer: Consumer,
+    mut intake: Intake,
     name: &str,
     limits: DeliverLimits,
     shutdown: &CancellationToken,
@@ -41,13 +41,13 @@ where
             biased;
             () = shutdown.cancelled() => break,
             Some(ended) = tasks.join_next() => result = conclude(ended),
-            claim = consumer.next(), if tasks.len() < limits.in_flight.get() => match claim {
+            claim = intake.next(), if tasks.len() < limits.in_flight.get() => match claim {
                 Ok(claim) => drop(tasks.spawn(serve(claim, stop.clone()))),
                 Err(error) => result = Err(error.into()),
             }
         }
     }
-    drop(consumer); // No new work while we drain.
+    drop(intake); // No new work while we drain.
     stop.cancel();
     let drain = async {
         while let Some(ended) = tasks.join_next().await {
@@ -117,8 +117,8 @@ mod tests {
         where
             F: Future<Output = Result<(), WorkerError>> + Send + 'static,
         {
-            let consumer = self.broker.consume(&self.queue, limits.in_flight);
-            serve_each(consumer, "webhook", limits, &self.shutdown, show, serve).await
+            let intake = Intake::new(&self.broker, std::slice::from_ref(&self.queue), limits.in_flight);
+            serve_each(intake, "webhook", limits, &self.shutdown, show, serve).await
         }
 
         async fn next(&self) -> Claim {

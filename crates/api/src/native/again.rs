@@ -36,7 +36,8 @@ pub(crate) async fn send(
     event: &Event,
     now: Timestamp,
 ) -> Result<(), Problem> {
-    app.api.broker.publish(vec![Outgoing::new(queues::deliver(method), message.to_json())]).await?;
+    let queue = app.api.shards.queue(method, message.notification.as_uuid().as_u128());
+    app.api.broker.publish(vec![Outgoing::new(queue, message.to_json())]).await?;
     let record = waits(method, message, event, now);
     app.api.broker.publish(vec![Outgoing::new(queues::outcomes(), record.to_json())]).await?;
     Ok(())

@@ -170,7 +170,7 @@ fn origin(name: &str) -> Origin {
     } else if name.starts_with("ingest.") {
         Origin::Ingest
     } else {
-        let method = MethodName::ALL.iter().find(|method| is_of(queues::deliver(method.name())));
+        let method = queues::method_of(name).and_then(|method| method.parse::<MethodName>().ok());
         method.map_or(Origin::Unknown, |method| Origin::Deliveries(method.name()))
     }
 }

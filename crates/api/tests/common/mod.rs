@@ -5,7 +5,7 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bellbuoy_api::{Api, Auth, Limits, Readiness, ServerLimits, serve};
-use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, QueueName, queues};
+use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, QueueName, Shards, queues};
 use bellbuoy_domain::{DeliveryMessage, Event, Record, Registry};
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Counter, Metrics};
@@ -52,6 +52,7 @@ impl Rig {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let mut api = Api {
             broker: broker.clone(),
+            shards: Shards::ONE,
             store: store.clone(),
             metrics: Arc::clone(&metrics),
             auth: Auth::new([TOKEN]).expect("a token"),

@@ -120,6 +120,11 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("limits.in_flight", "128", "Most attempts in flight, per method."),
     key(
+        "limits.shards",
+        "1",
+        "Queues on RabbitMQ that each method's deliveries are spread over, by notification, for more than one queue leader can carry; the same in every process. Raise it at any time, after `bellbuoy topology apply`; lower it when the queues beyond are empty.",
+    ),
+    key(
         "limits.drain_seconds",
         "20",
         "How long a shutdown waits for attempts in flight; what outlives it is delivered again later.",

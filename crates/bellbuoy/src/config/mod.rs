@@ -12,12 +12,12 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
+    num::{NonZeroU16, NonZeroU32, NonZeroUsize},
     path::PathBuf,
     time::Duration,
 };
 
-use bellbuoy_broker::BrokerUrl;
+use bellbuoy_broker::{BrokerUrl, Shards};
 use bellbuoy_domain::{MethodName, RetryPolicy};
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
@@ -128,6 +128,7 @@ pub(crate) struct Config {
     pub(crate) extra_ca: Option<PathBuf>,
     pub(crate) retry: RetryPolicy,
     pub(crate) in_flight: NonZeroUsize,
+    pub(crate) shards: Shards,
     pub(crate) drain: Duration,
     pub(crate) connections: NonZeroUsize,
     pub(crate) failures: u32,
@@ -257,6 +258,9 @@ pub(crate) fn load(
         extra_ca: source.optional("outbound.extra_ca", parse::PATH, |text| Some(PathBuf::from(text))),
         retry: retry(&mut source),
         in_flight: source.get("limits.in_flight", "a whole number from 1", |text| text.parse().ok()),
+        shards: Shards::new(source.get("limits.shards", "a whole number from 1 to 64", |text| {
+            text.parse().ok().filter(|count: &NonZeroU16| count.get() <= 64)
+        })),
         drain: source.get("limits.drain_seconds", parse::SECONDS, parse::seconds),
         connections: source.get("limits.connections", "a whole number from 1", |text| text.parse().ok()),
         failures: source
@@ -274,6 +278,12 @@ pub(crate) fn load(
         source.refuse(
             "roles",
             "all of api,fanout,deliver,record, because the embedded broker serves one process".to_owned(),
+        );
+    }
+    if config.broker == BrokerUrl::Embedded && config.shards != Shards::ONE {
+        source.refuse(
+            "limits.shards",
+            "1, because the embedded broker has no queue leaders to spread over".to_owned(),
         );
     }
     source.both_or_neither("broker.client_certificate", "broker.client_key");

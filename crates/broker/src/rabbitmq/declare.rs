@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use super::{
     RabbitMqOptions,
     link::{Connector, Refusal, Role, refusal},
-    topology::{Binding, Exchange, Queue, Topology},
+    topology::{Binding, Exchange, Lane, Queue, Topology},
 };
-use crate::{AmqpUrl, BrokerError, OpenError};
+use crate::{AmqpUrl, BrokerError, OpenError, QueueName};
 
 /// How long one declaration may take: a quorum queue of a busy cluster takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,8 +61,8 @@ impl Topology {
         if problems.is_empty() { Ok(()) } else { Err(TopologyError::Differs(problems)) }
     }
 
-    /// What of the description is missing or different, one sentence each with its remedy; nothing is
-    /// changed. Arguments are compared only where the user may configure; bindings can't be seen over AMQP.
+    /// What of the description is missing or different, and which shards beyond it still hold messages that
+    /// nobody would take, one sentence each with its remedy; nothing is changed. Arguments are compared only where the user may configure; bindings can't be seen over AMQP.
     ///
     /// # Errors
     ///
@@ -93,6 +93,9 @@ impl Topology {
                     Err(refusal) => problems.push(explain(item, &refusal)),
                 }
             }
+        }
+        for shards in self.beyond() {
+            problems.extend(session.left_behind(shards).await?);
         }
         session.close().await;
         Ok(problems)
@@ -162,6 +165,43 @@ impl Session {
                 let refusal = refusal(&error).ok_or_else(|| unavailable(&error))?;
                 self.channel = self.connection.create_channel().await.map_err(|error| unavailable(&error))?;
                 Ok(Err(refusal))
+            }
+        }
+    }
+
+    /// Messages on shards that stand there although they are not described.
+    async fn left_behind(
+        &mut self,
+        shards: impl Iterator<Item = QueueName>,
+    ) -> Result<Vec<String>, BrokerError> {
+        let mut problems = Vec::new();
+        for shard in shards {
+            for lane in Lane::ALL {
+                match self.depth(&lane.of(&shard)).await? {
+                    None => return Ok(problems),
+                    Some(0) => {}
+                    Some(count) => problems.push(format!(
+                        "queue `{}` holds {count} messages, but is beyond the shards that are consumed; \
+                         raise `limits.shards` until it is empty",
+                        lane.of(&shard)
+                    )),
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    /// How many messages are ready on a queue; `None` if it isn't there, or may not be seen.
+    async fn depth(&mut self, queue: &str) -> Result<Option<u32>, BrokerError> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
+        match timeout(PATIENCE, declared).await {
+            Err(_) => Err(BrokerError::Unavailable(format!("no answer within {PATIENCE:?}"))),
+            Ok(Ok(found)) => Ok(Some(found.message_count())),
+            Ok(Err(error)) => {
+                refusal(&error).ok_or_else(|| unavailable(&error))?;
+                self.channel = self.connection.create_channel().await.map_err(|error| unavailable(&error))?;
+                Ok(None)
             }
         }
     }

@@ -18,7 +18,7 @@ mod wire;
 
 use std::{
     collections::{HashMap, HashSet},
-    num::{NonZeroU16, NonZeroUsize},
+    num::NonZeroUsize,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -45,7 +45,7 @@ use self::{
     topology::{Lane, level_name},
 };
 use self::{session::Taken, wire::Message};
-use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueDepth, QueueName};
+use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueDepth, QueueName, Shards};
 
 /// How long RabbitMQ may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ pub struct RabbitMqOptions {
 impl Default for RabbitMqOptions {
     /// The system's certificate authorities, 10 s, 2 s, no delivery methods.
     fn default() -> Self {
-        let topology = Topology::new(&[], NonZeroU16::MIN);
+        let topology = Topology::new(&[], Shards::ONE);
         Self {
             tls: Tls::default(),
             heartbeat: Duration::from_secs(10),

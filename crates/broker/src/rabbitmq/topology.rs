@@ -17,7 +17,7 @@
 //!
 //! Everything that correctness hangs on is an argument, so that a declaration finds what differs.
 
-use std::{num::NonZeroU16, time::Duration};
+use std::time::Duration;
 
 use lapin::{
     ExchangeKind,
@@ -26,7 +26,7 @@ use lapin::{
 use serde_json::{Map, Value, json};
 
 use super::delay;
-use crate::{QueueName, queues};
+use crate::{QueueName, Shards, queues};
 
 /// Returns of the process kind that make a message a suspect.
 pub(super) const SUSPECT_RETURNS: u32 = 2;
@@ -108,6 +108,8 @@ pub(super) fn route(queue: &QueueName) -> (&'static str, &str) {
 /// Everything that has to stand on RabbitMQ.
 #[derive(Debug, Clone)]
 pub struct Topology {
+    methods: Vec<String>,
+    shards: Shards,
     pub(super) names: Vec<QueueName>,
     pub(super) exchanges: Vec<Exchange>,
     pub(super) queues: Vec<Queue>,
@@ -145,11 +147,11 @@ enum Argument {
 }
 
 impl Topology {
-    /// What the given delivery methods need, each on `shards` queues: more than one spreads a method over
-    /// several queue leaders. The first shard is the queue that stands alone otherwise, so that the number
-    /// can grow while messages wait.
-    pub fn new(methods: &[&str], shards: NonZeroU16) -> Self {
+    /// What the given delivery methods need, each on so many shards.
+    pub fn new(methods: &[&str], shards: Shards) -> Self {
         let mut topology = Self::frame();
+        topology.methods = methods.iter().map(|method| (*method).to_owned()).collect();
+        topology.shards = shards;
         topology.add(&queues::events());
         topology.add(&queues::outcomes());
         topology.add(&queues::dead());
@@ -157,14 +159,25 @@ impl Topology {
         topology.bind("bellbuoy.outcomes", &queues::outcomes(), "");
         topology.bind("bellbuoy.dead", &queues::dead(), "");
         for method in methods {
-            for shard in 0..shards.get() {
-                let queue = queues::deliver_shard(method, shard);
+            for queue in shards.queues(method) {
                 topology.add(&queue);
                 let (exchange, key) = route(&queue);
                 topology.bind(exchange, &queue, key);
             }
         }
         topology
+    }
+
+    /// Of each method, the shards that would follow those described.
+    pub(super) fn beyond(&self) -> impl Iterator<Item = impl Iterator<Item = QueueName>> {
+        self.methods.iter().map(|method| {
+            let mut shards = Some(self.shards);
+            std::iter::from_fn(move || {
+                let (queue, more) = shards?.next(method)?;
+                shards = Some(more);
+                Some(queue)
+            })
+        })
     }
 
     /// And these queues besides.
@@ -200,8 +213,14 @@ impl Topology {
 
     // What does not depend on which queues there are.
     fn frame() -> Self {
-        let mut topology =
-            Self { names: Vec::new(), exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() };
+        let mut topology = Self {
+            methods: Vec::new(),
+            shards: Shards::ONE,
+            names: Vec::new(),
+            exchanges: Vec::new(),
+            queues: Vec::new(),
+            bindings: Vec::new(),
+        };
         for (name, kind) in [
             ("bellbuoy.events", ExchangeKind::Topic),
             ("bellbuoy.deliveries", ExchangeKind::Direct),
@@ -329,12 +348,12 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, num::NonZeroU16};
 
     use super::*;
 
     fn topology() -> Topology {
-        Topology::new(&["webhook", "email"], NonZeroU16::new(2).expect("not zero"))
+        Topology::new(&["webhook", "email"], Shards::new(NonZeroU16::new(2).expect("not zero")))
     }
 
     #[test]
@@ -374,13 +393,6 @@ mod tests {
         for queue in topology().queues {
             assert!(queue.arguments.0.iter().any(|(name, _)| *name == "x-delivery-limit"), "{queue:?}");
         }
-    }
-
-    #[test]
-    fn the_first_shard_is_the_queue_that_stands_alone() {
-        let names = topology().names;
-        assert!(names.contains(&queues::deliver("webhook")));
-        assert!(names.contains(&QueueName::new("bellbuoy.deliver.webhook.1")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, Outgoing, QueueName, queues};
+use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, Outgoing, QueueName, Shards, queues};
 use bellbuoy_domain::{
     DeliveryId, DeliveryMessage, Event, Kind, MethodName, Notification, NotificationId, NotificationState,
     Registry, RepositoryName, RetryPolicy, Scope, WIRE_VERSION,
@@ -97,6 +97,7 @@ impl Rig {
                 wishes,
                 metrics: Arc::clone(&self.metrics),
                 vital,
+                shards: Shards::ONE,
                 limits: FanoutLimits::default(),
             });
             move || Arc::clone(&fanout).run(shutdown.clone())
@@ -117,6 +118,7 @@ impl Rig {
                 policy: self.policy.clone(),
                 metrics: Arc::clone(&self.metrics),
                 vital,
+                shards: Shards::ONE,
                 limits: self.limits,
             });
             move || Arc::clone(&deliver).run(shutdown.clone())
