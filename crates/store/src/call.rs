@@ -13,8 +13,8 @@ pub(crate) enum Value<'a> {
     Int(Option<i64>),
     Text(Option<Cow<'a, str>>),
     Uuid(Option<Uuid>),
-    Bool(bool),
-    Bytes(&'a [u8]),
+    Bool(Option<bool>),
+    Bytes(Option<&'a [u8]>),
 }
 
 /// Values in the order of their placeholders.
@@ -42,8 +42,8 @@ from! {
     Option<String> => |value| Self::Text(value.map(Cow::Owned));
     Uuid => |value| Self::Uuid(Some(value));
     Option<Uuid> => |value| Self::Uuid(value);
-    bool => |value| Self::Bool(value);
-    &'a [u8] => |value| Self::Bytes(value);
+    bool => |value| Self::Bool(Some(value));
+    &'a [u8] => |value| Self::Bytes(Some(value));
 }
 
 /// A text and its values: those of one statement or, with `columns`, of many rows one after the other.
@@ -111,7 +111,7 @@ fn array<'a>(
         Column::Int => gather!(Int, value => *value),
         Column::Text => gather!(Text, value => value.as_deref().map(escaped)),
         Column::Uuid => gather!(Uuid, value => *value),
-        Column::Bool => gather!(Bool, value => Some(*value)),
-        Column::Bytes => gather!(Bytes, value => Some(*value)),
+        Column::Bool => gather!(Bool, value => *value),
+        Column::Bytes => gather!(Bytes, value => *value),
     }
 }

@@ -7,7 +7,14 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use crate::{call::Call, error::is_stale, follow::Follower, open_sqlite::FileLock, sql};
+use crate::{
+    call::Call,
+    cell::{Cell, Cells},
+    error::is_stale,
+    follow::Follower,
+    open_sqlite::FileLock,
+    sql::{self, Column},
+};
 
 /// How long one statement may take on PostgreSQL before its connection counts as dead: longer than the server's own
 /// limits, which end it with a better reason.
@@ -158,6 +165,24 @@ impl Held {
             Connection::Postgres(connection) => {
                 let rows = bounded(call.postgres().fetch_all(&mut **connection)).await?;
                 rows.iter().map(T::from_row).collect()
+            }
+        }
+    }
+
+    /// Runs a query and reads the first columns of all its rows, which are of these types.
+    pub(crate) async fn cells(
+        &mut self,
+        call: Call<'_>,
+        columns: &[Column],
+    ) -> Result<Vec<Vec<Cell>>, sqlx::Error> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let rows = call.sqlite().fetch_all(&mut **connection).await?;
+                rows.iter().map(|row| row.cells(columns)).collect()
+            }
+            Connection::Postgres(connection) => {
+                let rows = bounded(call.postgres().fetch_all(&mut **connection)).await?;
+                rows.iter().map(|row| row.cells(columns)).collect()
             }
         }
     }

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod call;
+mod cell;
+mod copy;
 mod dead_letters;
 mod engine;
 mod error;
@@ -17,10 +19,12 @@ mod record;
 mod retention;
 mod sql;
 mod store;
+mod tables;
 mod text;
 mod value;
 mod writing;
 
+pub use copy::{Comparison, CopiedTable};
 pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow};
 pub use error::{OpenError, StoreError};
 pub use events::{Admission, SeenEvent, StoredEvent};

@@ -51,7 +51,7 @@ pub(crate) struct Many {
 pub(crate) const LARGEST: u32 = 8;
 
 impl Many {
-    const fn new(
+    pub(crate) const fn new(
         columns: &'static [Column],
         before: &'static str,
         after: &'static str,
@@ -306,6 +306,7 @@ mod tests {
     use crate::{
         Store,
         open_postgres::{READERS_SETTINGS, SETTINGS},
+        tables::{TABLES, Table},
     };
 
     const SQLITE_OWN: &[(&str, &str)] = &[("SQLITE_BEGIN", SQLITE_BEGIN)];
@@ -322,12 +323,27 @@ mod tests {
         let many = ALL_MANY
             .iter()
             .flat_map(|(name, many)| (0..=LARGEST).map(move |exponent| (*name, many.sqlite(exponent))));
-        ALL.iter().chain(SQLITE_OWN).copied().chain(many)
+        let found = |table: &'static Table| {
+            (0..=LARGEST).flat_map(|exponent| [table.find, table.add].map(|many| many.sqlite(exponent)))
+        };
+        let copies = TABLES.iter().flat_map(move |table| found(table).map(|text| (table.name, text)));
+        ALL.iter().chain(SQLITE_OWN).copied().chain(many).chain(copies).chain(pages())
     }
 
     fn postgres_texts() -> impl Iterator<Item = (&'static str, &'static str)> {
         let many = ALL_MANY.iter().map(|(name, many)| (*name, many.postgres()));
-        ALL.iter().chain(POSTGRES_OWN).copied().chain(many)
+        let found = |table: &'static Table| [table.find, table.add].map(|many| (table.name, many.postgres()));
+        ALL.iter()
+            .chain(POSTGRES_OWN)
+            .copied()
+            .chain(many)
+            .chain(TABLES.iter().flat_map(found))
+            .chain(pages())
+    }
+
+    /// How a copy reads a table, once it has begun.
+    fn pages() -> impl Iterator<Item = (&'static str, &'static str)> {
+        TABLES.iter().flat_map(|table| [(table.name, table.sizes[1]), (table.name, table.page[1])])
     }
 
     async fn sqlite() -> (tempfile::TempDir, SqliteConnection) {

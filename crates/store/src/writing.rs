@@ -3,9 +3,10 @@
 use crate::{
     StoreError,
     call::{Call, Value},
+    cell::Cell,
     engine::{Engine, Fetched, Held},
     error::is_conflict,
-    sql::{self, LARGEST, Many},
+    sql::{self, Column, LARGEST, Many},
 };
 
 /// A large body is not put into one statement with many others: `SQLite`'s prepared statement keeps its last values,
@@ -42,12 +43,12 @@ impl Writing {
     }
 
     /// Runs a statement over all `rows`, in few pieces, and says how many rows it changed.
-    pub(crate) async fn run_many<'a, T, const COLUMNS: usize>(
+    pub(crate) async fn run_many<'a, T, V: IntoIterator<Item = Value<'a>>>(
         &mut self,
         many: &'static Many,
         rows: &'a [T],
         bytes: impl Fn(&T) -> usize,
-        values: impl Fn(&'a T) -> [Value<'a>; COLUMNS],
+        values: impl Fn(&'a T) -> V,
     ) -> Result<u64, StoreError> {
         let mut changed = 0;
         for piece in pieces(rows, bytes, self.fitting()) {
@@ -58,16 +59,32 @@ impl Writing {
     }
 
     /// Runs a query over all `rows`, in few pieces, and collects what it gives back.
-    pub(crate) async fn fetch_many<'a, F: Fetched, T, const COLUMNS: usize>(
+    pub(crate) async fn fetch_many<'a, F: Fetched, T, V: IntoIterator<Item = Value<'a>>>(
         &mut self,
         many: &'static Many,
         rows: &'a [T],
-        values: impl Fn(&'a T) -> [Value<'a>; COLUMNS],
+        values: impl Fn(&'a T) -> V,
     ) -> Result<Vec<F>, StoreError> {
         let mut found = Vec::new();
         for piece in pieces(rows, |_| 0, self.fitting()) {
             let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
             found.extend(self.0.fetch(self.call(many, piece.len(), &values)).await?);
+        }
+        Ok(found)
+    }
+
+    /// The same, of rows whose columns are known at run time only.
+    pub(crate) async fn cells_many<'a, T, V: IntoIterator<Item = Value<'a>>>(
+        &mut self,
+        many: &'static Many,
+        columns: &[Column],
+        rows: &'a [T],
+        values: impl Fn(&'a T) -> V,
+    ) -> Result<Vec<Vec<Cell>>, StoreError> {
+        let mut found = Vec::new();
+        for piece in pieces(rows, |_| 0, self.fitting()) {
+            let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
+            found.extend(self.0.cells(self.call(many, piece.len(), &values), columns).await?);
         }
         Ok(found)
     }

@@ -1,6 +1,7 @@
 //! What a store has to do on every engine: each check takes an empty store. Here they run on `SQLite` and on
 //! PostgreSQL.
 
+mod copy;
 mod dead_letters;
 mod events;
 mod history;
