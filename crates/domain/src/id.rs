@@ -25,6 +25,13 @@ impl DeliveryId {
         let name = format!("{source}\n{event_id}\n{notification}");
         Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
     }
+
+    /// Derives the id of one of several deliveries of an event, that of `tag` alone: likewise, with
+    /// the tag as the fourth line.
+    pub fn derive_for_tag(source: &str, event_id: &str, notification: NotificationId, tag: &str) -> Self {
+        let name = format!("{source}\n{event_id}\n{notification}\n{tag}");
+        Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
+    }
 }
 
 macro_rules! uuid_id {
@@ -68,6 +75,11 @@ mod tests {
         assert_eq!(
             DeliveryId::derive("registry.example.com", "42", notification).to_string(),
             "749931c1-24b5-5b75-8423-64b262e68c38"
+        );
+        // python3: the same with "\nv1" at its end
+        assert_eq!(
+            DeliveryId::derive_for_tag("registry.example.com", "42", notification, "v1").to_string(),
+            "7cb53f86-7bf7-5381-beec-364bee93c4e5"
         );
     }
 

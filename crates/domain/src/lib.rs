@@ -11,6 +11,7 @@ mod method;
 mod name;
 mod notification;
 mod outcome;
+mod part;
 pub mod payload;
 mod python;
 mod retry;
@@ -24,7 +25,10 @@ pub use delivery::{
 };
 pub use event::{Event, EventError, MAX_DEPTH, MAX_EVENT_BYTES};
 pub use filter::{Filter, FilterError, Refusal};
-pub use format::{Format, Payload, Registry, UnknownFormat, quay, webhook_payload};
+pub use format::{
+    Context, Format, Inexpressible, Payload, PayloadError, Registry, UnknownFormat, dtr, quay,
+    webhook_payload,
+};
 pub use id::{DeliveryId, NotificationId};
 pub use kind::{Kind, KindScope, Level, UnknownKind};
 pub use method::{
@@ -33,6 +37,7 @@ pub use method::{
 pub use name::{NameError, RepositoryName, Subject};
 pub use notification::{CheckedNotification, Notification, NotificationError, NotificationState, Scope};
 pub use outcome::{Cause, CauseCode, Outcome};
+pub use part::{Grain, MAX_TAGS};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
 pub use secret::{Secret, SecretError, take_secret};
 pub use template::{Template, TemplateError};

@@ -115,10 +115,14 @@ impl Notification {
         if self.kinds.is_empty() {
             return Err(NotificationError::NoKinds);
         }
+        let format = self.format.parse::<Format>()?;
+        if let Some(kind) = self.kinds.iter().copied().find(|kind| !format.expresses(*kind)) {
+            return Err(NotificationError::Inexpressible { format, kind });
+        }
         Ok(CheckedNotification {
             filter: Filter::parse(&self.event_config, &self.kinds)?,
             method: MethodConfig::parse(self.method.parse::<MethodName>()?, &self.config, &self.scope)?,
-            format: self.format.parse()?,
+            format,
         })
     }
 }
@@ -149,7 +153,22 @@ pub enum NotificationError {
     /// Its method's settings will not do. The text is Quay's own.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Its format has no word for one of its kinds.
+    #[error("format `{format}` has no word for {kind}; it can tell of {}", told(*format))]
+    Inexpressible {
+        /// The format.
+        format: Format,
+        /// The first such kind.
+        kind: Kind,
+    },
     /// Its format is not known.
     #[error(transparent)]
     Format(#[from] UnknownFormat),
+}
+
+/// The kinds that a format has words for.
+fn told(format: Format) -> String {
+    let kinds: Vec<&str> =
+        Kind::ALL.iter().filter(|kind| format.expresses(**kind)).map(|kind| kind.name()).collect();
+    kinds.join(", ")
 }

@@ -1,6 +1,6 @@
 //! The `webhook` method: a signed POST to the receiver's own address.
 
-use bellbuoy_domain::{CauseCode, Registry, Secret, WebhookConfig, webhook_payload};
+use bellbuoy_domain::{CauseCode, Context, Registry, Secret, WebhookConfig, webhook_payload};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{Attempt, Report, http::Client, signature::sign, trace};
@@ -14,7 +14,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Sends the event in the notification's format, signed with the notification's secret if it has one.
 ///
-/// A template that can't be applied is final: the same event and template end the same.
+/// A template that can't be applied is final, and so is a format that can't tell of the event: the same
+/// ends the same.
 pub(crate) async fn attempt(
     client: &Client,
     registry: &Registry,
@@ -22,7 +23,15 @@ pub(crate) async fn attempt(
     attempt: &Attempt<'_>,
 ) -> Report {
     let template = config.template.as_ref();
-    let payload = match webhook_payload(attempt.event, attempt.checked.format, template, registry) {
+    let context = Context {
+        registry,
+        delivery: attempt.delivery,
+        notification: attempt.notification.id,
+        callback_url: "",
+        dtr_type: None,
+    };
+    let event = attempt.event.part(attempt.delivery, attempt.notification.id);
+    let payload = match webhook_payload(&event, attempt.checked.format, template, &context) {
         Ok(payload) => payload,
         Err(error) => return Report::rejected(None, CauseCode::Template, error.to_string()),
     };

@@ -1,11 +1,19 @@
 //! What a receiver is sent: an event as bytes, in one of several forms.
 
+mod acr;
 mod cloudevents;
+mod distribution;
+mod docker_hub;
+pub mod dtr;
+mod facts;
+mod harbor;
 pub mod quay;
 
 use std::{fmt, str::FromStr};
 
-use crate::{Event, Template, TemplateError};
+use serde_json::Value;
+
+use crate::{DeliveryId, Event, Kind, NotificationId, Template, TemplateError};
 
 /// The form of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,17 +22,80 @@ pub enum Format {
     Quay,
     /// A structured `CloudEvents` 1.0 event.
     CloudEvents,
+    /// Docker Trusted Registry's and Mirantis Secure Registry's.
+    Dtr,
+    /// Docker Hub's, of which there is one: for a push.
+    DockerHub,
+    /// Harbor's `Default`.
+    Harbor,
+    /// Harbor's `CloudEvents`.
+    HarborCloudEvents,
+    /// Azure Container Registry's.
+    Acr,
+    /// A Distribution registry's envelope with one notice.
+    Distribution,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: &[Self] = &[Self::Quay, Self::CloudEvents];
+    pub const ALL: &[Self] = &[
+        Self::Quay,
+        Self::CloudEvents,
+        Self::Dtr,
+        Self::DockerHub,
+        Self::Harbor,
+        Self::HarborCloudEvents,
+        Self::Acr,
+        Self::Distribution,
+    ];
 
     /// Its name in a notification's `format`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Quay => "quay",
             Self::CloudEvents => "cloudevents",
+            Self::Dtr => "dtr",
+            Self::DockerHub => "dockerhub",
+            Self::Harbor => "harbor",
+            Self::HarborCloudEvents => "harbor-cloudevents",
+            Self::Acr => "acr",
+            Self::Distribution => "distribution",
+        }
+    }
+
+    /// Whether the registry that the format is of has a word for what happened. A notification whose
+    /// format lacks the word for one of its kinds is refused.
+    pub fn expresses(self, kind: Kind) -> bool {
+        match self {
+            Self::Quay | Self::CloudEvents => true,
+            Self::Dtr => kind.dtr_type().is_some(),
+            Self::DockerHub => kind == Kind::RepoPush,
+            Self::Harbor | Self::HarborCloudEvents => harbor::event_type(kind).is_some(),
+            Self::Acr => acr::action(kind).is_some(),
+            Self::Distribution => distribution::action(kind).is_some(),
+        }
+    }
+
+    /// Whether a payload has room for one tag alone, so that a push of several is several requests.
+    pub fn names_one_tag(self) -> bool {
+        !matches!(self, Self::Quay | Self::CloudEvents)
+    }
+
+    /// What a request in this format calls itself, where receivers look for that; `None` where they
+    /// don't, for our own name.
+    pub fn user_agent(self) -> Option<&'static str> {
+        match self {
+            // Argo CD Image Updater, Flux and Kargo know Azure's requests by this beginning.
+            Self::Acr => Some("AzureContainerRegistry/1.0"),
+            _ => None,
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::CloudEvents | Self::HarborCloudEvents => cloudevents::CONTENT_TYPE,
+            Self::Distribution => distribution::CONTENT_TYPE,
+            _ => "application/json",
         }
     }
 }
@@ -75,6 +146,22 @@ impl Registry {
     }
 }
 
+/// What a payload tells beside the event.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The registry.
+    pub registry: &'a Registry,
+    /// The delivery: where a format has an id for its message, this is it, so that it stays the same
+    /// over retries and differs between the requests of one event.
+    pub delivery: DeliveryId,
+    /// The notification.
+    pub notification: NotificationId,
+    /// Docker Hub's `callback_url`; empty for none.
+    pub callback_url: &'a str,
+    /// The event type that a DTR client subscribed to, if it is not the event's own: `REPO_EVENT`.
+    pub dtr_type: Option<&'a str>,
+}
+
 /// A request's body and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
@@ -84,6 +171,26 @@ pub struct Payload {
     pub body: Vec<u8>,
 }
 
+/// An event of a kind that the format has a word for, but without what that word needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("format `{format}` can't tell of this {kind}: {why}")]
+pub struct Inexpressible {
+    format: Format,
+    kind: Kind,
+    why: String,
+}
+
+/// Why an event can't be written for a receiver.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// The owner's template can't be applied to it.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The format can't tell of it.
+    #[error(transparent)]
+    Inexpressible(#[from] Inexpressible),
+}
+
 /// Writes `event` for a webhook, in `format` or, where there is one, by the owner's template.
 ///
 /// The template is applied to the JSON document that `format` would have sent, and its own result
@@ -91,22 +198,35 @@ pub struct Payload {
 ///
 /// # Errors
 ///
-/// When the template can't be applied to this event.
+/// When the template can't be applied to this event, or the format can't tell of it.
 pub fn webhook_payload(
     event: &Event,
     format: Format,
     template: Option<&Template>,
-    registry: &Registry,
-) -> Result<Payload, TemplateError> {
+    context: &Context<'_>,
+) -> Result<Payload, PayloadError> {
+    let document = document(event, format, context)?;
     if let Some(template) = template {
-        let document = match format {
-            Format::Quay => quay::payload(event, registry).into(),
-            Format::CloudEvents => event.to_value(),
-        };
         return Ok(quay::body(&template.apply(&document)?));
     }
     Ok(match format {
-        Format::Quay => quay::body(&quay::payload(event, registry).into()),
-        Format::CloudEvents => cloudevents::body(event),
+        Format::Quay => quay::body(&document),
+        _ => Payload { content_type: format.media_type(), body: document.to_string().into_bytes() },
     })
+}
+
+fn document(event: &Event, format: Format, context: &Context<'_>) -> Result<Value, Inexpressible> {
+    if !format.expresses(event.kind) {
+        return Err(Inexpressible { format, kind: event.kind, why: "it has no word for it".to_owned() });
+    }
+    match format {
+        Format::Quay => Ok(quay::payload(event, context.registry).into()),
+        Format::CloudEvents => Ok(event.to_value()),
+        Format::Dtr => dtr::payload(event, context),
+        Format::DockerHub => docker_hub::payload(event, context),
+        Format::Harbor => harbor::payload(event, context),
+        Format::HarborCloudEvents => harbor::cloud_event(event, context),
+        Format::Acr => acr::payload(event, context),
+        Format::Distribution => distribution::payload(event, context),
+    }
 }
