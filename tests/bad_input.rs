@@ -265,7 +265,7 @@ async fn a_registrys_nonsense_is_quarantined_with_its_bytes_and_the_registry_is_
             one(changed_value(&notice, "target", json!({"repository": "acme/good", "tag": 1}))),
             "`tag` should be a string",
         ),
-        (huge.into_bytes(), "the envelope is too large; this is its first 4194304 bytes"),
+        (huge.into_bytes(), "the notice is too large; this is its first 4194304 bytes"),
     ];
     for (count, (body, why)) in cases.iter().enumerate() {
         let answer = rig.fleet.api.send(Method::POST, INGEST, NOTICES, body.clone()).await;

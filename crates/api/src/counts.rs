@@ -11,15 +11,39 @@ use http::StatusCode;
 pub(crate) enum Source {
     CloudEvents,
     Distribution,
+    Harbor,
+    Zot,
+    Acr,
+    GitLab,
+    DockerHub,
+    Ecr,
+    Ghcr,
 }
 
 impl Source {
-    const ALL: [Self; 2] = [Self::CloudEvents, Self::Distribution];
+    const ALL: [Self; 9] = [
+        Self::CloudEvents,
+        Self::Distribution,
+        Self::Harbor,
+        Self::Zot,
+        Self::Acr,
+        Self::GitLab,
+        Self::DockerHub,
+        Self::Ecr,
+        Self::Ghcr,
+    ];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::CloudEvents => "cloudevents",
             Self::Distribution => "distribution",
+            Self::Harbor => "harbor",
+            Self::Zot => "zot",
+            Self::Acr => "acr",
+            Self::GitLab => "gitlab",
+            Self::DockerHub => "dockerhub",
+            Self::Ecr => "ecr",
+            Self::Ghcr => "ghcr",
         }
     }
 }

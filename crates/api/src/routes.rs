@@ -29,8 +29,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         // Producers that follow a redirect lose their body, so both spellings are served.
         .route("/v1/events/", post(ingest::cloud_events::accept))
         .route("/v1/events/{id}", get(events::get))
-        .route("/v1/ingest/distribution", post(ingest::distribution::accept))
-        .route("/v1/ingest/distribution/", post(ingest::distribution::accept))
+        .merge(ingest::registries::routes())
         .route("/v1/notifications", get(notifications::list).post(notifications::create))
         .route(
             "/v1/notifications/{id}",

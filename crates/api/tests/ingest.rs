@@ -1,4 +1,4 @@
-//! Events in: `CloudEvents` in three modes, and a Distribution registry's envelopes.
+//! Events in: `CloudEvents` in three modes, and registries' notices.
 
 mod common;
 
@@ -260,4 +260,94 @@ async fn the_query_may_name_the_source_and_a_mistake_in_it_blocks_nobody() {
         assert_eq!(answer.status, 202, "{suffix}");
         assert_eq!(rig.drain_events(1).await[0].source, expected, "{suffix}");
     }
+}
+
+/// One notice of each registry that is a push of `acme/api:v1`, and the headers that it comes with.
+fn notices() -> Vec<(&'static str, Headers, Value)> {
+    let digest = "sha256:6f664262917ccf81c43c83531a1585726b1276cbc84eb5187ef075d5cad3badb";
+    let push = notice("1", "push", "PUT", Some("v1"));
+    let harbor = json!({
+        "resources": [{"digest": digest, "tag": "v1", "resource_url": "h/acme/api:v1"}],
+        "repository": {"name": "api", "namespace": "acme", "repo_full_name": "acme/api"},
+    });
+    let package = json!({
+        "name": "api", "namespace": "acme", "ecosystem": "CONTAINER",
+        "package_version": {"container_metadata": {"tag": {"name": "v1", "digest": digest}}},
+    });
+    vec![
+        ("distribution", &[ENVELOPE], json!({ "events": [push] })),
+        ("gitlab", &[ENVELOPE], json!({ "events": [push] })),
+        ("harbor", &[JSON], json!({"type": "PUSH_ARTIFACT", "occur_at": 1, "event_data": harbor})),
+        (
+            "zot",
+            &[
+                JSON,
+                ("ce-specversion", "1.0"),
+                ("ce-id", "1"),
+                ("ce-source", "zotregistry.dev"),
+                ("ce-type", "zotregistry.image.updated"),
+            ],
+            json!({"name": "acme/api", "reference": "v1", "digest": digest}),
+        ),
+        ("acr", &[JSON, ("user-agent", "AzureContainerRegistry/1.0")], push.clone()),
+        (
+            "dockerhub",
+            &[JSON],
+            json!({"push_data": {"pushed_at": 1.4e9, "tag": "v1"}, "repository": {"repo_name": "acme/api"}}),
+        ),
+        (
+            "ecr",
+            &[JSON],
+            json!({"id": "1", "detail-type": "ECR Image Action", "detail": {
+                "result": "SUCCESS", "repository-name": "acme/api", "image-digest": digest,
+                "action-type": "PUSH", "image-tag": "v1",
+            }}),
+        ),
+        (
+            "ghcr",
+            &[JSON, ("x-github-event", "package"), ("x-github-delivery", "1")],
+            json!({"action": "published", "package": package}),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn every_registry_has_a_way_in_and_none_is_ever_answered_an_error_for_what_it_sends() {
+    let rig = Rig::start().await;
+    for (registry, headers, body) in notices() {
+        let path = format!("/v1/ingest/{registry}");
+        for path in [format!("{path}?source=eu"), format!("{path}/?source=eu")] {
+            let answer = rig.send("POST", &path, headers, body.to_string()).await;
+            assert_eq!((answer.status.as_u16(), answer.body.len()), (202, 0), "{registry}");
+        }
+        for event in rig.drain_events(2).await {
+            assert_eq!((event.kind, event.subject.name()), (Kind::RepoPush, Some("acme/api")), "{registry}");
+            assert_eq!(event.data["updated_tags"], json!(["v1"]), "{registry}");
+            assert_eq!(event.source, "eu", "{registry}");
+        }
+        assert_eq!(rig.counted(Counter::EventsAccepted, &[registry, "repo_push"]), 2);
+
+        for garbage in ["", "{", "[[[]]]", "null", "{\"type\": 7}", "\u{0}"] {
+            let answer = rig.send("POST", &path, &[("content-type", "image/png")], garbage).await;
+            assert_eq!(answer.status, 202, "{registry} {garbage:?}");
+        }
+        let kept = rig.counted(Counter::EventsQuarantined, &[registry, "undecodable"]);
+        let dropped = rig.counted(Counter::EventsDropped, &[registry, "no_kind"]);
+        assert_eq!(kept + dropped, 6, "{registry}");
+        for letter in rig.drain(queues::dead(), usize::try_from(kept).expect("few")).await {
+            assert_eq!(letter.origin, Some(format!("ingest.{registry}")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn githubs_form_encoded_notice_is_read_too() {
+    let rig = Rig::start().await;
+    let (_, _, notice) = notices().pop().expect("GitHub's");
+    let encoded: String =
+        notice.to_string().bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-github-event", "package")];
+    let answer = rig.send("POST", "/v1/ingest/ghcr", &headers, format!("payload={encoded}")).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(rig.drain_events(1).await[0].data["updated_tags"], json!(["v1"]));
 }

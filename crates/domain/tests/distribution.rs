@@ -2,7 +2,7 @@
 
 use bellbuoy_domain::{
     Event, Kind, MAX_EVENT_BYTES, RepositoryName,
-    ingest::distribution::{Dropped, Item, Pull, PullHalf, PullKey, classify},
+    ingest::{Dropped, Item, Pull, PullHalf, PullKey, distribution::classify},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;

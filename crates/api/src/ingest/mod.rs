@@ -1,9 +1,9 @@
 //! Ways in: events become durable messages before anybody is told that they were taken.
 
 pub(crate) mod cloud_events;
-pub(crate) mod distribution;
 mod modes;
 mod pulls;
+pub(crate) mod registries;
 
 pub(crate) use pulls::Pulls;
 

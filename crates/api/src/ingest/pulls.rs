@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use bellbuoy_domain::ingest::distribution::{MERGE_WINDOW, PullKey};
+use bellbuoy_domain::ingest::{PullKey, distribution::MERGE_WINDOW};
 use tokio::time::Instant;
 
 /// HEADs remembered in one generation: 1600 pulls a second over [`MERGE_WINDOW`].

@@ -11,8 +11,10 @@ use crate::{Event, Kind, Level, Subject, python, severity::Severity};
 /// judged; a producer's own are passed over.
 const IDENTITY: &[&str] = &["repository", "namespace", "name"];
 
-/// Members that are the operator's matter, such as clients' addresses, and no receiver's.
-const INTERNAL: &[&str] = &["distribution", "request", "instance"];
+/// Members that are the operator's matter, such as clients' addresses, and no receiver's: what a
+/// registry sent, as it came.
+const INTERNAL: &[&str] =
+    &["distribution", "harbor", "zot", "acr", "dockerhub", "ecr", "ghcr", "request", "instance"];
 
 /// Quay's `event_data`: common members, then the kind's own in Quay's order, then all others.
 pub fn payload(event: &Event, registry: &Registry) -> Map<String, Value> {

@@ -24,7 +24,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{Event, EventError, Kind, MAX_EVENT_BYTES, RepositoryName};
+use super::{
+    Dropped, Item, Pull, PullHalf, PullKey,
+    notice::{NoticeError, json as read_json, text, whole_or_bare},
+};
+use crate::{Event, Kind, RepositoryName};
+
+/// The registry, as errors name it.
+const NAME: &str = "Distribution";
 
 /// Media types of manifests; anything that begins so is one ([Distribution 2.8 and 3.1] send no other).
 ///
@@ -44,88 +51,6 @@ const OWN_AGENTS: &[&str] = &["bellbuoy/", "harbor-registry-client"];
 /// How long after a HEAD with a tag a GET by digest counts as the same pull.
 pub const MERGE_WINDOW: Duration = Duration::from_secs(10);
 
-/// What one notice of an envelope is for us.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Item {
-    /// Something that notifications may be for.
-    Event {
-        /// The event.
-        event: Box<Event>,
-        /// Of a pull: what its other half is known by.
-        pull: Option<Pull>,
-    },
-    /// Nothing that a notification is ever for.
-    Dropped(Dropped),
-    /// It can't be understood; keep `raw` for people.
-    Undecodable {
-        /// Its place in the envelope, from 0.
-        index: usize,
-        /// What is wrong with it.
-        why: String,
-        /// It, as JSON.
-        raw: Vec<u8>,
-    },
-}
-
-/// Why a notice is dropped. A closed set: safe as a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dropped {
-    /// A layer or a configuration was pushed or pulled.
-    Blob,
-    /// A layer was taken over from another repository.
-    Mount,
-    /// A client looked whether a manifest is there, by digest.
-    Probe,
-    /// We ourselves, or a registry's own job, pulled.
-    OwnTraffic,
-}
-
-impl Dropped {
-    /// Every reason.
-    pub const ALL: &[Self] = &[Self::Blob, Self::Mount, Self::Probe, Self::OwnTraffic];
-
-    /// The word for it in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Blob => "blob",
-            Self::Mount => "mount",
-            Self::Probe => "probe",
-            Self::OwnTraffic => "own_traffic",
-        }
-    }
-}
-
-/// A pull as one half of what current clients do: they resolve a tag by HEAD, then fetch the
-/// manifest by digest. A [`PullHalf::GetWithoutTag`] whose key was seen on a
-/// [`PullHalf::HeadWithTag`] within [`MERGE_WINDOW`] before is the same pull and no event of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pull {
-    /// What both halves share.
-    pub key: PullKey,
-    /// Which half it is.
-    pub half: PullHalf,
-}
-
-/// What the two halves of one pull share.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PullKey {
-    /// The repository.
-    pub repository: RepositoryName,
-    /// The manifest's digest.
-    pub digest: String,
-    /// The client's `User-Agent`.
-    pub user_agent: String,
-}
-
-/// A half of a pull. A GET with a tag is whole by itself and has no [`Pull`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PullHalf {
-    /// The first: it stands for the whole pull.
-    HeadWithTag,
-    /// The second, if the first was seen; else a pull by digest.
-    GetWithoutTag,
-}
-
 /// Reads an envelope, one item for each of its notices, in their order.
 ///
 /// `registry` is the operator's name for the sender, empty for none: the events' source. `now`
@@ -134,13 +59,17 @@ pub enum PullHalf {
 /// # Errors
 ///
 /// When it is no envelope at all: not JSON, or no object with an array `events`.
-pub fn classify(envelope: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>, EnvelopeError> {
-    let envelope: Value = serde_json::from_slice(envelope)
-        .map_err(|error| EnvelopeError { why: format!("not JSON: {error}") })?;
-    let Some(notices) = envelope.get("events").and_then(Value::as_array) else {
-        return Err(EnvelopeError { why: "no object with an array `events`".to_owned() });
+pub fn classify(envelope: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
+    let envelope = read_json(NAME, envelope)?;
+    let Some(events) = envelope.get("events").and_then(Value::as_array) else {
+        return Err(NoticeError { registry: NAME, why: "no object with an array `events`".to_owned() });
     };
-    Ok(notices.iter().enumerate().map(|(index, notice)| read(index, notice, registry, now)).collect())
+    Ok(notices(events, registry, now))
+}
+
+/// Reads notices without their envelope.
+pub(super) fn notices(notices: &[Value], registry: &str, now: Timestamp) -> Vec<Item> {
+    notices.iter().enumerate().map(|(index, notice)| read(index, notice, registry, now)).collect()
 }
 
 fn read(index: usize, notice: &Value, registry: &str, now: Timestamp) -> Item {
@@ -258,14 +187,11 @@ impl<'a> Notice<'a> {
         Some(Pull { key, half })
     }
 
-    /// The event, checked as any other. One that would grow too large by the notice itself goes
-    /// without it.
+    /// The event, checked as any other.
     fn event(&self, kind: Kind, registry: &str, now: Timestamp) -> Result<Event, String> {
-        let mut data = self.data(kind);
-        let bare = self.envelope(kind, registry, now, &data);
-        data.insert("distribution".to_owned(), self.raw.clone());
-        let whole = self.envelope(kind, registry, now, &data);
-        checked(whole, now).or_else(|_| checked(bare, now)).map_err(|error| error.to_string())
+        let envelope = |data: &Map<String, Value>| self.envelope(kind, registry, now, data);
+        whole_or_bare(self.data(kind), "distribution", self.raw, envelope, now)
+            .map_err(|error| error.to_string())
     }
 
     fn envelope(&self, kind: Kind, registry: &str, now: Timestamp, data: &Map<String, Value>) -> Value {
@@ -332,26 +258,4 @@ impl Action {
 
 fn is_manifest_type(media_type: &str) -> bool {
     MANIFESTS.iter().any(|known| media_type.starts_with(known))
-}
-
-/// A member that is a text; `None` if it is absent, null or empty.
-fn text<'a>(object: &'a Value, name: &str) -> Result<Option<&'a str>, String> {
-    match object.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-        Some(_) => Err(format!("`{name}` should be a string")),
-    }
-}
-
-fn checked(envelope: Value, now: Timestamp) -> Result<Event, EventError> {
-    let event = Event::from_value(envelope, now)?;
-    let bytes = event.to_json().len();
-    if bytes > MAX_EVENT_BYTES { Err(EventError::TooLarge { bytes }) } else { Ok(event) }
-}
-
-/// Bytes that are no envelope.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a Distribution envelope: {why}")]
-pub struct EnvelopeError {
-    why: String,
 }

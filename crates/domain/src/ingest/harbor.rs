@@ -1,0 +1,293 @@
+//! Harbor's notices, in its `Default` format and as `CloudEvents`.
+//!
+//! | Harbor's type | Becomes |
+//! |---|---|
+//! | `PUSH_ARTIFACT` | `repo_push`; `manifest_push` where the tag is the digest |
+//! | `PULL_ARTIFACT` | `tag_pull` or `manifest_pull`, likewise |
+//! | `DELETE_ARTIFACT` | `manifest_delete`: Harbor tells of no tag that is deleted alone |
+//! | `SCANNING_COMPLETED`, `_FAILED`, `_STOPPED` | `scan_completed`, or `scan_failed` |
+//! | `QUOTA_WARNING`, `QUOTA_EXCEED` | `quota_warning`, `quota_error` of the project |
+//! | `REPLICATION` | `push_mirroring`, `poll_mirroring`; `repo_mirror_sync_failed` where it failed |
+//! | `UPLOAD_CHART`, `DOWNLOAD_CHART`, `DELETE_CHART` | `chart_push`, `chart_pull`, `chart_delete` |
+//! | `TAG_RETENTION` | nothing: what it deleted is told of by itself |
+//!
+//! The names of Harbor 1 (`pushImage` and so on) are known too. The `Default` format has no id: the
+//! same bytes are the same event, since Harbor's retries send them again.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    Dropped, Item,
+    notice::{
+        Found, Meaning, NoticeError, Origin, count, id_of, is_digest, items, json, known, lenient, needed,
+        repository, text, time,
+    },
+};
+use crate::{Kind, RepositoryName};
+
+/// The registry, as errors name it.
+const NAME: &str = "Harbor";
+
+/// Reads one notice.
+///
+/// `registry` is the operator's name for the sender: the events' source. `now` stands in for a time
+/// that is absent or can't be read.
+///
+/// # Errors
+///
+/// When it is no JSON object with a `type`.
+pub fn classify(body: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
+    let notice = json(NAME, body)?;
+    let Some(name) = lenient(Some(&notice), "type") else {
+        return Err(NoticeError { registry: NAME, why: "no object with a `type`".to_owned() });
+    };
+    let is_cloud_event = notice.get("specversion").is_some();
+    let (data, at) = if is_cloud_event { ("data", "time") } else { ("event_data", "occur_at") };
+    let id = lenient(Some(&notice), "id").filter(|_| is_cloud_event).map(str::to_owned);
+    let own = lenient(Some(&notice), "source").filter(|_| is_cloud_event);
+    let origin = Origin {
+        member: "harbor",
+        notice: &notice,
+        id: id.unwrap_or_else(|| id_of(body)),
+        source: Some(registry).filter(|name| !name.is_empty()).or(own).unwrap_or("harbor"),
+        time: time(notice.get(at)).unwrap_or(now),
+    };
+    let operator = lenient(Some(&notice), "operator");
+    let read = meaning(name, notice.get(data).unwrap_or(&Value::Null), operator, origin.time);
+    Ok(items(&origin, read, now))
+}
+
+fn meaning(name: &str, data: &Value, operator: Option<&str>, at: Timestamp) -> Result<Meaning, String> {
+    let actor = operator.map(|name| json!({ "name": name }));
+    match name {
+        "PUSH_ARTIFACT" | "harbor.artifact.pushed" | "pushImage" => {
+            artifacts(data, actor.as_ref(), Kind::RepoPush, Kind::ManifestPush)
+        }
+        "PULL_ARTIFACT" | "harbor.artifact.pulled" | "pullImage" => {
+            artifacts(data, actor.as_ref(), Kind::TagPull, Kind::ManifestPull)
+        }
+        "DELETE_ARTIFACT" | "harbor.artifact.deleted" | "deleteImage" => {
+            artifacts(data, actor.as_ref(), Kind::ManifestDelete, Kind::ManifestDelete)
+        }
+        "SCANNING_COMPLETED" | "harbor.scan.completed" | "scanningCompleted" => scans(data, None, at),
+        "SCANNING_FAILED" | "harbor.scan.failed" | "scanningFailed" => {
+            scans(data, Some("the scan failed"), at)
+        }
+        "SCANNING_STOPPED" | "harbor.scan.stopped" => scans(data, Some("the scan was stopped"), at),
+        "QUOTA_WARNING" | "harbor.quota.warned" => quota(data, Kind::QuotaWarning),
+        "QUOTA_EXCEED" | "harbor.quota.exceeded" => quota(data, Kind::QuotaError),
+        "REPLICATION" | "harbor.replication.status.changed" => replication(data),
+        "UPLOAD_CHART" | "uploadChart" => charts(data, actor.as_ref(), Kind::ChartPush),
+        "DOWNLOAD_CHART" | "downloadChart" => charts(data, actor.as_ref(), Kind::ChartPull),
+        "DELETE_CHART" | "deleteChart" => charts(data, actor.as_ref(), Kind::ChartDelete),
+        "TAG_RETENTION" | "harbor.tag_retention.finished" => Ok(Meaning::Nothing(Dropped::NoKind)),
+        other => {
+            let shown: String = other.chars().take(40).collect();
+            Err(format!("`type` is {shown:?}, which is none of Harbor's"))
+        }
+    }
+}
+
+/// The repository of `event_data`.
+fn subject(data: &Value) -> Result<RepositoryName, String> {
+    let of = data.get("repository").ok_or("`event_data.repository` is missing")?;
+    if let Some(whole) = text(of, "repo_full_name")? {
+        return repository(whole);
+    }
+    repository(&format!("{}/{}", needed(of, "namespace")?, needed(of, "name")?))
+}
+
+/// The artifacts of `event_data`; at least one.
+fn resources(data: &Value) -> Result<&[Value], String> {
+    match data.get("resources").and_then(Value::as_array) {
+        Some(resources) if !resources.is_empty() => Ok(resources),
+        _ => Err("`event_data.resources` is missing".to_owned()),
+    }
+}
+
+/// An artifact's tag and digest. Harbor puts the digest into `tag` where there is no tag.
+fn named(resource: &Value) -> Result<(Option<&str>, Option<&str>), String> {
+    let (tag, digest) = (text(resource, "tag")?, text(resource, "digest")?);
+    let digest = digest.or_else(|| tag.filter(|tag| is_digest(tag)));
+    Ok((tag.filter(|tag| !is_digest(tag)), digest))
+}
+
+fn artifacts(data: &Value, actor: Option<&Value>, tagged: Kind, untagged: Kind) -> Result<Meaning, String> {
+    let repository = subject(data)?;
+    let found = resources(data)?.iter().map(|resource| {
+        let (tag, digest) = named(resource)?;
+        if tag.is_none() && digest.is_none() {
+            return Err("`event_data.resources` names neither a tag nor a digest".to_owned());
+        }
+        let kind = if tag.is_some() { tagged } else { untagged };
+        let mut of = known(json!({ "digest": digest, "actor": actor }));
+        match (kind, tag) {
+            (Kind::RepoPush, _) => of["updated_tags"] = json!([tag]),
+            (_, Some(tag)) => of["tag"] = tag.into(),
+            _ => {}
+        }
+        if kind == Kind::ManifestDelete {
+            of["certain"] = true.into();
+        }
+        Ok(Found::new(kind, &repository, of))
+    });
+    found.collect::<Result<_, _>>().map(Meaning::Events)
+}
+
+fn charts(data: &Value, actor: Option<&Value>, kind: Kind) -> Result<Meaning, String> {
+    let repository = subject(data)?;
+    let found = resources(data)?.iter().map(|resource| {
+        let chart = json!({
+            "chart": repository.short_name(), "version": text(resource, "tag")?,
+            "digest": text(resource, "digest")?, "actor": actor,
+        });
+        Ok(Found::new(kind, &repository, chart))
+    });
+    found.collect::<Result<_, String>>().map(Meaning::Events)
+}
+
+fn scans(data: &Value, error: Option<&str>, at: Timestamp) -> Result<Meaning, String> {
+    let repository = subject(data)?;
+    let found = resources(data)?.iter().map(|resource| {
+        let (tag, digest) = named(resource)?;
+        let mut of = known(json!({ "tag": tag, "digest": digest, "error": error }));
+        if error.is_some() {
+            return Ok(Found::new(Kind::ScanFailed, &repository, of));
+        }
+        of["scanSummary"] = summary(resource, tag, at);
+        Ok(Found::new(Kind::ScanCompleted, &repository, of))
+    });
+    found.collect::<Result<_, String>>().map(Meaning::Events)
+}
+
+/// What every report of the artifact found together: Harbor's severities in DTR's three classes.
+fn summary(resource: &Value, tag: Option<&str>, at: Timestamp) -> Value {
+    let reports: Vec<&Value> = resource
+        .get("scan_overview")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(|all| all.values())
+        .collect();
+    let of = |words: &[&str]| -> u64 {
+        let counts = reports.iter().filter_map(|report| report.get("summary")?.get("summary")?.as_object());
+        counts.flat_map(|counts| words.iter().filter_map(|word| count(counts.get(*word)))).sum()
+    };
+    let ended = reports.iter().find_map(|report| time(report.get("end_time"))).unwrap_or(at);
+    known(json!({
+        "tag": tag,
+        "critical": of(&["Critical", "High"]),
+        "major": of(&["Medium"]),
+        "minor": of(&["Low", "Negligible"]),
+        "last_scan_status": 6,
+        "check_completed_at": ended.to_string(),
+        "should_rescan": false,
+        "has_foreign_layers": false,
+    }))
+}
+
+/// A project's quota. Its figures stand in a sentence, of which the percentage is read.
+fn quota(data: &Value, kind: Kind) -> Result<Meaning, String> {
+    let of = data.get("repository").ok_or("`event_data.repository` is missing")?;
+    let project = match text(of, "namespace")? {
+        Some(namespace) => namespace,
+        None => needed(of, "repo_full_name")?.split('/').next().unwrap_or_default(),
+    };
+    let details = lenient(data.get("custom_attributes"), "Details");
+    let told = json!({ "details": details, "usage_percent": details.and_then(percentage) });
+    Ok(Meaning::Events(vec![Found::of_namespace(kind, &project.to_ascii_lowercase(), told)?]))
+}
+
+/// The number before the first `%`.
+fn percentage(sentence: &str) -> Option<u64> {
+    let before = sentence.split_once('%')?.0;
+    let digits = before.bytes().rev().take_while(u8::is_ascii_digit).count();
+    before[before.len() - digits..].parse().ok()
+}
+
+/// One that ended: an event for each artifact, in the repository of ours that it left or came to.
+fn replication(data: &Value) -> Result<Meaning, String> {
+    let told = data.get("replication").ok_or("`event_data.replication` is missing")?;
+    let host = lenient(Some(told), "harbor_hostname").unwrap_or_default();
+    let (source, destination) = (side(told, "src_resource"), side(told, "dest_resource"));
+    let is_poll = is_own(destination, host) && !is_own(source, host);
+    let (kind, own, other) = if is_poll {
+        (Kind::PollMirroring, destination, source)
+    } else {
+        (Kind::PushMirroring, source, destination)
+    };
+    let artifacts = |list: &str| told.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut found = Vec::new();
+    for artifact in artifacts("successful_artifact") {
+        let (name, tag) = name_tag(artifact)?;
+        let local = repository(&joined(lenient(own, "namespace"), name))?;
+        let remote = joined(lenient(other, "namespace"), name);
+        let mirroring = known(json!({ "remoteRepository": remote, "remoteTag": tag }));
+        found.push(Found::new(kind, &local, json!({ "tag": tag, "mirroring": mirroring })));
+    }
+    for artifact in artifacts("failed_artifact") {
+        let (name, _) = name_tag(artifact)?;
+        let local = repository(&joined(lenient(own, "namespace"), name))?;
+        let why = lenient(Some(artifact), "fail_reason").unwrap_or("replication failed");
+        found.push(Found::new(Kind::RepoMirrorSyncFailed, &local, json!({ "message": why })));
+    }
+    // One that has only begun names no artifact.
+    Ok(if found.is_empty() { Meaning::Nothing(Dropped::NoKind) } else { Meaning::Events(found) })
+}
+
+fn side<'a>(told: &'a Value, name: &str) -> Option<&'a Value> {
+    told.get(name).filter(|side| side.is_object())
+}
+
+fn is_own(side: Option<&Value>, host: &str) -> bool {
+    let endpoint = lenient(side, "endpoint").unwrap_or_default();
+    let endpoint = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest).trim_end_matches('/');
+    lenient(side, "registry_name") == Some("Local") || (!host.is_empty() && endpoint == host)
+}
+
+/// The name and, where it stands there, the tag of `app:1.4.2`, `app:[1.4.2]` or `app [2 item(s) in total]`.
+fn name_tag(artifact: &Value) -> Result<(&str, Option<&str>), String> {
+    let whole = needed(artifact, "name_tag")?;
+    let end = whole.find([':', ' ', '[', '@']).unwrap_or(whole.len());
+    let (name, rest) = whole.split_at(end);
+    let tag = rest
+        .strip_prefix(':')
+        .map(|tag| tag.trim_matches(['[', ']']))
+        .filter(|tag| !tag.is_empty() && !tag.contains([',', ' ']));
+    Ok((name, tag))
+}
+
+/// A name in a namespace, unless it stands in one already.
+fn joined(namespace: Option<&str>, name: &str) -> String {
+    match namespace {
+        Some(namespace) if !name.starts_with(&format!("{namespace}/")) => format!("{namespace}/{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replicated_artifacts_name_and_tag_are_found_in_every_spelling() {
+        for (whole, expected) in [
+            ("app:1.4.2", ("app", Some("1.4.2"))),
+            ("app:[1.4.2]", ("app", Some("1.4.2"))),
+            ("team/app:v1", ("team/app", Some("v1"))),
+            ("app:[a,b]", ("app", None)),
+            ("app [2 item(s) in total]", ("app", None)),
+            ("app@sha256:6f", ("app", None)),
+            ("app", ("app", None)),
+        ] {
+            assert_eq!(name_tag(&json!({ "name_tag": whole })), Ok(expected), "{whole}");
+        }
+    }
+
+    #[test]
+    fn a_quotas_percentage_is_read_out_of_its_sentence() {
+        assert_eq!(percentage("quota usage reach 85%: resource storage used 8.5 GiB of 10 GiB"), Some(85));
+        assert_eq!(percentage("will exceed the configured upper limit of 1 GiB"), None);
+        assert_eq!(percentage("%"), None);
+    }
+}
