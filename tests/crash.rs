@@ -16,7 +16,7 @@ use bellbuoy_testkit::receiver::{Answer, Receiver, Recorded};
 use bellbuoy_testkit::wait::{eventually, within};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use support::{Client, Fleet, SOON, push};
+use support::{Client, Dice, Fleet, SOON, push};
 use tokio::time::Instant;
 
 const EVENTS: usize = 5_000;
@@ -324,17 +324,4 @@ fn text(value: &Value) -> String {
 
 fn successes(requests: &[&Recorded]) -> usize {
     requests.iter().filter(|request| request.status == Some(200)).count()
-}
-
-/// `SplitMix64`: the same throws from the same seed, on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((bits ^ (bits >> 31)) % limit as u64).expect("below a usize")
-    }
 }

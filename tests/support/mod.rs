@@ -3,6 +3,8 @@
 #![allow(dead_code, unused_imports, reason = "each journey is a program of its own and uses its part")]
 
 mod client;
+mod deployment;
+mod dice;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -10,6 +12,8 @@ use bellbuoy_testkit::process::{Launch, Process};
 use tempfile::TempDir;
 
 pub(crate) use client::{Client, ENDED, Wish, push};
+pub(crate) use deployment::{Deployment, Member, url_of};
+pub(crate) use dice::Dice;
 
 /// For a state that has to come. Far more than any of them takes, for a busy machine.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
@@ -99,6 +103,10 @@ fn launch(settings: &BTreeMap<String, String>, folder: &TempDir) -> Process {
 /// The address in the greeting, which comes once it listens.
 async fn listening_address(process: &Process) -> String {
     let line = process.wait_for_line("Bellbuoy ", SOON).await;
-    let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no address in {line:?}"));
-    url.split(". ").next().unwrap_or_default().to_owned()
+    address_in(&line).unwrap_or_else(|| panic!("no address in {line:?}"))
+}
+
+fn address_in(greeting: &str) -> Option<String> {
+    let (_, rest) = greeting.split_once("http://")?;
+    Some(rest.split(". ").next()?.to_owned())
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod amqp;
 pub mod certs;
 pub mod http;
 pub mod image;

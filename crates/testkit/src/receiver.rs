@@ -29,7 +29,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -164,6 +164,17 @@ impl Receiver {
         self.shared.lock().scripts.insert(path.to_owned(), answers.into_iter().collect());
     }
 
+    /// From now on every answer, to whatever path, begins that much later than its request was there.
+    pub fn answer_after(&self, wait: Duration) {
+        self.shared.lock().wait = wait;
+    }
+
+    /// When that connection ended, whoever ended it; `None` while it is open. One whose other side is gone ends
+    /// when the answer that was due is written in vain.
+    pub fn ended(&self, connection: usize) -> Option<Instant> {
+        self.shared.lock().ended.get(&connection).copied()
+    }
+
     /// Everything that came since the start or the last [`Self::clear`], in order.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.lock().requests.clone()
@@ -260,6 +271,8 @@ struct Shared {
 struct State {
     requests: Vec<Recorded>,
     scripts: HashMap<String, VecDeque<Answer>>,
+    wait: Duration,
+    ended: HashMap<usize, Instant>,
 }
 
 impl Shared {
@@ -267,8 +280,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records a request; says how it is answered, and how many came before it.
-    fn arrived(&self, mut request: Recorded) -> (Answer, usize) {
+    /// Records a request and lets its time pass; says how it is answered, and how many came before it.
+    async fn arrived(&self, request: Recorded) -> (Answer, usize) {
+        let wait = self.lock().wait;
+        let answered = self.record(request);
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        answered
+    }
+
+    fn record(&self, mut request: Recorded) -> (Answer, usize) {
         let mut state = self.lock();
         let path = request.path.split('?').next().unwrap_or_default();
         let answer = match state.scripts.get_mut(path) {
@@ -309,7 +331,12 @@ async fn accept(listener: TcpListener, talk: Talk, shared: Arc<Shared>) {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let number = shared.connections.fetch_add(1, Relaxed);
-                open.spawn(serve(stream, talk.clone(), Arc::clone(&shared), number));
+                let serving = serve(stream, talk.clone(), Arc::clone(&shared), number);
+                let known = Arc::clone(&shared);
+                open.spawn(async move {
+                    serving.await;
+                    known.lock().ended.insert(number, Instant::now());
+                });
                 shared.open.store(open.len(), Relaxed);
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bellbuoy_testkit::{
     http::Http,
     receiver::{Answer, Receiver, Setup},
+    wait::eventually,
 };
 use http::Method;
 
@@ -31,6 +32,23 @@ async fn a_request_is_recorded_whole() -> anyhow::Result<()> {
     let request = receiver.wait_for(1, |request| request.header("x-mark") == Some("7")).await?.remove(0);
     assert_eq!((request.method, &*request.path, request.connection), (Method::PUT, "/hook?a=b", 0));
     assert_eq!(request.body, body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn answers_can_be_late_and_the_end_of_a_connection_is_known() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let wait = Duration::from_millis(60);
+    receiver.answer_after(wait);
+    let http = Http::new();
+    http.get(&receiver.url("/hook")).await?;
+    let answered = tokio::time::Instant::now();
+    let request = receiver.requests().remove(0);
+    assert!(answered - request.at >= wait, "{:?}", answered - request.at);
+    assert_eq!(receiver.ended(request.connection), None, "it is kept for more");
+    drop(http);
+    let ended = eventually(Duration::from_secs(10), async || receiver.ended(request.connection)).await;
+    assert!(ended >= answered);
     Ok(())
 }
 

@@ -50,7 +50,7 @@ async fn respond(
         connection,
         status: None,
     };
-    let (answer, place) = shared.arrived(recorded);
+    let (answer, place) = shared.arrived(recorded).await;
     match answer {
         Answer::Whole(reply) | Answer::ThenClose(reply) => said(reply),
         Answer::OnRelease(reply) => {
