@@ -1,13 +1,17 @@
 //! One broker, whichever it is.
 
-use std::{num::NonZeroUsize, path::Path, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
-    AmqpUrl, BrokerError, BrokerUrl, Claim, EmbeddedOptions, OpenError, Outgoing, QueueDepth, QueueName,
-    RabbitMqOptions,
+    AmqpUrl, BrokerError, BrokerUrl, Claim, EmbeddedOptions, OpenError, Outgoing, QueueCount, QueueDepth,
+    QueueName, RabbitMqOptions,
     embedded::{self, Embedded},
     message::Hold,
-    rabbitmq::{self, RabbitMq},
+    rabbitmq::{self, Message, RabbitMq},
 };
 
 /// The longest delay a message may have: 30 days.
@@ -130,6 +134,26 @@ impl Broker {
         }
     }
 
+    /// Counts what stands in RabbitMQ's queues now, by asking for each; the embedded broker has none.
+    ///
+    /// # Errors
+    ///
+    /// When RabbitMQ is out of reach, lacks a queue, or doesn't tell this user.
+    pub async fn count(&self) -> Result<Vec<QueueCount>, BrokerError> {
+        match &self.0 {
+            Engine::Embedded(_) => Ok(Vec::new()),
+            Engine::RabbitMq(rabbitmq) => rabbitmq.count().await,
+        }
+    }
+
+    /// Makes messages of another broker durable as they stood there. On an error some of them may be.
+    pub(crate) async fn carry(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
+        match &self.0 {
+            Engine::Embedded(_) => self.publish(messages.into_iter().map(anew).collect()).await,
+            Engine::RabbitMq(rabbitmq) => rabbitmq.carry(messages).await,
+        }
+    }
+
     /// Asks whether the broker would take a message now: the embedded one writes to its disk, RabbitMQ is
     /// spoken to on both connections and must have no alarm.
     ///
@@ -194,6 +218,13 @@ impl Consumer {
             Part::RabbitMq(consumer) => Some(Claim(Hold::RabbitMq(Box::new(consumer.try_next()?)))),
         }
     }
+}
+
+/// As it is published now: for what is left of its wait.
+fn anew(message: Message) -> Outgoing {
+    let delay = message.remaining(SystemTime::now());
+    let Message { queue, id, headers, body, .. } = message;
+    Outgoing { queue, id, body, headers, delay: delay.min(MAX_DELAY) }
 }
 
 fn check(outputs: &[Outgoing]) -> Result<(), BrokerError> {

@@ -222,6 +222,18 @@ impl Claim {
     }
 }
 
+/// How much stands in one of RabbitMQ's queues, and who takes from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueCount {
+    /// One of the topology's queues with all its parts; or `bellbuoy.delay`, where the messages of all queues wait
+    /// together; or `bellbuoy.unroutable`, where those stand that had no way.
+    pub queue: QueueName,
+    /// Messages that nobody has claimed.
+    pub messages: u64,
+    /// Consumers, of whichever process.
+    pub consumers: u64,
+}
+
 /// How much stands in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueDepth {

@@ -5,7 +5,9 @@ mod conformance;
 
 use std::{num::NonZeroUsize, path::Path, time::Duration};
 
-use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, OpenError, Outgoing, QueueName};
+use bellbuoy_broker::{
+    Broker, BrokerError, Claim, EmbeddedOptions, OpenError, Outgoing, QueueName, Removal, RemovalError,
+};
 use tempfile::TempDir;
 
 struct Embedded {
@@ -165,5 +167,82 @@ async fn a_crash_loop_is_not_blamed_on_the_messages_that_it_meets_first() {
     let claim = broker.consume(&queue, one).next().await.expect("an open broker");
     assert_eq!(claim.returns(), 2);
     broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    broker.close().await;
+}
+
+/// Moves everything from the files in `directory` to `to`, and gives back the sizes of the batches.
+async fn move_out(directory: &Path, to: &Broker) -> Vec<u64> {
+    let mut removal = Removal::open(directory, &options()).expect("the old broker");
+    let mut sizes = Vec::new();
+    loop {
+        let moved = removal.move_next(to).await.expect("moved");
+        if moved.is_empty() {
+            break;
+        }
+        sizes.push(moved.iter().map(|moved| moved.ready + moved.delayed).sum());
+    }
+    assert!(removal.depths().iter().all(|depth| (depth.ready, depth.delayed) == (0, 0)));
+    removal.close().await;
+    sizes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_moves_out_in_batches_whatever_it_waits_for() {
+    let (old, new) = (Embedded::new(), Embedded::new());
+    let (one, two) = (QueueName::new("one"), QueueName::new("two"));
+    let hour = Duration::from_hours(1);
+    let broker = Broker::open_embedded(old.directory.path(), &options()).expect("a broker");
+    let mut sent: Vec<_> = (0..1500).map(|number| Outgoing::new(one.clone(), number.to_string())).collect();
+    sent.extend((0..800).map(|number| Outgoing::new(two.clone(), number.to_string()).after(hour)));
+    sent[0].headers.set("bellbuoy-accepted-ms", "17");
+    broker.publish(sent.clone()).await.expect("published");
+    broker.close().await;
+
+    let to = Broker::open_embedded(new.directory.path(), &options()).expect("a broker");
+    assert_eq!(move_out(old.directory.path(), &to).await, [1024, 1024, 252]);
+    let depths: Vec<_> =
+        to.depths().into_iter().map(|depth| (depth.queue, depth.ready, depth.delayed)).collect();
+    assert_eq!(depths, [(one.clone(), 1500, 0), (two, 0, 800)]);
+    let claim = to.consume(&one, NonZeroUsize::MIN).next().await.expect("a claim");
+    assert_eq!((claim.id(), claim.body()), (sent[0].id, &sent[0].body));
+    assert_eq!(claim.headers(), &sent[0].headers);
+    drop(claim);
+    to.close().await;
+    assert!(move_out(old.directory.path(), &to).await.is_empty(), "nothing is left, so nobody is asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_moves_is_bounded_by_its_bytes() {
+    let (old, new) = (Embedded::new(), Embedded::new());
+    let broker = Broker::open_embedded(old.directory.path(), &options()).expect("a broker");
+    for megabytes in [1, 2, 3, 9, 1, 1] {
+        let body = vec![7; megabytes << 20];
+        broker.publish(vec![Outgoing::new(QueueName::new("q"), body)]).await.expect("published");
+    }
+    broker.close().await;
+    let to = Broker::open_embedded(new.directory.path(), &options()).expect("a broker");
+    assert_eq!(move_out(old.directory.path(), &to).await, [2, 1, 1, 2]);
+    to.close().await;
+}
+
+#[tokio::test]
+async fn what_is_not_taken_stays_and_nobody_else_has_the_files_meanwhile() {
+    let old = Embedded::new();
+    let broker = Broker::open_embedded(old.directory.path(), &options()).expect("a broker");
+    broker.publish(vec![Outgoing::new(QueueName::new("q"), "1")]).await.expect("published");
+    let refused = Removal::open(old.directory.path(), &options());
+    assert!(matches!(refused, Err(OpenError::InUse { .. })), "{refused:?}");
+    broker.close().await;
+    let mut removal = Removal::open(old.directory.path(), &options()).expect("the old broker");
+    let refused = removal.move_next(&broker).await;
+    assert_eq!(refused, Err(RemovalError::To(BrokerError::Closed)));
+    let left: Vec<_> = removal.depths().iter().map(|depth| depth.ready).collect();
+    assert_eq!(left, [1]);
+    let second = Broker::open_embedded(old.directory.path(), &options());
+    assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
+    removal.close().await;
+    let broker = Broker::open_embedded(old.directory.path(), &options()).expect("a broker");
+    let claim = broker.consume(&QueueName::new("q"), NonZeroUsize::MIN).next().await.expect("the message");
+    assert_eq!(claim.returns(), 0);
     broker.close().await;
 }

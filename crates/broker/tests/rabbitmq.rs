@@ -14,12 +14,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bellbuoy_broker::{
-    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, Outgoing, QueueName, RabbitMqOptions, Shards,
-    Tls, Topology, TopologyError, queues,
+    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, EmbeddedOptions, Outgoing, QueueName,
+    RabbitMqOptions, Removal, Shards, Tls, Topology, TopologyError, queues,
 };
 use bellbuoy_testkit::{
     certs::{Authority, Identity},
@@ -575,5 +575,61 @@ async fn the_depths_say_what_stands_where() {
     })
     .await;
     drop(claims);
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stood_on_an_embedded_broker_goes_on_here_with_its_returns_and_what_is_left_of_its_wait() {
+    let node = prepared().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let embedded = EmbeddedOptions { suspects_after: Duration::ZERO, ..EmbeddedOptions::default() };
+    let old = Broker::open_embedded(directory.path(), &embedded).expect("a broker");
+    let (mut fresh, suspect) = (message("fresh"), message("suspect"));
+    fresh.headers.set("bellbuoy-accepted-ms", "17");
+    let (due, waits) =
+        (message("due").after(Duration::from_millis(1)), message("waits").after(Duration::from_secs(3)));
+    let dead = Outgoing::quarantined("ingest.distribution", "undecodable", "no JSON", "dead");
+    old.publish(vec![suspect.clone()]).await.expect("published");
+    let q = QueueName::new("q");
+    let mut consumer = old.consume(&q, NonZeroUsize::MIN);
+    drop(next(&mut consumer).await);
+    let again = next(&mut consumer).await;
+    assert_eq!(again.returns(), 1);
+    drop(again);
+    old.publish(vec![fresh.clone(), due.clone(), waits.clone(), dead.clone()]).await.expect("published");
+    let published = SystemTime::now();
+    drop(consumer);
+    old.close().await;
+
+    let broker = open(&node.url("v")).await;
+    let before = broker.count().await.expect("counted");
+    assert!(before.iter().all(|count| (count.messages, count.consumers) == (0, 0)), "{before:?}");
+    let mut removal = Removal::open(directory.path(), &embedded).expect("the old broker");
+    let moved = removal.move_next(&broker).await.expect("moved");
+    let total: u64 = moved.iter().map(|moved| moved.ready + moved.delayed).sum();
+    assert_eq!(total, 5, "{moved:?}");
+    assert_eq!(removal.move_next(&broker).await, Ok(Vec::new()));
+    removal.close().await;
+    eventually(PATIENCE, async || {
+        let counts = broker.count().await.expect("counted");
+        (counts.iter().map(|count| count.messages).sum::<u64>() == 5).then_some(())
+    })
+    .await;
+
+    let mut consumer = broker.consume(&q, many());
+    let mut claims = HashMap::new();
+    while claims.len() < 4 {
+        let claim = next(&mut consumer).await;
+        assert!(SystemTime::now() >= claim.due(), "early");
+        claims.insert(claim.id(), claim);
+    }
+    assert_eq!(claims[&fresh.id].headers(), &fresh.headers);
+    assert_eq!([&fresh, &due, &waits, &suspect].map(|sent| claims[&sent.id].returns()), [0, 0, 0, 2]);
+    let late =
+        claims[&waits.id].due().duration_since(published).expect("later").abs_diff(Duration::from_secs(3));
+    assert!(late < Duration::from_millis(500), "its time is {late:?} off");
+    let letter = next(&mut broker.consume(&queues::dead(), many())).await;
+    let told = (letter.id(), letter.dead_reason(), letter.dead_origin(), letter.dead_detail());
+    assert_eq!(told, (dead.id, Some("undecodable"), Some("ingest.distribution"), Some("no JSON")));
     broker.close().await;
 }

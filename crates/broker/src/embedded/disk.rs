@@ -5,7 +5,7 @@
 //! run of the table: taking the oldest message of a queue is one seek, however many wait in
 //! others. Only delayed messages pay for an index by due time.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Rows, params};
@@ -48,6 +48,7 @@ const SELECT_IMMEDIATE: &str = "SELECT key, id, due, returns, headers, body FROM
 const SELECT_DUE: &str = "SELECT key, id, due, returns, headers, body FROM messages
     WHERE (key >> 44) & 1 AND key >> 44 = ?1 AND (due, key) > (?2, ?3) AND due <= ?4
     ORDER BY due, key LIMIT ?5";
+const SELECT_OLDEST: &str = "SELECT key, id, due, returns, headers, body FROM messages ORDER BY key LIMIT ?1";
 const SELECT_NEXT_DUE: &str = "SELECT due FROM messages
     WHERE (key >> 44) & 1 AND key >> 44 = ?1 AND (due, key) > (?2, ?3) ORDER BY due, key LIMIT 1";
 const INSERT_MESSAGE: &str =
@@ -288,6 +289,31 @@ impl Disk {
         let end = loaded.late.last().map_or((due, key), |message| (message.due_ms, message.key.0));
         loaded.next_due = self.next_due(number, end)?;
         Ok(())
+    }
+
+    /// Reads the first messages by key, whatever their queues, which `names` tells by number: at least one, if there is
+    /// one.
+    pub(super) fn oldest(
+        &self,
+        names: &HashMap<u32, QueueName>,
+        limit: usize,
+        limit_bytes: usize,
+    ) -> rusqlite::Result<Vec<Held>> {
+        let mut statement = self.connection.prepare_cached(SELECT_OLDEST)?;
+        let mut rows = statement.query([limit_of(limit)])?;
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let number = Key(row.get(0)?).queue();
+            // Written in one transaction with the queue's first message, so that there is a name.
+            let name = names.get(&number).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let message = held(row, name)?;
+            bytes += message.body.len();
+            if bytes > limit_bytes && !taken.is_empty() {
+                break;
+            }
+            taken.push(message);
+        }
+        Ok(taken)
     }
 
     pub(super) fn next_due(&self, number: u32, after: (i64, i64)) -> rusqlite::Result<Option<i64>> {

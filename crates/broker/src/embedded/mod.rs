@@ -84,6 +84,13 @@ pub(crate) struct Held {
     slot: Option<u32>,
 }
 
+impl Held {
+    /// Whether it ever had to wait.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.key.is_delayed()
+    }
+}
+
 /// A message in somebody's hands.
 #[derive(Debug)]
 pub(crate) struct Claimed {
@@ -158,6 +165,20 @@ impl Embedded {
         outputs: Vec<Outgoing>,
     ) -> Result<(), BrokerError> {
         self.ask(|reply| Op::Settle { outputs, claims, reply }).await
+    }
+
+    /// The first messages in the file, whether or not they are due. For a broker that nobody consumes from: they are
+    /// not claimed.
+    pub(crate) async fn oldest(&self, limit: usize, limit_bytes: usize) -> Result<Vec<Held>, BrokerError> {
+        let queues = Arc::clone(&self.shared.queues);
+        let read = tokio::task::spawn_blocking(move || queues.oldest(limit, limit_bytes)).await;
+        let read = read.map_err(|_| BrokerError::Closed)?;
+        read.map_err(|error| BrokerError::Unavailable(error.to_string()))
+    }
+
+    /// Lets messages go that were read by [`Embedded::oldest`].
+    pub(crate) async fn remove(&self, messages: Vec<Held>) -> Result<(), BrokerError> {
+        self.ask(|reply| Op::Remove { messages, reply }).await
     }
 
     pub(crate) fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Consumer {

@@ -114,6 +114,14 @@ impl Queues {
         queues
     }
 
+    /// The first messages on disk, whichever queues they are of.
+    pub(super) fn oldest(&self, limit: usize, limit_bytes: usize) -> rusqlite::Result<Vec<Held>> {
+        let names: HashMap<u32, QueueName> =
+            self.all().into_iter().map(|queue| (queue.number, queue.name.clone())).collect();
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.oldest(&names, limit, limit_bytes)
+    }
+
     /// From now on nobody gets a message, and everybody who waits learns of it.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);

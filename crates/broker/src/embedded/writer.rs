@@ -31,6 +31,8 @@ type Reply = oneshot::Sender<Result<(), BrokerError>>;
 pub(crate) enum Op {
     /// Outputs become durable, claims end.
     Settle { outputs: Vec<Outgoing>, claims: Vec<Claimed>, reply: Reply },
+    /// Messages that nobody claimed are gone.
+    Remove { messages: Vec<Held>, reply: Reply },
     /// A claim was dropped.
     Return { held: Held, counts: bool },
     /// A message was claimed when the process was killed; it is not in memory.
@@ -159,6 +161,7 @@ impl Writer {
                     .filter_map(|claim| claim.held.as_ref())
                     .try_for_each(|held| self.remove(held, changes))
             }
+            Op::Remove { messages, .. } => messages.iter().try_for_each(|held| self.remove(held, changes)),
             Op::Return { held, counts: true } | Op::Killed { held } if self.is_poison(held) => {
                 tracing::error!(
                     "message {} of queue {} was returned {} times and is dead-lettered as poisoned",
@@ -219,6 +222,12 @@ impl Writer {
                     if let Some(held) = claim.held.take() {
                         self.end_claim(held, result.is_ok(), false);
                     }
+                }
+                let _ = reply.send(result.clone());
+            }
+            Op::Remove { messages, reply } => {
+                for held in messages.iter().filter(|_| result.is_ok()) {
+                    self.queue(&held.queue).settled(held);
                 }
                 let _ = reply.send(result.clone());
             }
@@ -290,7 +299,11 @@ impl Op {
     fn bytes(&self) -> usize {
         match self {
             Self::Settle { outputs, .. } => outputs.iter().map(|output| output.body.len()).sum(),
-            Self::Return { .. } | Self::Killed { .. } | Self::Pulse { .. } | Self::Close { .. } => 0,
+            Self::Remove { .. }
+            | Self::Return { .. }
+            | Self::Killed { .. }
+            | Self::Pulse { .. }
+            | Self::Close { .. } => 0,
         }
     }
 }

@@ -37,6 +37,8 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+use self::session::Taken;
+pub(crate) use self::wire::Message;
 pub use self::{declare::TopologyError, topology::Topology};
 use self::{
     link::{Connector, Link, Refusal, Role, State, keep, refusal, up_now},
@@ -44,8 +46,7 @@ use self::{
     subscription::Subscription,
     topology::{Lane, level_name},
 };
-use self::{session::Taken, wire::Message};
-use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueDepth, QueueName, Shards};
+use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueCount, QueueDepth, QueueName, Shards};
 
 /// How long RabbitMQ may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -55,6 +56,9 @@ const DEPTHS_EVERY: Duration = Duration::from_secs(5);
 
 /// Between two looks for a queue that done work has to go to.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long messages of another broker wait for an outage to end.
+const CARRY: Duration = Duration::from_secs(30);
 
 /// How long a close waits for what is still being moved. What remains is delivered again.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -201,12 +205,12 @@ impl RabbitMq {
         }
         let now = SystemTime::now();
         if claims.is_empty() {
-            self.look_for(&outputs).await?;
+            self.look_for(outputs.iter().map(|output| &output.queue)).await?;
             return self.shared.publisher.publish(parcels(outputs, now)).await;
         }
         // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
         let mut said = false;
-        while let Err(error) = self.look_for(&outputs).await {
+        while let Err(error) = self.look_for(outputs.iter().map(|output| &output.queue)).await {
             if self.shared.closed.load(Ordering::SeqCst) || !ours() {
                 return Err(error);
             }
@@ -217,6 +221,21 @@ impl RabbitMq {
         }
         self.shared.publisher.publish_patiently(parcels(outputs, now), ours).await?;
         self.end(claims).await
+    }
+
+    /// Publishes messages of another broker as they stood there, through a short outage.
+    pub(crate) async fn carry(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
+        let until = Instant::now() + CARRY;
+        let wanted = || Instant::now() < until;
+        while let Err(error) = self.look_for(messages.iter().map(|message| &message.queue)).await {
+            if self.shared.closed.load(Ordering::SeqCst) || !wanted() {
+                return Err(error);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        let now = SystemTime::now();
+        let parcels = messages.iter().map(|message| message.parcel_as_it_stands(now)).collect();
+        self.shared.publisher.publish_patiently(parcels, wanted).await
     }
 
     async fn end(&self, claims: Vec<Claimed>) -> Result<(), BrokerError> {
@@ -281,6 +300,31 @@ impl RabbitMq {
             });
         }
         depths.known.clone()
+    }
+
+    /// What stands in each queue, asked for now.
+    pub(crate) async fn count(&self) -> Result<Vec<QueueCount>, BrokerError> {
+        let channel = self.channel().await?;
+        let parts = self
+            .shared
+            .names
+            .iter()
+            .map(|queue| (queue.clone(), Lane::ALL.map(|lane| lane.of(queue)).to_vec()));
+        let levels = (0..delay::LEVELS).map(level_name).collect();
+        let others =
+            [(topology::DELAYS, levels), (topology::UNROUTABLE, vec![topology::UNROUTABLE.to_owned()])];
+        let others = others.map(|(name, parts)| (QueueName::new(name), parts));
+        let mut counts = Vec::new();
+        for (queue, parts) in parts.chain(others) {
+            let mut counted = QueueCount { queue, messages: 0, consumers: 0 };
+            for part in parts {
+                let found = look(&channel, &part).await?;
+                counted.messages += u64::from(found.message_count());
+                counted.consumers += u64::from(found.consumer_count());
+            }
+            counts.push(counted);
+        }
+        Ok(counts)
     }
 
     async fn ask_for_depths(&self) -> Result<Vec<QueueDepth>, BrokerError> {
@@ -356,23 +400,22 @@ impl RabbitMq {
     }
 
     // A message for a queue that is not there would be set aside as unroutable, acknowledged and unseen.
-    async fn look_for(&self, outputs: &[Outgoing]) -> Result<(), BrokerError> {
-        for output in outputs {
-            let known = |shared: &Shared| {
-                shared.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&output.queue)
-            };
+    async fn look_for(&self, queues: impl Iterator<Item = &QueueName>) -> Result<(), BrokerError> {
+        for queue in queues {
+            let known =
+                |shared: &Shared| shared.known.lock().unwrap_or_else(PoisonError::into_inner).contains(queue);
             if known(&self.shared) {
                 continue;
             }
             let channel = self.channel().await?;
             for lane in Lane::ALL {
-                match timeout(ANSWER, passive(&channel, &lane.of(&output.queue))).await {
+                match timeout(ANSWER, passive(&channel, &lane.of(queue))).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => match refusal(&error) {
                         // From 4.3 on a user must be allowed to configure a queue to ask for it.
                         Some(Refusal::Forbidden(_)) => break,
                         Some(Refusal::Missing(_)) => {
-                            let name = lane.of(&output.queue);
+                            let name = lane.of(queue);
                             let why = format!("queue `{name}` is missing; run `bellbuoy topology apply`");
                             return Err(BrokerError::Unavailable(why));
                         }
@@ -381,8 +424,7 @@ impl RabbitMq {
                     Err(_) => return Err(silent()),
                 }
             }
-            let queue = output.queue.clone();
-            self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+            self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.clone());
         }
         Ok(())
     }
@@ -463,8 +505,12 @@ async fn passive(channel: &lapin::Channel, name: &str) -> lapin::Result<lapin::Q
 }
 
 async fn count(channel: &lapin::Channel, name: &str) -> Result<u64, BrokerError> {
+    Ok(look(channel, name).await?.message_count().into())
+}
+
+async fn look(channel: &lapin::Channel, name: &str) -> Result<lapin::Queue, BrokerError> {
     match timeout(ANSWER, passive(channel, name)).await {
-        Ok(Ok(queue)) => Ok(queue.message_count().into()),
+        Ok(Ok(queue)) => Ok(queue),
         Ok(Err(error)) => Err(BrokerError::Unavailable(error.to_string())),
         Err(_) => Err(silent()),
     }

@@ -101,7 +101,7 @@ impl Message {
     }
 
     /// How long nobody may have it yet.
-    pub(super) fn remaining(&self, now: SystemTime) -> Duration {
+    pub(crate) fn remaining(&self, now: SystemTime) -> Duration {
         // One that was never delayed is not held back by a clock that lags behind its publisher's.
         if self.wait_ms == 0 {
             return Duration::ZERO;
@@ -120,6 +120,14 @@ impl Message {
         let whole = Duration::from_millis(self.wait_ms.unsigned_abs());
         let level = delay::level(remaining, delay::tolerance(whole));
         self.addressed(&level_name(level), &Lane::Due.of(&self.queue))
+    }
+
+    /// As it stood on another broker: what has waited goes to where waits end.
+    pub(super) fn parcel_as_it_stands(&self, now: SystemTime) -> Parcel {
+        if self.wait_ms > 0 && self.remaining(now).is_zero() {
+            return self.parcel_for(Lane::Due);
+        }
+        self.parcel(now)
     }
 
     /// For one part of its queue.
