@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::{
     commands::{
         self, Misuse, OutputClosed, dead_letters::DeadLetters, deliveries::Deliveries, explain::Explain,
-        notifications::Notifications, publish::Publish,
+        migrate::Migrate, notifications::Notifications, publish::Publish,
     },
     config::{self, Config, ConfigFile},
     demo, serve,
@@ -46,6 +46,7 @@ enum Command {
     /// What has to stand on RabbitMQ: exchanges, queues, bindings.
     #[command(subcommand)]
     Topology(TopologyCommand),
+    Migrate(Migrate),
     /// Exit with 0 if the process that runs by these settings on this machine is ready, else with 1.
     Healthcheck(ConfigArgs),
     /// Print completions for a shell.
@@ -114,6 +115,9 @@ impl Cli {
                 load(&args).and_then(|config| commands::print(&show(&config)))
             }
             Command::Config(ConfigCommand::Example) => commands::print(config::example().trim_end()),
+            Command::Migrate(args) => {
+                load(&args.config).and_then(|config| commands::migrate::run(&args, &config))
+            }
             Command::Healthcheck(args) => load(&args).and_then(|config| commands::healthcheck::run(&config)),
             Command::Topology(TopologyCommand::Apply(args)) => {
                 load(&args).and_then(|config| commands::topology::apply(&config))

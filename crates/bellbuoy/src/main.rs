@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod note;
 mod open;
 mod series;
 mod serve;

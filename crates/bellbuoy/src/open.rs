@@ -17,6 +17,7 @@ use tracing::{error, warn};
 
 use crate::{
     config::{Config, Role, StoreUrl},
+    note::Note,
     serve::VERSION,
 };
 
@@ -72,6 +73,9 @@ pub(crate) fn data_directory(config: &Config) -> anyhow::Result<()> {
         return Ok(());
     }
     let path = &config.data_dir;
+    if embedded {
+        Note::refuse(path)?;
+    }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
         format!("can't make the data directory {}; set `data_dir` (BELLBUOY_DATA_DIR)", path.display())
     })

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::{
     Store, StoreError,
-    call::{Call, Value},
+    call::{Call, Value, values},
     cell::Cell,
     sql::{self, Column},
     tables::{TABLES, Table},
@@ -64,6 +64,16 @@ impl CopiedTable {
     pub async fn count(self, store: &Store) -> Result<u64, StoreError> {
         let rows: Option<(i64,)> = store.fetch_one(self.0.count, &[]).await?;
         Ok(rows.map_or(0, |(count,)| count.unsigned_abs()))
+    }
+
+    /// Whether it has no row in `store`.
+    ///
+    /// # Errors
+    ///
+    /// As for every call to a store.
+    pub async fn is_empty(self, store: &Store) -> Result<bool, StoreError> {
+        let first: Option<(i64,)> = store.fetch_one(self.0.sizes[0], &values![1]).await?;
+        Ok(first.is_none())
     }
 
     /// Adds to `to` what it lacks of the rows in `from`, in their order and a page at a time; gives back how many it

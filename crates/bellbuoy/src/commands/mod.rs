@@ -9,6 +9,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod explain;
 pub(crate) mod healthcheck;
+pub(crate) mod migrate;
 pub(crate) mod notifications;
 pub(crate) mod publish;
 mod table;
