@@ -24,6 +24,16 @@ pub(crate) fn start_worker(metrics: &Metrics, role: &str) {
     metrics.count(Counter::WorkerWaits, &[role], 0);
 }
 
+/// Why a delivery can be held.
+const HOLDS: [CauseCode; 6] = [
+    CauseCode::Internal,
+    CauseCode::WorkerPanicked,
+    CauseCode::Paused,
+    CauseCode::ReceiverBusy,
+    CauseCode::CircuitOpen,
+    CauseCode::RateLimited,
+];
+
 fn start_method(metrics: &Metrics, method: &str, shards: Shards) {
     metrics.count(Counter::DeliveriesQueued, &[method], 0);
     metrics.count(Counter::DeliveryAttempts, &[method, "delivered", "none"], 0);
@@ -37,7 +47,7 @@ fn start_method(metrics: &Metrics, method: &str, shards: Shards) {
             metrics.count(Counter::DeadLetters, &[queue.as_str(), reason.name()], 0);
         }
     }
-    for reason in [CauseCode::Internal, CauseCode::WorkerPanicked, CauseCode::Paused] {
+    for reason in HOLDS {
         metrics.count(Counter::DeliveryHolds, &[method, reason.name()], 0);
     }
     for reason in ["failing", "gone"] {

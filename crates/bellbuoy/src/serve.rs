@@ -15,8 +15,8 @@ use bellbuoy_methods::Methods;
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
-    Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes,
-    deliver_role, supervise,
+    Deliver, DeliverLimits, Fanout, FanoutLimits, Gate, GateLimits, Record, RecordLimits, Retention, Vital,
+    Wishes, deliver_role, supervise,
 };
 use tokio::{
     net::TcpListener,
@@ -35,8 +35,8 @@ use crate::{
 /// The version that is shown and sent.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How often the depth of the queues is looked at for the metrics.
-const DEPTH_EVERY: Duration = Duration::from_secs(5);
+/// How often the queues and the gate are looked at for the metrics.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// `bellbuoy serve`.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
@@ -158,15 +158,19 @@ struct Crew {
 impl Crew {
     fn start(&mut self, config: &Config, methods: &Arc<Methods>) {
         let wishes = Arc::new(Wishes::new(self.store.clone()));
+        let gate = Arc::new(Gate::new(GateLimits {
+            per_notification: config.per_notification,
+            per_host: config.per_host,
+        }));
         for role in &config.roles {
             match role {
                 Role::Api => {}
                 Role::Fanout => self.start_fanout(config, &wishes),
-                Role::Deliver => self.start_deliver(config, methods, &wishes),
+                Role::Deliver => self.start_deliver(config, methods, &wishes, &gate),
                 Role::Record => self.start_recorder(config),
             }
         }
-        self.watch_depths();
+        self.watch(gate);
     }
 
     fn start_fanout(&mut self, config: &Config, wishes: &Arc<Wishes>) {
@@ -183,7 +187,13 @@ impl Crew {
         self.supervise("fanout", vital, move |shutdown| Arc::clone(&fanout).run(shutdown));
     }
 
-    fn start_deliver(&mut self, config: &Config, methods: &Arc<Methods>, wishes: &Arc<Wishes>) {
+    fn start_deliver(
+        &mut self,
+        config: &Config,
+        methods: &Arc<Methods>,
+        wishes: &Arc<Wishes>,
+        gate: &Arc<Gate>,
+    ) {
         for method in config.methods.iter().copied() {
             let role = deliver_role(method);
             let vital = self.vital(role);
@@ -192,6 +202,7 @@ impl Crew {
                 broker: self.broker.clone(),
                 wishes: Arc::clone(wishes),
                 methods: Arc::clone(methods),
+                gate: Arc::clone(gate),
                 policy: config.retry.clone(),
                 metrics: Arc::clone(&self.metrics),
                 vital: Arc::clone(&vital),
@@ -251,7 +262,7 @@ impl Crew {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge of more than 2^53 messages may be a little off")]
-    fn watch_depths(&mut self) {
+    fn watch(&mut self, gate: Arc<Gate>) {
         let (broker, metrics, shutdown) =
             (self.broker.clone(), Arc::clone(&self.metrics), self.shutdown.clone());
         self.workers.spawn(async move {
@@ -264,9 +275,10 @@ impl Crew {
                     let oldest = depth.oldest_ready.unwrap_or_default().as_secs_f64();
                     metrics.set(Gauge::QueueOldestReady, &[queue], oldest);
                 }
+                metrics.set(Gauge::CircuitsOpen, &[], gate.open_circuits() as f64);
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep(DEPTH_EVERY) => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
             }
         });

@@ -32,6 +32,13 @@ pub struct DeliveryMessage {
     /// When the next attempt is due.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub due_at: Timestamp,
+    /// When it was sent again, if it was: from then on, and not from acceptance, it may be held so long.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "jiff::fmt::serde::timestamp::millisecond::optional"
+    )]
+    pub again_at: Option<Timestamp>,
     /// The event in its canonical JSON.
     pub event: Box<RawValue>,
 }
@@ -171,6 +178,8 @@ pub enum DeadReason {
     Poisoned,
     /// Its notification was disabled while it waited.
     NotificationDisabled,
+    /// It was held until its time was over.
+    Expired,
 }
 
 impl DeadReason {
@@ -181,6 +190,7 @@ impl DeadReason {
         Self::Undecodable,
         Self::Poisoned,
         Self::NotificationDisabled,
+        Self::Expired,
     ];
 
     /// The word for it in metrics and the API.
@@ -191,6 +201,7 @@ impl DeadReason {
             Self::Undecodable => "undecodable",
             Self::Poisoned => "poisoned",
             Self::NotificationDisabled => "notification_disabled",
+            Self::Expired => "expired",
         }
     }
 }

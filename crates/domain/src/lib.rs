@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod circuit;
 mod delivery;
 mod event;
 mod filter;
@@ -19,6 +20,7 @@ mod secret;
 mod severity;
 mod template;
 
+pub use circuit::{Admission, Circuit};
 pub use delivery::{
     AttemptRecord, DeadReason, DeliveryMessage, DeliveryState, FannedOut, PlannedDelivery, Record,
     WIRE_VERSION, WireError,

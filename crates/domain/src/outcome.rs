@@ -121,6 +121,10 @@ cause_codes! {
     Template = "template",
     /// The person, team or address no longer exists.
     NoRecipient = "no_recipient",
+    /// As many attempts as the receiver may have were in flight.
+    ReceiverBusy = "receiver_busy",
+    /// The receiver had stopped answering, and was tried by one attempt at a time.
+    CircuitOpen = "circuit_open",
     /// Its owner wants no deliveries for now.
     Paused = "paused",
     /// The notification was switched off while the delivery waited.

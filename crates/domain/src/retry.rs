@@ -15,6 +15,9 @@ const HOUR: u64 = 60 * MINUTE;
 /// The longest wait that any message may have: the broker's own limit.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * HOUR);
 
+/// The shortest time after which a delivery is given up that was held all along.
+const SHORTEST_LIFE: Duration = Duration::from_secs(24 * HOUR);
+
 /// How long a hold caused by ourselves lasts.
 const OWN_FAULT_HOLD: Duration = Duration::from_secs(5);
 
@@ -82,6 +85,12 @@ impl RetryPolicy {
     /// How many attempts a delivery has at most.
     pub fn max_attempts(&self) -> u32 {
         u32::try_from(self.steps.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// How long a delivery may be held for its receiver's sake before it is given up: as long as its schedule
+    /// spans, and at least a day.
+    pub fn longest_life(&self) -> Duration {
+        self.steps.iter().sum::<Duration>().max(SHORTEST_LIFE)
     }
 
     /// Decides what follows attempt number `attempt` (the first is 1).
@@ -243,6 +252,12 @@ mod tests {
         });
         let total: Duration = waits.sum();
         assert_eq!((policy.max_attempts(), total), (10, Duration::from_secs(75 * HOUR + 35 * MINUTE + 5)));
+    }
+
+    #[test]
+    fn what_is_held_lives_as_long_as_its_schedule_and_at_least_a_day() {
+        assert_eq!(three_tries().longest_life(), Duration::from_secs(24 * HOUR));
+        assert!(RetryPolicy::default().longest_life() > Duration::from_secs(75 * HOUR));
     }
 
     #[test]

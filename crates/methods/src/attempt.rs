@@ -9,7 +9,11 @@ use bellbuoy_store::Store;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use crate::{Outbound, SetupError, http::Client, in_app, webhook};
+use crate::{
+    Outbound, SetupError,
+    http::{Client, Target},
+    in_app, webhook,
+};
 
 /// Every delivery method, ready for use. Made once for a process and shared.
 pub struct Methods {
@@ -45,7 +49,27 @@ pub struct Report {
     pub status: Option<u16>,
 }
 
+/// Whom an attempt would load, for whoever decides when it may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// The host and port that it goes to, as they are shared by notifications.
+    pub host: Option<String>,
+    /// What its service wants between two requests of one notification; zero for nothing.
+    pub pause: Duration,
+}
+
 impl Methods {
+    /// Whom an attempt for this notification would load; `None` for nobody but ourselves.
+    pub fn receiver(&self, checked: &CheckedNotification) -> Option<Receiver> {
+        match &checked.method {
+            MethodConfig::Webhook(config) => {
+                let host = Target::parse(&config.url).ok().map(|target| target.authority());
+                Some(Receiver { host, pause: Duration::ZERO })
+            }
+            MethodConfig::QuayNotification(_) => None,
+        }
+    }
+
     /// Reads certificates and builds the one HTTP client.
     ///
     /// # Errors

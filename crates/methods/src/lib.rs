@@ -10,6 +10,6 @@ mod trace;
 mod webhook;
 
 pub use address::AddressRules;
-pub use attempt::{Attempt, Methods, Report};
+pub use attempt::{Attempt, Methods, Receiver, Report};
 pub use outbound::{ClientIdentity, Outbound, SetupError};
 pub use signature::sign;

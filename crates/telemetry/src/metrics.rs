@@ -103,6 +103,8 @@ metrics! {
         DeliveriesInFlight = "deliveries_in_flight" ["method"],
         /// The most attempts that may be in flight.
         DeliverySlots = "delivery_slots" ["method"],
+        /// Receivers (notifications and hosts) that stopped answering and are tried by one attempt at a time.
+        CircuitsOpen = "circuits_open" [],
         /// Whether a worker runs (1) or has stalled or waits to be started again (0).
         WorkerUp = "worker_up" ["role"],
         /// Always 1; the version is the label.

@@ -155,7 +155,8 @@ impl Letter {
             None => Event::from_json(claim.body(), died_at).ok(),
         };
         let reason = claim.dead_reason().unwrap_or(DeadReason::Undecodable.name()).to_owned();
-        let unspent = u32::from(reason == DeadReason::NotificationDisabled.name());
+        let without_attempt = [DeadReason::NotificationDisabled, DeadReason::Expired];
+        let unspent = u32::from(without_attempt.iter().any(|ended| reason == ended.name()));
         let kept = DeadLetter {
             id: claim.id(),
             detail: claim.dead_detail().unwrap_or_default().to_owned(),

@@ -11,8 +11,8 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bellbuoy_broker::{Broker, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
-    AttemptRecord, Cause, CauseCode, DeadReason, DeliveryMessage, DeliveryState, Event, MethodName, Next,
-    NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
+    AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryMessage, DeliveryState, Event,
+    MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
 };
 use bellbuoy_methods::{Attempt, Methods, Report};
 use bellbuoy_store::StoreError;
@@ -27,6 +27,7 @@ use crate::{
     aside::{Why, put_aside},
     clock,
     error::{Halt, sentence},
+    gate::{self, Entry, Gate},
     intake::Intake,
     patience::Patience,
     pool,
@@ -82,6 +83,8 @@ pub struct Deliver {
     pub wishes: Arc<Wishes>,
     /// How attempts are made.
     pub methods: Arc<Methods>,
+    /// Which of them may begin now; one for the whole process.
+    pub gate: Arc<Gate>,
     /// When there is another one, unless the notification says otherwise.
     pub policy: RetryPolicy,
     /// What is counted.
@@ -106,6 +109,12 @@ struct Begun {
     at: Timestamp,
     /// The same for spans, which a clock that is set must not bend.
     instant: Instant,
+}
+
+impl Begun {
+    fn now() -> Self {
+        Self { at: clock::now(), instant: Instant::now() }
+    }
 }
 
 /// Why a message is not a delivery to us.
@@ -178,9 +187,9 @@ impl Deliver {
         let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
         let look_up = || self.wishes.get(delivery.message.notification);
         let wish = patience.outlast(unavailable, look_up).await?;
-        let began = Begun { at: clock::now(), instant: Instant::now() };
+        let mut began = Begun::now();
         let verdict = match wish {
-            Ok(Some(wish)) => self.serve_wish(delivery, &wish, began).await,
+            Ok(Some(wish)) => self.serve_wish(delivery, &wish, &mut began).await,
             Ok(None) => Verdict::cancelled("its notification was deleted"),
             Err(error) => {
                 let detail = format!("its notification can't be read: {}", sentence(&error));
@@ -190,8 +199,9 @@ impl Deliver {
         Ok(self.follow(claim, delivery, began, &verdict))
     }
 
-    async fn serve_wish(&self, delivery: &Delivery, wish: &Wish, began: Begun) -> Verdict {
+    async fn serve_wish(&self, delivery: &Delivery, wish: &Wish, began: &mut Begun) -> Verdict {
         let notification = &wish.notification;
+        let policy = notification.retry.as_ref().unwrap_or(&self.policy);
         match notification.state {
             NotificationState::Paused => {
                 return self.hold(delivery, CauseCode::Paused, "its notification is paused", PAUSED_HOLD);
@@ -207,6 +217,28 @@ impl Deliver {
                 return self.hold(delivery, CauseCode::Internal, &detail, UNCLEAR_HOLD);
             }
         };
+        let pass = match self.methods.receiver(checked) {
+            None => None,
+            Some(receiver) => match self.gate.enter(notification.id, &receiver).await {
+                Entry::Pass(pass) => Some(pass),
+                Entry::Hold(hold) => return self.hold_for_receiver(delivery, policy, &hold),
+            },
+        };
+        *began = Begun::now();
+        let report = self.attempt(delivery, notification, checked, *began).await;
+        if let Some(pass) = pass {
+            pass.end(&report.outcome);
+        }
+        self.judge(delivery, policy, report)
+    }
+
+    async fn attempt(
+        &self,
+        delivery: &Delivery,
+        notification: &Notification,
+        checked: &CheckedNotification,
+        began: Begun,
+    ) -> Report {
         let message = &delivery.message;
         let lag = clock::since(message.due_at, began.at);
         self.metrics.observe(Histogram::DeliveryLag, &[self.method.name()], lag.as_secs_f64());
@@ -220,8 +252,17 @@ impl Deliver {
         };
         let report = self.methods.attempt(attempt).await;
         self.count(message, &report, began);
-        let policy = notification.retry.as_ref().unwrap_or(&self.policy);
-        self.judge(delivery, policy, report)
+        report
+    }
+
+    // Not for ever: what waits for a receiver that stays away would wait longer than anybody wants it.
+    fn hold_for_receiver(&self, delivery: &Delivery, policy: &RetryPolicy, hold: &gate::Hold) -> Verdict {
+        let message = &delivery.message;
+        let age = clock::since(message.again_at.unwrap_or(message.accepted_at), clock::now());
+        if age > policy.longest_life() {
+            return Verdict::expired(hold, age);
+        }
+        self.hold(delivery, hold.code, hold.detail, hold.wait)
     }
 
     fn judge(&self, delivery: &Delivery, policy: &RetryPolicy, report: Report) -> Verdict {
@@ -350,6 +391,15 @@ impl Verdict {
             state: DeliveryState::Cancelled,
             again: None,
             dead: None,
+        }
+    }
+
+    fn expired(hold: &gate::Hold, age: Duration) -> Self {
+        let detail =
+            format!("held for {} h, longer than its schedule: {}", age.as_secs() / 3600, hold.detail);
+        Self {
+            outcome: "cancelled",
+            ..Self::dead("cancelled", Cause::new(hold.code, detail), None, DeadReason::Expired)
         }
     }
 

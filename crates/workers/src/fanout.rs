@@ -289,6 +289,7 @@ impl Arrival {
             spent: 0,
             accepted_at: self.accepted_at,
             due_at: clock::now(),
+            again_at: None,
             event,
         }
     }

@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     num::NonZeroUsize,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use bellbuoy_testkit::{
     receiver::{Answer, Reply},
     wait::eventually,
 };
-use bellbuoy_workers::DeliverLimits;
+use bellbuoy_workers::{DeliverLimits, Gate, GateLimits};
 use common::{HOOK, PATIENCE, Rig, answers, delivery, retries};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -386,4 +387,77 @@ async fn nothing_is_sent_while_the_broker_would_not_take_the_outcome() {
     .await;
     deliver.stop().await;
     assert_eq!(rig.receiver.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_takes_no_place_of_the_others_and_its_holds_cost_no_attempt() {
+    let mut rig = Rig::start().await;
+    rig.limits = DeliverLimits { in_flight: NonZeroUsize::new(8).expect("not zero"), ..rig.limits };
+    let limits =
+        GateLimits { per_notification: NonZeroUsize::new(3).expect("not zero"), ..GateLimits::default() };
+    rig.gate = Arc::new(Gate::new(limits));
+    let url = rig.receiver.url("/hangs");
+    let hangs = rig.notify(1, |own| drop(own.config.insert("url".into(), url.into()))).await;
+    let answers = rig.notify(2, |_| {}).await;
+    rig.receiver.script("/hangs", [Answer::Never]);
+    let mut held = Vec::new();
+    for number in 0..40 {
+        held.push(rig.queue(&format!("hangs {number}"), hangs).await);
+    }
+    let workers = [rig.deliver(WEBHOOK), rig.record()];
+    eventually(PATIENCE, async || {
+        (rig.counted(Counter::DeliveryHolds, &["webhook", "receiver_busy"]) > 30).then_some(())
+    })
+    .await;
+    for number in 0..40 {
+        let id = rig.queue(&format!("answers {number}"), answers).await;
+        rig.row(id, |row| row.state == DeliveryState::Delivered).await;
+    }
+    let requests = rig.receiver.requests();
+    assert_eq!(requests.iter().filter(|request| request.path == "/hangs").count(), 3, "the cap, and no more");
+    let mut waiting = 0;
+    for id in held {
+        let detail = rig.store.delivery(id).await.expect("read");
+        let Some(row) = detail.map(|detail| detail.delivery) else { continue };
+        waiting += u32::from(row.state == DeliveryState::Waiting && row.next_due_at.is_some());
+        assert_eq!(row.attempts, 0, "{row:?}");
+    }
+    assert!(waiting > 20, "{waiting} say that they wait, and until when");
+    for worker in workers {
+        worker.tell_to_stop();
+    }
+}
+
+#[tokio::test]
+async fn what_was_held_for_longer_than_its_schedule_is_given_up_and_can_be_sent_again() {
+    let mut rig = Rig::start().await;
+    rig.policy = retries(&[Duration::from_hours(1)]);
+    let to = rig.notify(1, |_| {}).await;
+    rig.receiver.script(HOOK, answers(&[503]));
+    let workers = [rig.deliver(WEBHOOK), rig.record(), rig.archive()];
+    for number in 0..5 {
+        rig.queue(&number.to_string(), to).await;
+    }
+    eventually(PATIENCE, async || (rig.gate.open_circuits() == 1).then_some(())).await;
+    let long_ago = Timestamp::now() - SignedDuration::from_hours(25);
+    let old = DeliveryMessage { accepted_at: long_ago, ..delivery("old", to) };
+    let sent_again = DeliveryMessage {
+        accepted_at: long_ago,
+        again_at: Some(Timestamp::now()),
+        attempt: 4,
+        spent: 3,
+        ..delivery("sent again", to)
+    };
+    for message in [&old, &sent_again] {
+        rig.publish(queues::deliver("webhook"), message.to_json()).await;
+    }
+    let letter = rig.dead_letters(1).await.remove(0);
+    assert_eq!((&*letter.reason, letter.delivery, letter.attempts), ("expired", Some(old.delivery), 0));
+    assert!(letter.detail.contains("held for 25 h"), "{}", letter.detail);
+    rig.row(sent_again.delivery, |row| row.state == DeliveryState::Waiting).await;
+    let row = rig.row(old.delivery, |row| row.state == DeliveryState::Dead).await;
+    assert_eq!((row.attempts, row.cause.map(|cause| cause.code)), (0, Some(CauseCode::CircuitOpen)));
+    for worker in workers {
+        worker.stop().await;
+    }
 }

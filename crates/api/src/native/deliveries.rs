@@ -76,6 +76,7 @@ pub(crate) async fn resend(
         spent: last,
         accepted_at: delivery.accepted_at,
         due_at: now,
+        again_at: Some(now),
         event: raw(body)?,
     };
     again::send(&app, &delivery.method, &message, &event, now).await?;

@@ -120,6 +120,16 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("limits.in_flight", "128", "Most attempts in flight, per method."),
     key(
+        "limits.per_notification",
+        "32",
+        "Most attempts in flight for one notification, per process; what is over waits its turn in the broker.",
+    ),
+    key(
+        "limits.per_host",
+        "64",
+        "Most attempts in flight to one host and port, per process, whichever notifications they are for.",
+    ),
+    key(
         "limits.shards",
         "1",
         "Queues on RabbitMQ that each method's deliveries are spread over, by notification, for more than one queue leader can carry; the same in every process. Raise it at any time, after `bellbuoy topology apply`; lower it when the queues beyond are empty.",

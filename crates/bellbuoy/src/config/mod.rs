@@ -128,6 +128,8 @@ pub(crate) struct Config {
     pub(crate) extra_ca: Option<PathBuf>,
     pub(crate) retry: RetryPolicy,
     pub(crate) in_flight: NonZeroUsize,
+    pub(crate) per_notification: NonZeroUsize,
+    pub(crate) per_host: NonZeroUsize,
     pub(crate) shards: Shards,
     pub(crate) drain: Duration,
     pub(crate) connections: NonZeroUsize,
@@ -258,6 +260,9 @@ pub(crate) fn load(
         extra_ca: source.optional("outbound.extra_ca", parse::PATH, |text| Some(PathBuf::from(text))),
         retry: retry(&mut source),
         in_flight: source.get("limits.in_flight", "a whole number from 1", |text| text.parse().ok()),
+        per_notification: source
+            .get("limits.per_notification", "a whole number from 1", |text| text.parse().ok()),
+        per_host: source.get("limits.per_host", "a whole number from 1", |text| text.parse().ok()),
         shards: Shards::new(source.get("limits.shards", "a whole number from 1 to 64", |text| {
             text.parse().ok().filter(|count: &NonZeroU16| count.get() <= 64)
         })),

@@ -37,6 +37,12 @@ impl Target {
         let uri = Uri::try_from(url.as_str()).map_err(|_| TargetError::Malformed)?;
         Ok(Self { url, uri })
     }
+
+    /// Its host and port, in one spelling.
+    pub(crate) fn authority(&self) -> String {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        format!("{}:{port}", self.url.host_str().unwrap_or_default())
+    }
 }
 
 /// Why a text is not a receiver's URL.

@@ -24,8 +24,8 @@ use bellbuoy_testkit::{
     wait::eventually,
 };
 use bellbuoy_workers::{
-    Deliver, DeliverLimits, Fanout, FanoutLimits, Record, RecordLimits, Retention, Vital, Wishes,
-    WorkerError, deliver_role, supervise,
+    Deliver, DeliverLimits, Fanout, FanoutLimits, Gate, GateLimits, Record, RecordLimits, Retention, Vital,
+    Wishes, WorkerError, deliver_role, supervise,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -46,6 +46,7 @@ pub(crate) struct Rig {
     pub(crate) receiver: Receiver,
     pub(crate) policy: RetryPolicy,
     pub(crate) limits: DeliverLimits,
+    pub(crate) gate: Arc<Gate>,
     /// Deliveries in a row that end in dead letters before their notification is disabled.
     pub(crate) failures: u32,
     directory: TempDir,
@@ -83,6 +84,7 @@ impl Rig {
             receiver: Receiver::start().await.expect("a receiver"),
             policy: retries(&[Duration::from_millis(1)]),
             limits: DeliverLimits::default(),
+            gate: Arc::new(Gate::new(GateLimits::default())),
             failures: 20,
             directory,
         }
@@ -115,6 +117,7 @@ impl Rig {
                 broker: self.broker.clone(),
                 wishes: Arc::new(Wishes::new(self.store.clone())),
                 methods: Arc::new(methods),
+                gate: Arc::clone(&self.gate),
                 policy: self.policy.clone(),
                 metrics: Arc::clone(&self.metrics),
                 vital,
@@ -341,6 +344,7 @@ pub(crate) fn delivery(event: &str, notification: NotificationId) -> DeliveryMes
         spent: 0,
         accepted_at: now,
         due_at: now,
+        again_at: None,
         event: RawValue::from_string(body.to_string()).expect("JSON"),
     }
 }
