@@ -40,6 +40,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("BELLBUOY_LIMITS__IN_FLIGHT", "32"),
     // The broken receiver is not to be given up.
     ("BELLBUOY_LIMITS__FAILURES", "1000000"),
+    ("BELLBUOY_LIMITS__CIRCUIT_FAILURES", "1000000"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

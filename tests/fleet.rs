@@ -66,3 +66,45 @@ async fn roles_in_processes_of_their_own_deliver_everything_although_each_is_kil
     }
     assert!(!fleet.folder().join("bellbuoy-data").exists(), "a fleet leaves nothing on disk");
 }
+
+#[tokio::test]
+async fn shards_can_be_added_while_deliveries_wait_and_what_stands_beyond_them_is_pointed_out() {
+    const NOTIFICATIONS: usize = 12;
+    let (node, postgres) = tokio::join!(Node::start(), Postgres::start());
+    node.add_vhosts(&["fleet"]).await;
+    let (broker, store) = (node.url("fleet"), postgres.database().await);
+    let one = Deployment::new(&broker, &store, &[]);
+    let three = Deployment::new(&broker, &store, &[("BELLBUOY_LIMITS__SHARDS", "3")]);
+    let receiver = Receiver::start().await.expect("a receiver");
+    one.apply_topology().await;
+    let (api, fanout, record) = tokio::join!(one.role("api"), one.role("fanout"), one.role("record"));
+    let client = api.client().await;
+    for number in 0..NOTIFICATIONS {
+        client.webhook("acme/api", "repo_push", &receiver.url(&format!("/hook/{number}"))).await;
+    }
+    client.publish(&push("before", "acme/api", "before")).await;
+    client.until("source=journeys", NOTIFICATIONS, &["pending"]).await;
+
+    fanout.stop().await;
+    three.apply_topology().await;
+    let fanout = three.role("fanout").await;
+    client.publish(&push("after", "acme/api", "after")).await;
+    client.until("source=journeys", 2 * NOTIFICATIONS, &["pending"]).await;
+    let (code, said) = three.command(&["topology", "check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = one.command(&["topology", "check"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    for shard in ["bellbuoy.deliver.webhook.1", "bellbuoy.deliver.webhook.2"] {
+        assert!(said.contains(&format!("queue `{shard}` holds")), "{shard} has its share: {said}");
+    }
+
+    let deliver = three.role("deliver").await;
+    client.until("source=journeys", 2 * NOTIFICATIONS, &["delivered"]).await;
+    let paths: HashSet<_> = receiver.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths.len(), NOTIFICATIONS);
+    let (code, said) = one.command(&["topology", "check"]).await;
+    assert_eq!(code, Some(0), "shards that are empty do no harm: {said}");
+    for member in [api, fanout, record, deliver] {
+        member.stop().await;
+    }
+}

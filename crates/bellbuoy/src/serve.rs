@@ -161,6 +161,7 @@ impl Crew {
         let gate = Arc::new(Gate::new(GateLimits {
             per_notification: config.per_notification,
             per_host: config.per_host,
+            circuit_failures: config.circuit_failures,
         }));
         for role in &config.roles {
             match role {

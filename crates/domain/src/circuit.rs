@@ -4,17 +4,14 @@
 //!
 //! ```mermaid
 //! stateDiagram-v2
-//!     closed --> open : 5 failures in a row
+//!     closed --> open : so many failures in a row
 //!     open --> probing : the pause is over, one attempt goes
 //!     probing --> closed : the probe was answered
 //!     probing --> open : it was not, and the pause doubles
 //!     open --> closed : a straggler was answered
 //! ```
 
-use std::time::Duration;
-
-/// Failures in a row that open a circuit.
-const FAILURES_TO_OPEN: u32 = 5;
+use std::{num::NonZeroU32, time::Duration};
 
 /// The pause after a circuit opened; doubled for each probe that fails.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -77,11 +74,12 @@ impl Circuit {
         *self = Self::default();
     }
 
-    /// The receiver did not answer an attempt. What was begun before the circuit opened changes nothing more.
-    pub fn failed(&mut self, now: Duration, was_probe: bool) {
+    /// The receiver did not answer an attempt; `to_open` times in a row open the circuit. What was begun before
+    /// it opened changes nothing more.
+    pub fn failed(&mut self, now: Duration, was_probe: bool, to_open: NonZeroU32) {
         self.failures = self.failures.saturating_add(1);
         match self.state {
-            State::Closed if self.failures >= FAILURES_TO_OPEN => {
+            State::Closed if self.failures >= to_open.get() => {
                 self.state = State::Open { until: now.saturating_add(FIRST_PAUSE), pause: FIRST_PAUSE };
             }
             State::Probing { pause } if was_probe => {
@@ -115,12 +113,13 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const TO_OPEN: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
     fn open_at(now: Duration) -> Circuit {
         let mut circuit = Circuit::default();
-        for _ in 0..FAILURES_TO_OPEN {
+        for _ in 0..TO_OPEN.get() {
             assert_eq!(circuit.admits(now), Admission::Free);
-            circuit.failed(now, false);
+            circuit.failed(now, false, TO_OPEN);
         }
         circuit
     }
@@ -129,8 +128,8 @@ mod tests {
     fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
         let mut circuit = Circuit::default();
         for _ in 0..3 {
-            for _ in 1..FAILURES_TO_OPEN {
-                circuit.failed(SECOND, false);
+            for _ in 1..TO_OPEN.get() {
+                circuit.failed(SECOND, false, TO_OPEN);
             }
             circuit.answered();
         }
@@ -156,7 +155,7 @@ mod tests {
         for pause in [10, 20, 40, 60, 60] {
             assert_eq!(circuit.admits(now), Admission::Probe);
             circuit.probe();
-            circuit.failed(now, true);
+            circuit.failed(now, true, TO_OPEN);
             assert_eq!(circuit.admits(now), Admission::Wait(pause * SECOND));
             now += pause * SECOND;
         }
@@ -165,12 +164,12 @@ mod tests {
     #[test]
     fn stragglers_neither_lengthen_the_pause_nor_end_the_probe() {
         let mut circuit = open_at(Duration::ZERO);
-        circuit.failed(4 * SECOND, false);
+        circuit.failed(4 * SECOND, false, TO_OPEN);
         assert_eq!(circuit.admits(4 * SECOND), Admission::Wait(SECOND));
         circuit.probe();
-        circuit.failed(6 * SECOND, false);
+        circuit.failed(6 * SECOND, false, TO_OPEN);
         assert!(matches!(circuit.admits(6 * SECOND), Admission::Wait(_)), "the probe is still out");
-        circuit.failed(7 * SECOND, true);
+        circuit.failed(7 * SECOND, true, TO_OPEN);
         assert_eq!(circuit.admits(7 * SECOND), Admission::Wait(10 * SECOND));
     }
 

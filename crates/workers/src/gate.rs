@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -52,13 +52,19 @@ pub struct GateLimits {
     pub per_notification: NonZeroUsize,
     /// Most attempts in flight to one host and port.
     pub per_host: NonZeroUsize,
+    /// Attempts in a row that a receiver leaves unanswered before it is tried by one at a time.
+    pub circuit_failures: NonZeroU32,
 }
 
 impl Default for GateLimits {
-    /// 32, a quarter of a worker's slots; 64.
+    /// 32, a quarter of a worker's slots; 64; 20, which a receiver that fails every third request never has.
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
-        Self { per_notification: count(32), per_host: count(64) }
+        Self {
+            per_notification: count(32),
+            per_host: count(64),
+            circuit_failures: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
+        }
     }
 }
 
@@ -397,7 +403,14 @@ impl Lane {
         (number, is_probe)
     }
 
-    fn end(&mut self, step: &Step, sign: Sign, took: Duration, now: Instant, at: Duration) {
+    fn end(
+        &mut self,
+        step: &Step,
+        sign: Sign,
+        took: Duration,
+        now: Instant,
+        (at, to_open): (Duration, NonZeroU32),
+    ) {
         self.begun.remove(&step.number);
         // How fast it fails says nothing of how fast it answers.
         let answered = matches!(sign, Sign::Answered | Sign::WantsPeace(_));
@@ -410,7 +423,7 @@ impl Lane {
         };
         match sign {
             Sign::Answered => self.circuit.answered(),
-            Sign::Failed => self.circuit.failed(at, step.is_probe),
+            Sign::Failed => self.circuit.failed(at, step.is_probe, to_open),
             Sign::WantsPeace(wait) => {
                 self.circuit.answered();
                 self.peace_until = self.peace_until.max(Some(now + wait));
@@ -440,7 +453,8 @@ impl Pass {
         let mut lanes = self.gate.lanes();
         for step in self.steps.drain(..) {
             if let Some(lane) = lanes.get_mut(&step.place) {
-                lane.end(&step, sign(&step.place), took, now, at);
+                let sign = sign(&step.place);
+                lane.end(&step, sign, took, now, (at, self.gate.limits.circuit_failures));
             }
         }
     }
@@ -468,6 +482,7 @@ mod tests {
         Arc::new(Gate::new(GateLimits {
             per_notification: count(per_notification),
             per_host: count(per_host),
+            circuit_failures: NonZeroU32::new(5).expect("not zero"),
         }))
     }
 

@@ -435,7 +435,7 @@ async fn what_was_held_for_longer_than_its_schedule_is_given_up_and_can_be_sent_
     let to = rig.notify(1, |_| {}).await;
     rig.receiver.script(HOOK, answers(&[503]));
     let workers = [rig.deliver(WEBHOOK), rig.record(), rig.archive()];
-    for number in 0..5 {
+    for number in 0..GateLimits::default().circuit_failures.get() {
         rig.queue(&number.to_string(), to).await;
     }
     eventually(PATIENCE, async || (rig.gate.open_circuits() == 1).then_some(())).await;

@@ -130,6 +130,11 @@ pub(crate) const KEYS: &[Key] = &[
         "Most attempts in flight to one host and port, per process, whichever notifications they are for.",
     ),
     key(
+        "limits.circuit_failures",
+        "20",
+        "Attempts in a row that a receiver leaves unanswered (or answers with 5xx) before it is tried by one at a time, and all else for it is held.",
+    ),
+    key(
         "limits.shards",
         "1",
         "Queues on RabbitMQ that each method's deliveries are spread over, by notification, for more than one queue leader can carry; the same in every process. Raise it at any time, after `bellbuoy topology apply`; lower it when the queues beyond are empty.",

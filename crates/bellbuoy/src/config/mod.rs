@@ -130,6 +130,7 @@ pub(crate) struct Config {
     pub(crate) in_flight: NonZeroUsize,
     pub(crate) per_notification: NonZeroUsize,
     pub(crate) per_host: NonZeroUsize,
+    pub(crate) circuit_failures: NonZeroU32,
     pub(crate) shards: Shards,
     pub(crate) drain: Duration,
     pub(crate) connections: NonZeroUsize,
@@ -263,6 +264,8 @@ pub(crate) fn load(
         per_notification: source
             .get("limits.per_notification", "a whole number from 1", |text| text.parse().ok()),
         per_host: source.get("limits.per_host", "a whole number from 1", |text| text.parse().ok()),
+        circuit_failures: source
+            .get("limits.circuit_failures", "a whole number from 1", |text| text.parse().ok()),
         shards: Shards::new(source.get("limits.shards", "a whole number from 1 to 64", |text| {
             text.parse().ok().filter(|count: &NonZeroU16| count.get() <= 64)
         })),
