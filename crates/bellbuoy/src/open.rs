@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use bellbuoy_broker::{Broker, BrokerOptions, BrokerUrl, EmbeddedOptions, RabbitMqOptions, Tls, Topology};
 use bellbuoy_domain::MethodName;
-use bellbuoy_methods::{ClientIdentity, Outbound};
+use bellbuoy_methods::{ClientIdentity, Outbound, Services, Smtp};
 use bellbuoy_store::{OpenError, Store};
 use tracing::{error, warn};
 
@@ -62,8 +62,25 @@ pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
         client_identity,
         extra_ca_pem: config.extra_ca.as_deref().map(read).transpose()?,
         user_agent: format!("bellbuoy/{VERSION}"),
+        services: services(config),
         ..Outbound::default()
     })
+}
+
+fn services(config: &Config) -> Services {
+    let settings = &config.smtp;
+    let login = settings.user.clone().zip(settings.password.as_ref());
+    let smtp = settings.host.clone().zip(settings.sender.clone()).map(|(host, sender)| Smtp {
+        host,
+        sender,
+        port: settings.port,
+        security: settings.security,
+        login: login.map(|(user, password)| (user, password.reveal().to_owned())),
+        hello: settings.hello.clone(),
+        deadline: settings.deadline,
+        connections: settings.connections.get(),
+    });
+    Services { smtp, hipchat_url: config.hipchat_url.clone(), flowdock_url: config.flowdock_url.clone() }
 }
 
 /// Makes the directory that the embedded broker, the embedded store or a token of our own needs.

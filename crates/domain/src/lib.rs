@@ -8,6 +8,7 @@ mod format;
 mod id;
 pub mod ingest;
 mod kind;
+mod message;
 mod method;
 mod name;
 mod notification;
@@ -33,8 +34,10 @@ pub use format::{
 };
 pub use id::{DeliveryId, NotificationId};
 pub use kind::{Kind, KindScope, Level, UnknownKind};
+pub use message::{Markup, Message};
 pub use method::{
-    ConfigError, InAppTarget, MethodConfig, MethodName, TargetKind, UnknownMethod, WebhookConfig,
+    Channel, ChatConfig, ChatService, ConfigError, EmailAddress, EmailConfig, InAppTarget, Letter,
+    MethodConfig, MethodName, TargetKind, UnknownMethod, WebhookConfig,
 };
 pub use name::{NameError, RepositoryName, Subject};
 pub use notification::{CheckedNotification, Notification, NotificationError, NotificationState, Scope};
@@ -42,4 +45,4 @@ pub use outcome::{Cause, CauseCode, Outcome};
 pub use part::{Grain, MAX_TAGS};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
 pub use secret::{Secret, SecretError, take_secret};
-pub use template::{Template, TemplateError};
+pub use template::{Template, TemplateError, TextTemplate};

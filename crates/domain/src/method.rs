@@ -1,12 +1,18 @@
 //! By which method a delivery goes out, and its settings: checked when they are written, with
 //! the messages that Quay's clients know.
 
+mod chat;
+mod email;
+
 use std::{fmt, str::FromStr};
 
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::{Scope, Template, TemplateError};
+pub use chat::{Channel, ChatConfig, ChatService};
+pub use email::{EmailAddress, EmailConfig, Letter};
+
+use crate::{Scope, Template, TemplateError, TextTemplate};
 
 /// How a delivery reaches its receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,17 +21,66 @@ pub enum MethodName {
     Webhook,
     /// The in-app notification area.
     QuayNotification,
+    /// A mail.
+    Email,
+    /// A message in a Slack channel.
+    Slack,
+    /// A message in a Mattermost channel.
+    Mattermost,
+    /// A message in a Rocket.Chat channel.
+    RocketChat,
+    /// A message in a Microsoft Teams channel.
+    Teams,
+    /// A message in a Discord channel.
+    Discord,
+    /// A message in a room of `HipChat`.
+    HipChat,
+    /// A message in an inbox of Flowdock.
+    Flowdock,
 }
 
 impl MethodName {
     /// Every method.
-    pub const ALL: &[Self] = &[Self::Webhook, Self::QuayNotification];
+    pub const ALL: &[Self] = &[
+        Self::Webhook,
+        Self::QuayNotification,
+        Self::Email,
+        Self::Slack,
+        Self::Mattermost,
+        Self::RocketChat,
+        Self::Teams,
+        Self::Discord,
+        Self::HipChat,
+        Self::Flowdock,
+    ];
 
-    /// Quay's name of it; also the last word of its queue's name.
+    /// Quay's name of it, or ours where Quay does not have it; also the last word of its queue's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
             Self::QuayNotification => "quay_notification",
+            Self::Email => "email",
+            Self::Slack => "slack",
+            Self::Mattermost => "mattermost",
+            Self::RocketChat => "rocketchat",
+            Self::Teams => "teams",
+            Self::Discord => "discord",
+            Self::HipChat => "hipchat",
+            Self::Flowdock => "flowdock",
+        }
+    }
+
+    /// The chat service whose method this is.
+    pub fn chat_service(self) -> Option<ChatService> {
+        match self {
+            Self::Webhook | Self::QuayNotification | Self::Email => None,
+            Self::Slack => Some(ChatService::Slack),
+            Self::Mattermost => Some(ChatService::Mattermost),
+            Self::RocketChat => Some(ChatService::RocketChat),
+            Self::Teams => Some(ChatService::Teams),
+            Self::Discord => Some(ChatService::Discord),
+            Self::HipChat => Some(ChatService::HipChat),
+            Self::Flowdock => Some(ChatService::Flowdock),
         }
     }
 }
@@ -62,6 +117,10 @@ pub enum MethodConfig {
     Webhook(WebhookConfig),
     /// For [`MethodName::QuayNotification`].
     QuayNotification(InAppTarget),
+    /// For [`MethodName::Email`].
+    Email(EmailConfig),
+    /// For the method of each chat service.
+    Chat(ChatConfig),
 }
 
 /// Where a webhook goes and what it says.
@@ -122,17 +181,13 @@ impl MethodConfig {
         config: &Map<String, Value>,
         scope: &Scope,
     ) -> Result<Self, ConfigError> {
-        match method {
-            MethodName::Webhook => webhook(config).map(Self::Webhook),
-            MethodName::QuayNotification => in_app(config, scope).map(Self::QuayNotification),
+        if let Some(service) = method.chat_service() {
+            return chat::parse(service, config).map(Self::Chat);
         }
-    }
-
-    /// Whose settings these are.
-    pub fn method(&self) -> MethodName {
-        match self {
-            Self::Webhook(_) => MethodName::Webhook,
-            Self::QuayNotification(_) => MethodName::QuayNotification,
+        match method {
+            MethodName::QuayNotification => in_app(config, scope).map(Self::QuayNotification),
+            MethodName::Email => email::parse(config).map(Self::Email),
+            _ => webhook(config).map(Self::Webhook),
         }
     }
 }
@@ -147,7 +202,9 @@ fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
         Some(Value::String(url)) => url,
         Some(_) => return Err(ConfigError::InvalidUrl),
     };
-    check_url(url)?;
+    if !is_receiver_url(url) {
+        return Err(ConfigError::InvalidUrl);
+    }
     let template = match config.get("template") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.is_empty() => None,
@@ -157,22 +214,40 @@ fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
     Ok(WebhookConfig { url: url.clone(), template })
 }
 
-fn check_url(text: &str) -> Result<(), ConfigError> {
+/// Whether a text is a URL that a request can be sent to and that everyone reads alike.
+fn is_receiver_url(text: &str) -> bool {
     // The URL parser mends what others would read differently, such as a backslash or a line feed
     // within; what needs mending is refused, so that everyone reads the same host.
     if text.len() > MAX_URL_BYTES || text.chars().any(|c| c.is_control() || c == ' ' || c == '\\') {
-        return Err(ConfigError::InvalidUrl);
+        return false;
     }
     // `http:host` and `http:///host` would be mended likewise.
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() || authority.contains('@') {
-        return Err(ConfigError::InvalidUrl);
+        return false;
     }
-    let url = Url::parse(text).map_err(|_| ConfigError::InvalidUrl)?;
-    let fits =
-        matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
-    if fits { Ok(()) } else { Err(ConfigError::InvalidUrl) }
+    let has_host = |url: &Url| url.host_str().is_some_and(|host| !host.is_empty());
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && has_host(&url))
+}
+
+/// A setting that is a text, or a number as some clients send ids; `None` if it is missing, empty or anything else.
+fn given(config: &Map<String, Value>, name: &str) -> Option<String> {
+    match config.get(name)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The owner's own words for a message, if there are any.
+fn owners_text(config: &Map<String, Value>, name: &'static str) -> Result<Option<TextTemplate>, ConfigError> {
+    match config.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(TextTemplate::parse(text)?)),
+        Some(_) => Err(ConfigError::NotText(name)),
+    }
 }
 
 fn in_app(config: &Map<String, Value>, scope: &Scope) -> Result<InAppTarget, ConfigError> {
@@ -223,12 +298,48 @@ pub enum ConfigError {
     /// The template is not a string that holds JSON.
     #[error("Could not parse template: the template must be a string that holds JSON")]
     TemplateNotText,
+    /// A mail without `email`.
+    #[error("Missing e-mail address")]
+    MissingEmail,
+    /// `email` is not exactly one address.
+    #[error("Invalid e-mail address")]
+    InvalidEmail,
+    /// `email` was not confirmed for the repository: asked of the directory, after all else.
+    #[error("The specified e-mail address is not authorized to receive notifications for this repository")]
+    UnconfirmedEmail,
+    /// A Flowdock inbox without `flow_api_token`.
+    #[error("Missing Flowdock API Token")]
+    MissingFlowdockToken,
+    /// A `HipChat` room without `notification_token`.
+    #[error("Missing Hipchat Room Notification Token")]
+    MissingHipChatToken,
+    /// A `HipChat` room without `room_id`.
+    #[error("Missing Hipchat Room ID")]
+    MissingHipChatRoom,
+    /// A channel without `url`.
+    #[error("Missing {} Callback URL", .0.title())]
+    MissingChatUrl(ChatService),
+    /// `url` is not `http` or `https`, has no host, or is readable in two ways. Quay stores it, and fails at sending.
+    #[error("Invalid {} Callback URL", .0.title())]
+    InvalidChatUrl(ChatService),
+    /// The owner's words are no string.
+    #[error("`{0}` should be a string")]
+    NotText(&'static str),
     /// An in-app notification without `target` or its `kind`.
     #[error("Missing target")]
     MissingTarget,
     /// `target.kind` is not `user`, `team` or `org`.
     #[error("Unknown target kind {0}; known are user, team, org")]
     UnknownTargetKind(String),
+    /// No such user: asked of the directory, after all else.
+    #[error("Unknown user {0}")]
+    UnknownUser(String),
+    /// No such organization: asked of the directory, after all else.
+    #[error("Unknown organization {0}")]
+    UnknownOrganization(String),
+    /// No such team in the namespace: asked of the directory, after all else.
+    #[error("Unknown team {0}")]
+    UnknownTeam(String),
     /// `target.name` is not there.
     #[error("Missing target name")]
     MissingTargetName,

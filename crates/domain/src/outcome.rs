@@ -119,6 +119,12 @@ cause_codes! {
     Blocked = "blocked",
     /// The notification's template can't be applied to this event.
     Template = "template",
+    /// The mail server asked to come back later.
+    SmtpDeferred = "smtp_deferred",
+    /// The mail server refused the address or the mail for good.
+    SmtpRejected = "smtp_rejected",
+    /// The service is no more, and nobody runs another one here.
+    ServiceClosed = "service_closed",
     /// The person, team or address no longer exists.
     NoRecipient = "no_recipient",
     /// As many attempts as the receiver may have were in flight.

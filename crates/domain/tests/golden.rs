@@ -8,8 +8,9 @@ use std::{env, fs, path::PathBuf, time::Duration};
 
 use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, Context, DeadReason, DeliveryId, DeliveryMessage, DeliveryState, Event,
-    FannedOut, Format, Grain, Kind, KindScope, NotificationId, PlannedDelivery, Record, Registry,
-    RepositoryName, Subject, Template, WIRE_VERSION, WireError, quay, webhook_payload,
+    FannedOut, Format, Grain, Kind, KindScope, Markup, Message, MethodConfig, MethodName, NotificationId,
+    PlannedDelivery, Record, Registry, RepositoryName, Scope, Subject, Template, WIRE_VERSION, WireError,
+    quay, webhook_payload,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -103,6 +104,66 @@ fn every_kinds_summary_and_level_is_quays() {
         })
         .collect();
     same_as_golden("summaries.txt", lines.join("\n").as_bytes());
+}
+
+#[test]
+fn every_kind_has_its_words_in_every_markup() {
+    let markups = [
+        ("html", Markup::Html),
+        ("plain", Markup::Plain),
+        ("slack", Markup::Slack),
+        ("markdown", Markup::Markdown),
+    ];
+    for (name, markup) in markups {
+        let words = |kind: &Kind| {
+            let said = Message::of(&sample(*kind), &registry()).render(markup);
+            format!("## {kind}\n{said}")
+        };
+        let all: Vec<String> = Kind::ALL.iter().map(words).collect();
+        same_as_golden(&format!("words/{name}.txt"), all.join("\n\n").as_bytes());
+    }
+}
+
+/// The settings of each chat service's channel.
+fn channel(method: MethodName) -> Value {
+    match method {
+        MethodName::HipChat => json!({"room_id": "12", "notification_token": "tok"}),
+        MethodName::Flowdock => json!({"flow_api_token": "tok"}),
+        _ => json!({"url": "https://chat.example.com/hook"}),
+    }
+}
+
+#[test]
+fn every_kind_has_its_body_for_every_chat_service() {
+    for method in MethodName::ALL.iter().filter(|method| method.chat_service().is_some()) {
+        let config = channel(*method);
+        let config = MethodConfig::parse(*method, config.as_object().expect("an object"), &Scope::Registry);
+        let Ok(MethodConfig::Chat(config)) = config else { panic!("{method}: {config:?}") };
+        let body = |kind: &Kind| {
+            let sent = config.payload(&sample(*kind), Format::Quay, &registry(), "bells@example.com");
+            let sent = sent.expect("a payload");
+            assert_eq!(sent.content_type, "application/json");
+            format!("{kind} {}", String::from_utf8(sent.body).expect("UTF-8"))
+        };
+        let all: Vec<String> = Kind::ALL.iter().map(body).collect();
+        same_as_golden(&format!("chat/{method}.txt"), all.join("\n").as_bytes());
+    }
+}
+
+#[test]
+fn every_kind_has_its_mail() {
+    let config = json!({"email": "kim@example.com"});
+    let config = config.as_object().expect("an object");
+    let Ok(MethodConfig::Email(config)) = MethodConfig::parse(MethodName::Email, config, &Scope::Registry)
+    else {
+        panic!("not understood")
+    };
+    let mail = |kind: &Kind| {
+        let letter = config.letter(&sample(*kind), Format::Quay, &registry()).expect("a letter");
+        format!("## {kind}\nSubject: {}\n\n{}\n\n{}", letter.subject, letter.text, letter.html)
+    };
+    let all: Vec<String> = Kind::ALL.iter().map(mail).collect();
+    same_as_golden("words/mail.txt", all.join("\n\n").as_bytes());
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What a method's settings may be, with the messages that Quay's clients know.
 
 use bellbuoy_domain::{
-    CheckedNotification, ConfigError, Format, Kind, MethodConfig, MethodName, Notification, NotificationId,
-    NotificationState, RepositoryName, Scope, TargetKind,
+    CheckedNotification, ConfigError, Event, Format, Kind, MethodConfig, MethodName, Notification,
+    NotificationId, NotificationState, Registry, RepositoryName, Scope, Subject, TargetKind,
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 fn repository() -> Scope {
     Scope::Repository(RepositoryName::parse("acme/api").expect("a name"))
@@ -142,6 +142,110 @@ fn a_notification_of_the_whole_registry_can_name_users_and_organizations_but_no_
     assert_eq!(parse("team"), Err(ConfigError::TeamWithoutNamespace));
 }
 
+#[test]
+fn a_mail_and_each_chat_service_is_told_what_it_lacks_in_quays_words() {
+    use MethodName::{Discord, Email, Flowdock, HipChat, Mattermost, RocketChat, Slack, Teams};
+    let rows = [
+        (Email, json!({}), "Missing e-mail address"),
+        (Email, json!({"email": ""}), "Missing e-mail address"),
+        (Email, json!({"email": null}), "Missing e-mail address"),
+        (Email, json!({"email": "kim"}), "Invalid e-mail address"),
+        (Email, json!({"email": "kim@example.com\r\nBcc: eve@example.com"}), "Invalid e-mail address"),
+        (Email, json!({"email": "kim@example.com", "subject": 5}), "`subject` should be a string"),
+        (Email, json!({"email": "kim@example.com", "text": "${}"}), "Empty expression found"),
+        (Email, json!({"email": "kim@example.com", "of_theirs": [1]}), "ok"),
+        (Slack, json!({}), "Missing Slack Callback URL"),
+        (Slack, json!({"url": ""}), "Missing Slack Callback URL"),
+        (Slack, json!({"url": null}), "Missing Slack Callback URL"),
+        (Slack, json!({"url": "ftp://hooks.slack.com/x"}), "Invalid Slack Callback URL"),
+        (Slack, json!({"url": 5}), "Invalid Slack Callback URL"),
+        (Slack, json!({"url": "https://hooks.slack.com/services/A/B/c"}), "ok"),
+        (Slack, json!({"url": "https://chat.example.com/", "text": "${repository} <!here>"}), "ok"),
+        (Mattermost, json!({}), "Missing Mattermost Callback URL"),
+        (RocketChat, json!({"url": "x"}), "Invalid Rocket.Chat Callback URL"),
+        (Teams, json!({}), "Missing Teams Callback URL"),
+        (Discord, json!({}), "Missing Discord Callback URL"),
+        (Flowdock, json!({}), "Missing Flowdock API Token"),
+        (Flowdock, json!({"flow_api_token": ""}), "Missing Flowdock API Token"),
+        (Flowdock, json!({"flow_api_token": "tok"}), "ok"),
+        (HipChat, json!({"room_id": "12"}), "Missing Hipchat Room Notification Token"),
+        (HipChat, json!({}), "Missing Hipchat Room Notification Token"),
+        (HipChat, json!({"notification_token": "tok"}), "Missing Hipchat Room ID"),
+        (HipChat, json!({"notification_token": "tok", "room_id": ""}), "Missing Hipchat Room ID"),
+        (HipChat, json!({"notification_token": "tok", "room_id": "12"}), "ok"),
+        (HipChat, json!({"notification_token": "tok", "room_id": 12}), "ok"),
+    ];
+    for (method, config, message) in rows {
+        assert_eq!(said(method, &config), message, "{method} {config}");
+    }
+}
+
+#[test]
+fn what_only_the_directory_knows_is_refused_in_quays_words_too() {
+    let rows = [
+        (ConfigError::UnknownUser("kim".into()), "Unknown user kim"),
+        (ConfigError::UnknownOrganization("acme".into()), "Unknown organization acme"),
+        (ConfigError::UnknownTeam("owners".into()), "Unknown team owners"),
+        (
+            ConfigError::UnconfirmedEmail,
+            "The specified e-mail address is not authorized to receive notifications for this repository",
+        ),
+    ];
+    for (error, message) in rows {
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn a_channels_address_and_tokens_stand_in_no_debug_form() {
+    let rows = [
+        (MethodName::Slack, json!({"url": "https://hooks.slack.com/hunter2"})),
+        (MethodName::HipChat, json!({"room_id": "hunter2", "notification_token": "hunter2"})),
+        (MethodName::Flowdock, json!({"flow_api_token": "hunter2"})),
+    ];
+    for (method, config) in rows {
+        let parsed = parse(method, &config, &repository()).expect("settings");
+        assert!(!format!("{parsed:?}").contains("hunter2"), "{parsed:?}");
+    }
+}
+
+#[test]
+fn the_owners_own_words_keep_their_markup_and_what_is_put_in_has_none() {
+    let subject = Subject::Repository(RepositoryName::parse("acme/api").expect("a name"));
+    let mut push =
+        Event::sample(Kind::RepoPush, subject, &Map::new(), "r.example", "1", Timestamp::UNIX_EPOCH);
+    push.data["updated_tags"] = json!(["<!channel>", "v_1"]);
+    let registry = Registry { title: "Ours".into(), url: "https://r.example".into() };
+    let text =
+        "*${event}* <https://x.example|${repository}>: ${updated_tags}, ${missing} (${level}: ${summary})";
+    let rows = [
+        (
+            MethodName::Slack,
+            "*repo_push* <https://x.example|acme/api>: &lt;!channel&gt;,v_1, (none) (primary: Repository acme/api updated)",
+        ),
+        (
+            MethodName::Discord,
+            "*repo\\_push* <https://x.example|acme/api>: \\<!channel\\>,v\\_1, (none) (primary: Repository acme/api updated)",
+        ),
+    ];
+    for (method, words) in rows {
+        let config = json!({"url": "https://chat.example.com/", "text": text});
+        let Ok(MethodConfig::Chat(config)) = parse(method, &config, &repository()) else {
+            panic!("{method}")
+        };
+        let sent = config.payload(&push, Format::Quay, &registry, "").expect("a payload");
+        let sent: Value = serde_json::from_slice(&sent.body).expect("JSON");
+        let told = [&sent["attachments"][0]["text"], &sent["embeds"][0]["description"]];
+        assert!(told.contains(&&json!(words)), "{sent}");
+    }
+    let config =
+        json!({"email": "k@x.y", "subject": "${event}\r\nBcc: e@x.y", "text": "a <b>\n${updated_tags}"});
+    let Ok(MethodConfig::Email(config)) = parse(MethodName::Email, &config, &repository()) else { panic!() };
+    let letter = config.letter(&push, Format::CloudEvents, &registry).expect("a letter");
+    assert_eq!(letter.subject, "repo_push Bcc: e@x.y");
+    assert_eq!((letter.text.as_str(), letter.html.as_str()), ("a <b>\n(none)", "a &lt;b&gt;<br>\n(none)"));
+}
+
 fn notification() -> Notification {
     Notification {
         id: NotificationId::from(uuid::Uuid::from_u128(1)),
@@ -178,7 +282,10 @@ fn a_notification_is_refused_for_the_first_member_that_is_not_understood() {
             |it| drop(it.event_config.insert("level".into(), json!("x"))),
             "event config: `level` is `\"x\"`, but should be",
         ),
-        (|it| it.method = "pigeon".into(), "unknown method \"pigeon\"; known are webhook, quay_notification"),
+        (
+            |it| it.method = "pigeon".into(),
+            "unknown method \"pigeon\"; known are webhook, quay_notification, email, slack",
+        ),
         (|it| it.config.clear(), "Missing target"),
         (|it| it.format = "xml".into(), "unknown format \"xml\"; known are quay, cloudevents"),
     ];

@@ -3,21 +3,27 @@
 use std::time::Duration;
 
 use bellbuoy_domain::{
-    Cause, CauseCode, CheckedNotification, DeliveryId, Event, MethodConfig, Notification, Outcome, Registry,
+    Cause, CauseCode, CheckedNotification, DeliveryId, EmailAddress, Event, Letter, MethodConfig,
+    Notification, Outcome, Registry,
 };
 use bellbuoy_store::Store;
 use jiff::Timestamp;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::{
-    Outbound, SetupError,
+    Outbound, Services, SetupError, chat, email,
     http::{Client, Target},
-    in_app, webhook,
+    in_app,
+    smtp::{Mail, Mailer},
+    webhook,
 };
 
 /// Every delivery method, ready for use. Made once for a process and shared.
 pub struct Methods {
     client: Client,
+    mailer: Mailer,
+    services: Services,
     registry: Registry,
     store: Store,
     deadline: Duration,
@@ -66,6 +72,16 @@ impl Methods {
                 let host = Target::parse(&config.url).ok().map(|target| target.authority());
                 Some(Receiver { host, pause: Duration::ZERO })
             }
+            // Each of these services takes about one message a second for one channel.
+            MethodConfig::Chat(config) => {
+                let url = chat::address(config, &self.services)?;
+                let host = Target::parse(&url).ok().map(|target| target.authority());
+                Some(Receiver { host, pause: Duration::from_secs(1) })
+            }
+            MethodConfig::Email(_) => {
+                let smtp = self.services.smtp.as_ref()?;
+                Some(Receiver { host: Some(format!("{}:{}", smtp.host, smtp.port)), pause: Duration::ZERO })
+            }
             MethodConfig::QuayNotification(_) => None,
         }
     }
@@ -76,7 +92,26 @@ impl Methods {
     ///
     /// When a certificate, a key or the user agent of `settings` is not usable.
     pub fn new(settings: Outbound, registry: Registry, store: Store) -> Result<Self, SetupError> {
-        Ok(Self { deadline: settings.deadline, client: Client::new(settings)?, registry, store })
+        Ok(Self {
+            deadline: settings.deadline,
+            mailer: Mailer::new(&settings, &registry.title)?,
+            services: settings.services.clone(),
+            client: Client::new(settings)?,
+            registry,
+            store,
+        })
+    }
+
+    /// Sends a mail that is no delivery, such as [`Letter::confirmation`], at once: who asked for it
+    /// waits, and asks again.
+    ///
+    /// # Errors
+    ///
+    /// Why the mail server did not take it.
+    pub async fn mail(&self, to: &EmailAddress, letter: &Letter, now: Timestamp) -> Result<(), Cause> {
+        let id = Uuid::new_v4().to_string();
+        let report = self.mailer.send(&Mail { to, letter, id: &id, event: None, now }).await;
+        report.outcome.cause().cloned().map_or(Ok(()), Err)
     }
 
     /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings'
@@ -85,6 +120,12 @@ impl Methods {
         match &attempt.checked.method {
             MethodConfig::Webhook(config) => {
                 webhook::attempt(&self.client, &self.registry, config, &attempt).await
+            }
+            MethodConfig::Email(config) => {
+                email::attempt(&self.mailer, &self.registry, config, &attempt).await
+            }
+            MethodConfig::Chat(config) => {
+                chat::attempt(&self.client, &self.services, &self.registry, config, &attempt).await
             }
             MethodConfig::QuayNotification(target) => {
                 let adding = in_app::attempt(&self.store, &self.registry, target, &attempt);

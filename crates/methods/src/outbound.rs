@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::http::Resolver;
+use crate::{Services, http::Resolver};
 
 /// Settings of every outbound request. [`Outbound::default`] suits a public receiver.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Outbound {
     pub extra_ca_pem: Option<Vec<u8>>,
     /// The `user-agent` header.
     pub user_agent: String,
+    /// What messages go through.
+    pub services: Services,
     /// Who turns host names into addresses.
     pub resolver: Resolver,
 }
@@ -54,6 +56,7 @@ impl Default for Outbound {
             client_identity: None,
             extra_ca_pem: None,
             user_agent: concat!("bellbuoy/", env!("CARGO_PKG_VERSION")).to_owned(),
+            services: Services::default(),
             resolver: Resolver::System,
         }
     }

@@ -4,6 +4,7 @@ pub mod amqp;
 pub mod certs;
 pub mod http;
 pub mod image;
+pub mod mail;
 pub mod postgres;
 pub mod process;
 pub mod rabbitmq;

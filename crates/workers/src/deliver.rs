@@ -51,6 +51,14 @@ pub fn deliver_role(method: MethodName) -> &'static str {
     match method {
         MethodName::Webhook => "deliver_webhook",
         MethodName::QuayNotification => "deliver_quay_notification",
+        MethodName::Email => "deliver_email",
+        MethodName::Slack => "deliver_slack",
+        MethodName::Mattermost => "deliver_mattermost",
+        MethodName::RocketChat => "deliver_rocketchat",
+        MethodName::Teams => "deliver_teams",
+        MethodName::Discord => "deliver_discord",
+        MethodName::HipChat => "deliver_hipchat",
+        MethodName::Flowdock => "deliver_flowdock",
     }
 }
 

@@ -15,8 +15,15 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
 ];
 
 /// The servers, clients and checkers that integration tests start, named as their Debian packages are.
-const PACKAGES: &[&str] =
-    &["docker-registry", "postgresql", "prometheus", "rabbitmq-server", "skopeo", "systemd"];
+const PACKAGES: &[&str] = &[
+    "docker-registry",
+    "postgresql",
+    "prometheus",
+    "python3-aiosmtpd",
+    "rabbitmq-server",
+    "skopeo",
+    "systemd",
+];
 
 pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     no_arguments(args)?;
@@ -43,6 +50,7 @@ fn is_there(package: &str) -> bool {
     match package {
         "postgresql" => has_postgres(),
         "prometheus" => on_path("promtool"),
+        "python3-aiosmtpd" => succeeds(program("/usr/bin/python3").args(["-c", "import aiosmtpd"])),
         "systemd" => on_path("systemd-analyze"),
         named_as_its_program => on_path(named_as_its_program),
     }

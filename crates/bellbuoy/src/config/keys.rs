@@ -35,7 +35,11 @@ pub(crate) const KEYS: &[Key] = &[
         "api,fanout,deliver,record",
         "What this process does. All of it on the embedded broker; in a fleet some of it, any number of times.",
     ),
-    key("methods", "webhook,quay_notification", "Which methods the deliver role serves."),
+    key(
+        "methods",
+        "webhook,quay_notification,email,slack,mattermost,rocketchat,teams,discord,hipchat,flowdock",
+        "Which methods the deliver role serves.",
+    ),
     key(
         "public_url",
         "",
@@ -107,6 +111,29 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("outbound.client_key", "", "PEM file of that certificate's key."),
     key("outbound.extra_ca", "", "PEM file of certificates trusted beside the platform's."),
+    key("smtp.host", "", "The mail server, by name or address. Without one, mails wait until there is."),
+    key("smtp.port", "587", "The mail server's port: 587 with starttls, 465 with tls."),
+    key(
+        "smtp.security",
+        "starttls",
+        "How the connection to the mail server is made safe: starttls, tls (from the first byte) or none. Its certificate may be signed by one of outbound.extra_ca.",
+    ),
+    key("smtp.user", "", "The user to log in as; nobody if empty."),
+    secret("smtp.password", "That user's password."),
+    key("smtp.from", "", "Address that mails are from, such as bells@example.com."),
+    key("smtp.hello", "", "What this machine calls itself to the mail server; its own name if empty."),
+    key("smtp.deadline_seconds", "30", "The most that sending one mail takes, connecting included."),
+    key("smtp.connections", "8", "Most connections to the mail server, per process."),
+    key(
+        "hipchat.base_url",
+        "",
+        "Base URL of a server that speaks HipChat's protocol. The service itself has closed: without this, its deliveries become dead letters at once.",
+    ),
+    key(
+        "flowdock.base_url",
+        "",
+        "Base URL of a server that speaks Flowdock's protocol. The service itself has closed: without this, its deliveries become dead letters at once.",
+    ),
     key(
         "retry.steps",
         "5s,5m,30m,2h,5h,10h,14h,20h,24h",

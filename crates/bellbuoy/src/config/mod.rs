@@ -18,7 +18,8 @@ use std::{
 };
 
 use bellbuoy_broker::{BrokerUrl, Shards};
-use bellbuoy_domain::{MethodName, RetryPolicy};
+use bellbuoy_domain::{EmailAddress, MethodName, RetryPolicy};
+use bellbuoy_methods::SmtpSecurity;
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
 
@@ -126,6 +127,9 @@ pub(crate) struct Config {
     pub(crate) client_certificate: Option<PathBuf>,
     pub(crate) client_key: Option<PathBuf>,
     pub(crate) extra_ca: Option<PathBuf>,
+    pub(crate) smtp: SmtpConfig,
+    pub(crate) hipchat_url: Option<String>,
+    pub(crate) flowdock_url: Option<String>,
     pub(crate) retry: RetryPolicy,
     pub(crate) in_flight: NonZeroUsize,
     pub(crate) per_notification: NonZeroUsize,
@@ -140,6 +144,45 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     /// Every key with its text and where that came from, for `config show`.
     pub(crate) settings: Vec<Setting>,
+}
+
+/// The mail server.
+#[derive(Debug, Clone)]
+pub(crate) struct SmtpConfig {
+    pub(crate) host: Option<String>,
+    pub(crate) port: u16,
+    pub(crate) security: SmtpSecurity,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Hidden>,
+    pub(crate) sender: Option<EmailAddress>,
+    pub(crate) hello: Option<String>,
+    pub(crate) deadline: Duration,
+    pub(crate) connections: NonZeroUsize,
+}
+
+impl SmtpConfig {
+    fn read<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> Self {
+        source.both_or_neither("smtp.host", "smtp.from");
+        source.both_or_neither("smtp.user", "smtp.password");
+        let smtp = Self {
+            host: source.optional("smtp.host", parse::HOST, parse::host),
+            port: source.get("smtp.port", "a port from 1 to 65535", |text| {
+                text.parse().ok().filter(|port| *port > 0)
+            }),
+            security: source.get("smtp.security", "starttls, tls or none", parse::smtp_security),
+            user: source.optional("smtp.user", "a user's name", parse::one_line),
+            password: source.optional("smtp.password", "a password", |text| Some(Hidden(text.to_owned()))),
+            sender: source.optional("smtp.from", "an address such as bells@example.com", EmailAddress::parse),
+            hello: source.optional("smtp.hello", parse::HOST, parse::host),
+            deadline: source.get("smtp.deadline_seconds", parse::SECONDS, parse::seconds),
+            connections: source.get("smtp.connections", "a whole number from 1", |text| text.parse().ok()),
+        };
+        if smtp.user.is_some() && smtp.security == SmtpSecurity::None {
+            let expected = "starttls or tls, because a password is not sent in the clear".to_owned();
+            source.refuse("smtp.security", expected);
+        }
+        smtp
+    }
 }
 
 /// A setting that will not do.
@@ -259,6 +302,9 @@ pub(crate) fn load(
             .optional("outbound.client_certificate", parse::PATH, |text| Some(PathBuf::from(text))),
         client_key: source.optional("outbound.client_key", parse::PATH, |text| Some(PathBuf::from(text))),
         extra_ca: source.optional("outbound.extra_ca", parse::PATH, |text| Some(PathBuf::from(text))),
+        smtp: SmtpConfig::read(&mut source),
+        hipchat_url: source.optional("hipchat.base_url", parse::SERVICE, parse::base_url),
+        flowdock_url: source.optional("flowdock.base_url", parse::SERVICE, parse::base_url),
         retry: retry(&mut source),
         in_flight: source.get("limits.in_flight", "a whole number from 1", |text| text.parse().ok()),
         per_notification: source

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bellbuoy_methods::SmtpSecurity;
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
 
@@ -10,6 +11,8 @@ pub(super) const BYTES: &str = "a whole number of bytes from 1";
 pub(super) const NETWORKS: &str = "networks such as 127.0.0.0/8,10.1.0.0/16";
 pub(super) const STEPS: &str = "waits such as 5s,5m,2h, each with its unit: ms, s, m, h or d";
 pub(super) const PATH: &str = "a file";
+pub(super) const HOST: &str = "a host's name or address, such as mail.example.com";
+pub(super) const SERVICE: &str = "a URL such as https://chat.example.com";
 
 const DAY: u64 = 86_400;
 
@@ -46,6 +49,26 @@ pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
 
 pub(super) fn steps(text: &str) -> Option<Vec<Duration>> {
     list(text, wait)
+}
+
+/// A name or an address, without scheme, port or brackets.
+pub(super) fn host(text: &str) -> Option<String> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+    let address = text.parse::<std::net::Ipv6Addr>().is_ok();
+    (text.bytes().all(letter) && (address || !text.contains(':'))).then(|| text.to_owned())
+}
+
+pub(super) fn one_line(text: &str) -> Option<String> {
+    (!text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+pub(super) fn smtp_security(text: &str) -> Option<SmtpSecurity> {
+    match text {
+        "starttls" => Some(SmtpSecurity::StartTls),
+        "tls" => Some(SmtpSecurity::Tls),
+        "none" => Some(SmtpSecurity::None),
+        _ => None,
+    }
 }
 
 pub(super) fn log_format(text: &str) -> Option<LogFormat> {

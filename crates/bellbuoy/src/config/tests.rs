@@ -119,6 +119,34 @@ fn the_password_of_a_url_is_never_shown() {
 }
 
 #[test]
+fn a_mail_server_needs_a_sender_and_a_password_a_safe_connection() {
+    let host = ("BELLBUOY_SMTP__HOST", "mail.example.com");
+    let from = ("BELLBUOY_SMTP__FROM", "bells@example.com");
+    let login = [("BELLBUOY_SMTP__USER", "bells"), ("BELLBUOY_SMTP__PASSWORD", "hunter2")];
+    let config = load(None, &variables(&[host, from, login[0], login[1]]), no_files).expect("settings");
+    let smtp = &config.smtp;
+    assert_eq!((smtp.host.as_deref(), smtp.port), (Some("mail.example.com"), 587));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let rows: [(&[(&str, &str)], &str); 7] = [
+        (&[host], "`smtp.host` is set, but `smtp.from` is not"),
+        (&[login[0]], "`smtp.user` is set, but `smtp.password` is not"),
+        (
+            &[host, from, login[0], login[1], ("BELLBUOY_SMTP__SECURITY", "none")],
+            "`BELLBUOY_SMTP__SECURITY` is `none`, but should be starttls or tls",
+        ),
+        (&[host, ("BELLBUOY_SMTP__FROM", "Bells <bells@example.com>")], "`BELLBUOY_SMTP__FROM` is"),
+        (&[from, ("BELLBUOY_SMTP__HOST", "smtp://mail:25")], "`BELLBUOY_SMTP__HOST` is"),
+        (&[("BELLBUOY_SMTP__PORT", "0")], "`BELLBUOY_SMTP__PORT` is `0`"),
+        (&[("BELLBUOY_HIPCHAT__BASE_URL", "chat.example.com")], "`BELLBUOY_HIPCHAT__BASE_URL` is"),
+    ];
+    for (pairs, beginning) in rows {
+        let found = mistakes("", pairs);
+        assert!(found.iter().any(|mistake| mistake.starts_with(beginning)), "{beginning}: {found:?}");
+        assert!(found.iter().all(|mistake| !mistake.contains("hunter2")), "{found:?}");
+    }
+}
+
+#[test]
 fn half_of_a_client_identity_is_a_mistake() {
     assert_eq!(mistakes("[outbound]\nclient_key = 'key.pem'", &[]).len(), 1);
 }

@@ -11,7 +11,7 @@ pub mod quay;
 
 use std::{fmt, str::FromStr};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{DeliveryId, Event, Kind, NotificationId, Template, TemplateError};
 
@@ -229,4 +229,23 @@ fn document(event: &Event, format: Format, context: &Context<'_>) -> Result<Valu
         Format::Acr => acr::payload(event, context),
         Format::Distribution => distribution::payload(event, context),
     }
+}
+
+/// What the text of a mail or a chat message is filled from: Quay's payload, or the event where the format says
+/// so; and beside their members `event`, `summary` and `level`, where they have none of these names themselves.
+pub(crate) fn told(event: &Event, format: Format, registry: &Registry) -> Value {
+    let mut told = match format {
+        Format::CloudEvents => event.to_value(),
+        _ => quay::payload(event, registry).into(),
+    };
+    if let Value::Object(members) = &mut told {
+        for (name, value) in [
+            ("event", json!(event.kind)),
+            ("summary", quay::summary(event).into()),
+            ("level", json!(quay::level(event))),
+        ] {
+            members.entry(name).or_insert(value);
+        }
+    }
+    told
 }

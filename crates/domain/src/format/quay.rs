@@ -207,10 +207,10 @@ pub(crate) fn severity(data: &Map<String, Value>) -> Option<Severity> {
         .min()
 }
 
-fn text<'a>(data: &'a Map<String, Value>, member: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(data: &'a Map<String, Value>, member: &str) -> Option<&'a str> {
     data.get(member).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-pub(super) fn body(value: &Value) -> Payload {
+pub(crate) fn body(value: &Value) -> Payload {
     Payload { content_type: "application/json", body: python::to_json(value).into_bytes() }
 }

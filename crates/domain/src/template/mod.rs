@@ -22,6 +22,9 @@ use crate::python;
 /// Longest template, in bytes.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 
+/// Longest template of a message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024;
+
 /// Most values visited to fill one template: some tenths of a second, and twice as many as
 /// the largest event can hold.
 const MAX_STEPS: usize = 500_000;
@@ -172,6 +175,49 @@ impl Text {
     }
 }
 
+/// A text of its owner's with `${path}` in it, for mails and chat messages: like a string inside a
+/// [`Template`], but the result is always text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextTemplate {
+    parts: Vec<Part>,
+}
+
+impl TextTemplate {
+    /// Reads a template of at most 4 KiB.
+    ///
+    /// # Errors
+    ///
+    /// With Quay's messages, when an expression is empty or not understood.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        if text.len() > MAX_MESSAGE_BYTES {
+            return Err(TemplateError::TooLong);
+        }
+        let parts = match Text::read(text)? {
+            Text::Whole { path, .. } => vec![Part::Path(path)],
+            Text::Inline(parts) => parts,
+        };
+        Ok(Self { parts })
+    }
+
+    /// Fills it from `document`. What is put in passes through `escape`; the owner's own text does
+    /// not, so that it can hold markup.
+    ///
+    /// # Errors
+    ///
+    /// When the result would take more than 500 000 steps or a mebibyte.
+    pub fn apply(&self, document: &Value, escape: impl Fn(&str) -> String) -> Result<String, TemplateError> {
+        let mut budget = Budget { steps: MAX_STEPS, bytes: MAX_RESULT_BYTES };
+        let mut filled = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Path(path) => filled.push_str(&escape(&inline(&budget.value(path, document)?))),
+            }
+        }
+        Ok(filled)
+    }
+}
+
 /// Splits at the first `${...}`: what stands before, within and after.
 fn next_expression(text: &str) -> Option<(&str, &str, &str)> {
     let (before, opened) = text.split_once("${")?;
@@ -279,6 +325,9 @@ pub enum TemplateError {
         /// What stands between the braces.
         expression: String,
     },
+    /// A message's template of more than 4 KiB.
+    #[error("the text is longer than {MAX_MESSAGE_BYTES} bytes")]
+    TooLong,
     /// Filling it costs more than any message is worth.
     #[error(
         "the template makes too much of this payload: at most {MAX_RESULT_BYTES} bytes in {MAX_STEPS} steps"

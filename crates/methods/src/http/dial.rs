@@ -91,6 +91,11 @@ impl Dialer {
     pub(crate) fn new(rules: AddressRules, resolver: Resolver, limit: Duration) -> Self {
         Self(Arc::new(Plan { rules, resolver, limit }))
     }
+
+    /// Connects to `port` of one of the addresses of `host`, all of them allowed.
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        self.0.connect(host, port).await
+    }
 }
 
 impl Service<Uri> for Dialer {
@@ -113,6 +118,11 @@ impl Plan {
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default);
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(DialError::NoHost)?;
+        let stream = self.connect(host, port).await?;
+        Ok(Dialed { stream: TokioIo::new(stream), since: Instant::now() })
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
         let vetted = self.vetted_addresses(host).await?;
         let stream = match timeout(self.limit, connect_any(&vetted, port)).await {
             Ok(Ok(stream)) => stream,
@@ -125,7 +135,7 @@ impl Plan {
         };
         // A request is one write; the kernel should not hold its tail back for more.
         let _ = stream.set_nodelay(true);
-        Ok(Dialed { stream: TokioIo::new(stream), since: Instant::now() })
+        Ok(stream)
     }
 
     /// The addresses of `host`, all of them allowed. One that is not refuses the whole name: an

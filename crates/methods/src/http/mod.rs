@@ -10,5 +10,7 @@ mod tls;
 
 pub use answer::retry_after;
 pub use client::Client;
+pub(crate) use dial::{DialError, Dialer};
 pub use resolve::{Resolver, Script, ScriptedAnswer};
 pub use target::{Target, TargetError};
+pub(crate) use tls::{configuration as tls_configuration, explain as explain_tls};

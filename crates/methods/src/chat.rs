@@ -1,0 +1,111 @@
+//! The methods of chat services: one message into one channel.
+
+use bellbuoy_domain::{CauseCode, Channel, ChatConfig, ChatService, Registry};
+use http::{HeaderMap, HeaderValue, header};
+use url::Url;
+
+use crate::{Attempt, Report, Services, http::Client};
+
+/// What Flowdock is told as the sender where the settings name none: Quay's default.
+const SENDER: &str = "admin@example.com";
+
+/// Posts the event into the channel.
+///
+/// A text of the owner's that can't be filled is final, and so is a service that has closed and that
+/// nobody runs here.
+pub(crate) async fn attempt(
+    client: &Client,
+    services: &Services,
+    registry: &Registry,
+    config: &ChatConfig,
+    attempt: &Attempt<'_>,
+) -> Report {
+    let Some(url) = address(config, services) else {
+        return Report::rejected(None, CauseCode::ServiceClosed, closed(config.service));
+    };
+    let sender = services.smtp.as_ref().map_or(SENDER, |smtp| smtp.sender.as_str());
+    let payload = match config.payload(attempt.event, attempt.checked.format, registry, sender) {
+        Ok(payload) => payload,
+        Err(error) => return Report::rejected(None, CauseCode::Template, error.to_string()),
+    };
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(payload.content_type));
+    client.post(&url, headers, payload.body.into(), attempt.now).await
+}
+
+/// Where the message goes; `None` if the service has closed and the settings name no server that stands in.
+pub(crate) fn address(config: &ChatConfig, services: &Services) -> Option<String> {
+    match &config.channel {
+        Channel::Url(url) => Some(url.clone()),
+        Channel::Room { id, token } => {
+            let base = services.hipchat_url.as_deref()?;
+            let mut url = below(base, &["v2", "room", id, "notification"])?;
+            url.query_pairs_mut().append_pair("auth_token", token);
+            Some(url.into())
+        }
+        Channel::Inbox { token } => {
+            let base = services.flowdock_url.as_deref()?;
+            below(base, &["v1", "messages", "team_inbox", token]).map(String::from)
+        }
+    }
+}
+
+/// `base` with further parts of a path, each escaped, so that none can lead elsewhere.
+fn below(base: &str, parts: &[&str]) -> Option<Url> {
+    let mut url = Url::parse(base).ok()?;
+    url.path_segments_mut().ok()?.pop_if_empty().extend(parts);
+    Some(url)
+}
+
+fn closed(service: ChatService) -> String {
+    let (when, key) = match service {
+        ChatService::HipChat => ("in February 2019", "hipchat.base_url"),
+        _ => ("in August 2023", "flowdock.base_url"),
+    };
+    let title = service.title();
+    format!(
+        "the {title} service has closed {when}; choose another method, or let an operator name a server that speaks its protocol with {key}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn services() -> Services {
+        Services {
+            hipchat_url: Some("https://chat.example.com/base/".to_owned()),
+            flowdock_url: Some("https://flow.example.com".to_owned()),
+            ..Services::default()
+        }
+    }
+
+    fn config(service: ChatService, channel: Channel) -> ChatConfig {
+        ChatConfig { service, channel, text: None }
+    }
+
+    #[test]
+    fn a_room_or_a_token_can_not_lead_elsewhere() {
+        let room = Channel::Room { id: "../x?y#z".to_owned(), token: "a&b=c".to_owned() };
+        assert_eq!(
+            address(&config(ChatService::HipChat, room), &services()).as_deref(),
+            Some("https://chat.example.com/base/v2/room/..%2Fx%3Fy%23z/notification?auth_token=a%26b%3Dc")
+        );
+        let inbox = Channel::Inbox { token: "a/../b".to_owned() };
+        assert_eq!(
+            address(&config(ChatService::Flowdock, inbox), &services()).as_deref(),
+            Some("https://flow.example.com/v1/messages/team_inbox/a%2F..%2Fb")
+        );
+    }
+
+    #[test]
+    fn a_closed_service_has_no_address_unless_the_settings_name_one() {
+        for (service, channel) in [
+            (ChatService::HipChat, Channel::Room { id: "1".to_owned(), token: "t".to_owned() }),
+            (ChatService::Flowdock, Channel::Inbox { token: "t".to_owned() }),
+        ] {
+            assert_eq!(address(&config(service, channel), &Services::default()), None);
+            assert!(closed(service).contains("has closed"), "{}", closed(service));
+        }
+    }
+}

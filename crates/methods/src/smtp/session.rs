@@ -1,0 +1,125 @@
+//! One connection to the mail server, from dialling to the last mail.
+
+use std::{sync::Arc, time::Duration};
+
+use bellbuoy_domain::{CauseCode, EmailAddress};
+use lettre::{
+    Address,
+    transport::smtp::{
+        authentication::{Credentials, Mechanism},
+        client::AsyncSmtpConnection,
+        commands::{Data, Mail as MailFrom, Rcpt},
+        extension::ClientId,
+    },
+};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::{
+    fault::{Failure, Phase},
+    wire::{self, Wire},
+};
+use crate::{
+    AddressRules, Outbound, SetupError, Smtp, SmtpSecurity,
+    http::{Dialer, tls_configuration},
+};
+
+/// Opens connections to the mail server.
+pub(super) struct Dialler {
+    settings: Smtp,
+    dialer: Dialer,
+    tls: Option<TlsConnector>,
+    hello: ClientId,
+    connect_timeout: Duration,
+}
+
+/// A connection over which mails can be sent.
+pub(super) struct Session {
+    connection: AsyncSmtpConnection,
+    sender: Address,
+}
+
+impl Dialler {
+    pub(super) fn new(outbound: &Outbound, settings: &Smtp) -> Result<Self, SetupError> {
+        // The operator says where it is, so every address will do.
+        let everywhere: Vec<_> = ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok()).collect();
+        let rules = AddressRules::new(&everywhere, &[]);
+        let tls = match settings.security {
+            SmtpSecurity::None => None,
+            SmtpSecurity::Tls | SmtpSecurity::StartTls => {
+                let configuration: ClientConfig = tls_configuration(outbound)?;
+                Some(TlsConnector::from(Arc::new(configuration)))
+            }
+        };
+        Ok(Self {
+            dialer: Dialer::new(rules, outbound.resolver.clone(), outbound.connect_timeout),
+            tls,
+            hello: settings.hello.clone().map_or_else(ClientId::default, ClientId::Domain),
+            connect_timeout: outbound.connect_timeout,
+            settings: settings.clone(),
+        })
+    }
+
+    /// Connects, makes the connection safe and logs in.
+    pub(super) async fn open(&self) -> Result<Session, Failure> {
+        let Smtp { host, port, security, login, sender, .. } = &self.settings;
+        let tcp = self.dialer.connect(host, *port).await?;
+        let wire = match (&self.tls, security) {
+            (Some(tls), SmtpSecurity::StartTls) => {
+                let tcp = wire::ask_for_tls(tcp, &self.hello.to_string()).await?;
+                Wire::after_starttls(self.handshake(tls, host, tcp).await?)
+            }
+            (Some(tls), _) => Wire::tls(self.handshake(tls, host, tcp).await?),
+            (None, _) => Wire::plain(tcp),
+        };
+        let greeted = AsyncSmtpConnection::connect_with_transport(Box::new(wire), &self.hello).await;
+        let mut connection = greeted.map_err(|error| Failure::of(Phase::Greeting, &error))?;
+        if let Some((user, password)) = login {
+            let credentials = Credentials::new(user.clone(), password.clone());
+            let answer = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await;
+            answer.map_err(|error| Failure::of(Phase::Login, &error))?;
+        }
+        let sender =
+            address(sender).map_err(|_| Failure::greeting(CauseCode::Internal, "smtp.from is no address"))?;
+        Ok(Session { connection, sender })
+    }
+
+    async fn handshake(
+        &self,
+        tls: &TlsConnector,
+        host: &str,
+        tcp: tokio::net::TcpStream,
+    ) -> Result<wire::Tls, Failure> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            Failure::greeting(CauseCode::Internal, "smtp.host can't be the name of a certificate")
+        })?;
+        let shaken = timeout(self.connect_timeout, tls.connect(name, tcp)).await.map_err(|_| {
+            let waited = self.connect_timeout;
+            let detail = format!("no secure connection to the mail server within {waited:?}");
+            Failure::greeting(CauseCode::Timeout, detail)
+        })?;
+        Ok(shaken?)
+    }
+}
+
+impl Session {
+    /// Sends one mail. After a failure the connection is not used again.
+    pub(super) async fn send(&mut self, to: &EmailAddress, bytes: &[u8]) -> Result<(), Failure> {
+        let at = |phase| move |error| Failure::of(phase, &error);
+        let sender = Some(self.sender.clone());
+        let to =
+            address(to).map_err(|_| Failure::greeting(CauseCode::Internal, "the address can't be used"))?;
+        let connection = &mut self.connection;
+        connection.command(MailFrom::new(sender, Vec::new())).await.map_err(at(Phase::Sender))?;
+        connection.command(Rcpt::new(to, Vec::new())).await.map_err(at(Phase::Recipient))?;
+        connection.command(Data).await.map_err(at(Phase::Content))?;
+        connection.message(bytes).await.map_err(at(Phase::Content))?;
+        Ok(())
+    }
+}
+
+fn address(address: &EmailAddress) -> Result<Address, lettre::address::AddressError> {
+    address.as_str().parse()
+}

@@ -1,0 +1,157 @@
+//! A real mail server that keeps what it is sent: Debian's `python3-aiosmtpd`.
+//!
+//! What stands before the `@` of a recipient says what it answers: see `mail_server.py`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::certs::Identity;
+use crate::process::{Launch, Process};
+use crate::wait::eventually;
+
+/// How long the server may take to come up, and a mail to arrive. Both take a fraction of a second; the rest is for
+/// a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Debian's own interpreter, which knows Debian's packages; another one may come first on the path.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// How a mail server listens. The default is without TLS, for everybody.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// Its certificate, shown from the first byte.
+    pub tls: Option<Identity>,
+    /// Its certificate, shown after `STARTTLS`, without which it takes nothing.
+    pub starttls: Option<Identity>,
+    /// User and password of the only one whose mails it takes.
+    pub login: Option<(String, String)>,
+    /// How many mails it takes over one connection; 0 for any number.
+    pub most: usize,
+    /// Its port; a free one if 0.
+    pub port: u16,
+}
+
+/// A running mail server. It lives no longer than this value.
+#[derive(Debug)]
+pub struct MailServer {
+    folder: PathBuf,
+    port: u16,
+    process: Process,
+}
+
+/// A mail as it arrived.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Over which connection, counted from 1.
+    pub connection: u64,
+    /// Whether that was safe.
+    pub tls: bool,
+    /// Who had logged in.
+    pub user: Option<String>,
+    /// The envelope's sender.
+    pub from: String,
+    /// The envelope's recipients.
+    pub to: Vec<String>,
+    /// Head and body as they came, lines ended by CR LF.
+    pub data: String,
+}
+
+impl MailServer {
+    /// Starts a mail server that keeps its mails in `folder`, and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When `python3-aiosmtpd` is not installed or the server does not come up.
+    pub async fn start(folder: &Path, setup: &Setup) -> Self {
+        let folder = folder.join("mail");
+        fs::create_dir_all(&folder).expect("a folder for the mail server");
+        let script = folder.join("mail_server.py");
+        fs::write(&script, include_str!("mail_server.py")).expect("the mail server's script");
+        let identity = setup.tls.as_ref().or(setup.starttls.as_ref());
+        if let Some(Identity { cert_pem, key_pem }) = identity {
+            fs::write(folder.join("cert.pem"), cert_pem).expect("its certificate");
+            fs::write(folder.join("key.pem"), key_pem).expect("its key");
+        }
+        let mut launch = Launch::new("mail", PYTHON, &folder).args([&script, &folder]);
+        launch = launch.args(setup.tls.iter().map(|_| "--tls"));
+        launch = launch.args(setup.starttls.iter().map(|_| "--starttls"));
+        if let Some((user, password)) = &setup.login {
+            launch = launch.args(["--login", &format!("{user}:{password}")]);
+        }
+        let (most, port) = (setup.most.to_string(), setup.port.to_string());
+        let process = launch.args(["--most", &most, "--port", &port]).start();
+        let line = process.wait_for_line("listening on ", LIMIT).await;
+        let port = line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
+        Self { folder, port, process }
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The program itself.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Every mail so far, in the order of arrival.
+    ///
+    /// # Panics
+    ///
+    /// When a file of its own can't be read.
+    pub fn mails(&self) -> Vec<Received> {
+        let files = fs::read_dir(self.folder.join("mails")).into_iter().flatten().flatten();
+        let mut paths: Vec<_> = files.map(|file| file.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        paths.sort();
+        paths.iter().map(|path| Received::read(path)).collect()
+    }
+
+    /// Waits until there are `count` mails.
+    ///
+    /// # Panics
+    ///
+    /// When there are not within 30 s.
+    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+        eventually(LIMIT, async || Some(self.mails()).filter(|mails| mails.len() >= count)).await
+    }
+}
+
+impl Received {
+    fn read(path: &Path) -> Self {
+        let mail: Value = serde_json::from_slice(&fs::read(path).expect("a mail")).expect("JSON");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            connection: mail["connection"].as_u64().unwrap_or_default(),
+            tls: mail["tls"] == true,
+            user: mail["user"].as_str().map(str::to_owned),
+            from: text(&mail["from"]),
+            to: mail["to"].as_array().into_iter().flatten().map(text).collect(),
+            data: text(&mail["data"]),
+        }
+    }
+
+    /// Each field of the head, unfolded, in order.
+    pub fn head(&self) -> Vec<(String, String)> {
+        let head = self.data.split("\r\n\r\n").next().unwrap_or_default();
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for line in head.split("\r\n") {
+            match (line.starts_with([' ', '\t']), fields.last_mut(), line.split_once(": ")) {
+                (true, Some((_, value)), _) => value.push_str(line),
+                (_, _, Some((name, value))) => fields.push((name.to_owned(), value.to_owned())),
+                (_, _, None) => fields.push((line.to_owned(), String::new())),
+            }
+        }
+        fields
+    }
+
+    /// The field of that name, if there is exactly one.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let mut found = self.head().into_iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.next().map(|(_, value)| value).filter(|_| found.next().is_none())
+    }
+}

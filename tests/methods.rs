@@ -1,0 +1,245 @@
+//! Every kind of event by every method of messages, from the API through the real program to a real receiver, against the
+//! golden files of the domain; and mail as its readers and its server see it.
+
+mod support;
+
+use std::{collections::BTreeSet, fs};
+
+use bellbuoy_domain::{Event, Kind, KindScope, RepositoryName, Subject};
+use bellbuoy_testkit::{
+    certs::Authority,
+    mail::{MailServer, Setup},
+    process::free_port,
+    receiver::{Answer, Receiver},
+    wait::eventually,
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use support::{Fleet, SOON};
+
+const CHATS: &[&str] = &["slack", "mattermost", "rocketchat", "teams", "discord", "hipchat", "flowdock"];
+
+fn golden(name: &str) -> String {
+    let path = format!("{}/../domain/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The event that the golden files tell of.
+fn sample(kind: Kind) -> Event {
+    let subject = match kind.scope() {
+        KindScope::Repository => Subject::Repository(RepositoryName::parse("acme/team/api").expect("a name")),
+        KindScope::Namespace => Subject::Namespace("acme".to_owned()),
+        KindScope::Registry => Subject::Registry,
+    };
+    let config = json!({"level": "1", "days": 7});
+    let at = Timestamp::from_millisecond(1_772_356_811_000).expect("a time");
+    Event::sample(
+        kind,
+        subject,
+        config.as_object().expect("an object"),
+        "registry.example.com",
+        kind.name(),
+        at,
+    )
+}
+
+fn every_kind() -> Vec<&'static str> {
+    Kind::ALL.iter().map(|kind| kind.name()).collect()
+}
+
+async fn publish_every_kind(fleet: &Fleet) {
+    for kind in Kind::ALL {
+        fleet.api.publish(&sample(*kind).to_value()).await;
+    }
+}
+
+#[tokio::test]
+async fn every_kind_reaches_every_chat_service_in_its_own_form() {
+    let receiver = Receiver::start().await.expect("a receiver");
+    let base = receiver.url("");
+    let base = base.trim_end_matches('/');
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_REGISTRY__TITLE", "Example"),
+        ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+        ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+        ("BELLBUOY_HIPCHAT__BASE_URL", base),
+        ("BELLBUOY_FLOWDOCK__BASE_URL", base),
+    ])
+    .await;
+    for chat in CHATS {
+        let config = match *chat {
+            "hipchat" => json!({"room_id": "12", "notification_token": "tok"}),
+            "flowdock" => json!({"flow_api_token": "tok"}),
+            other => json!({"url": receiver.url(&format!("/{other}"))}),
+        };
+        let wish =
+            json!({"scope": {"registry": true}, "kinds": every_kind(), "method": chat, "config": config});
+        fleet.api.wish(&wish).await;
+    }
+    publish_every_kind(&fleet).await;
+    for chat in CHATS {
+        let path = match *chat {
+            "hipchat" => "/v2/room/12/notification?auth_token=tok".to_owned(),
+            "flowdock" => "/v1/messages/team_inbox/tok".to_owned(),
+            other => format!("/{other}"),
+        };
+        let to_it = || receiver.requests().into_iter().filter(|request| request.path == path);
+        let all = async || (to_it().count() >= Kind::ALL.len()).then_some(());
+        eventually(SOON * 2, all).await;
+        let body = |line: &str| line.split_once(' ').map(|(_, body)| body.to_owned()).expect("a body");
+        let expected: BTreeSet<String> = golden(&format!("chat/{chat}.txt")).lines().map(body).collect();
+        let sent: BTreeSet<String> =
+            to_it().map(|request| String::from_utf8(request.body.to_vec()).expect("UTF-8")).collect();
+        assert_eq!(sent, expected, "{chat}");
+        assert!(to_it().all(|request| request.header("content-type") == Some("application/json")), "{chat}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_service_is_a_dead_letter_at_once_that_says_so() {
+    let fleet = Fleet::start(&[]).await;
+    for (method, config, said) in [
+        ("hipchat", json!({"room_id": "12", "notification_token": "tok"}), "the HipChat service has closed"),
+        ("flowdock", json!({"flow_api_token": "tok"}), "the Flowdock service has closed"),
+    ] {
+        let repository = format!("acme/{method}");
+        let wish = json!({"scope": {"repository": repository}, "kinds": ["repo_push"], "method": method, "config": config});
+        fleet.api.wish(&wish).await;
+        fleet.api.publish(&support::push(method, &repository, "v1")).await;
+        let letters = async || {
+            let letters = fleet.api.dead_letters(&format!("subject={repository}")).await;
+            (!letters.is_empty()).then_some(letters)
+        };
+        let letter = eventually(SOON, letters).await.remove(0);
+        assert_eq!(
+            (&letter["reason"], &letter["attempt_count"]),
+            (&json!("rejected"), &json!(1)),
+            "{letter}"
+        );
+        assert!(letter["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{letter}");
+    }
+}
+
+#[tokio::test]
+async fn a_channel_that_asks_for_less_is_asked_again_when_it_said() {
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/busy", [Answer::status(429).with("retry-after", "2"), Answer::status(200)]);
+    let fleet = Fleet::start(&[]).await;
+    let wish = json!({"scope": {"repository": "acme/api"}, "kinds": ["repo_push"], "method": "slack",
+        "config": {"url": receiver.url("/busy")}});
+    fleet.api.wish(&wish).await;
+    fleet.api.publish(&support::push("1", "acme/api", "v1")).await;
+    fleet.api.until("subject=acme/api", 1, &["delivered"]).await;
+    let at: Vec<_> = receiver.requests().iter().map(|request| request.at).collect();
+    assert!(at.len() == 2 && (at[1] - at[0]).as_secs_f64() >= 2.0, "{at:?}");
+}
+
+#[tokio::test]
+async fn every_kind_arrives_as_a_mail_over_tls_with_login() {
+    let authority = Authority::new("ours").expect("an authority");
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = Setup {
+        starttls: Some(authority.server(&["127.0.0.1"]).expect("a certificate")),
+        login: Some(("bells".to_owned(), "hunter2".to_owned())),
+        ..Setup::default()
+    };
+    let server = MailServer::start(folder.path(), &setup).await;
+    let (port, ca) = (server.port().to_string(), folder.path().join("ca.pem"));
+    fs::write(&ca, authority.pem()).expect("written");
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_REGISTRY__TITLE", "Example"),
+        ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+        ("BELLBUOY_SMTP__PORT", &port),
+        ("BELLBUOY_SMTP__USER", "bells"),
+        ("BELLBUOY_SMTP__PASSWORD", "hunter2"),
+        ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+        ("BELLBUOY_OUTBOUND__EXTRA_CA", ca.to_str().expect("UTF-8")),
+    ])
+    .await;
+    let wish = json!({"scope": {"registry": true}, "kinds": every_kind(), "method": "email",
+        "config": {"email": "kim@example.com"}});
+    fleet.api.wish(&wish).await;
+    publish_every_kind(&fleet).await;
+    let mails = server.wait_for(Kind::ALL.len()).await;
+    let mut subjects: Vec<_> = mails.iter().filter_map(|mail| mail.field("Subject")).collect();
+    let golden = golden("words/mail.txt");
+    let mut expected: Vec<_> = golden.lines().filter_map(|line| line.strip_prefix("Subject: ")).collect();
+    subjects.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(subjects, expected);
+    assert!(mails.iter().all(|mail| mail.tls && mail.user.as_deref() == Some("bells")));
+    let ids: BTreeSet<_> = mails.iter().filter_map(|mail| mail.field("Message-ID")).collect();
+    assert_eq!(ids.len(), Kind::ALL.len(), "each delivery has its own id");
+    assert!(!fleet.log().contains("hunter2"), "the password is in the log");
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_away_is_waited_for_and_a_refused_mail_is_a_dead_letter() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port();
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+        ("BELLBUOY_SMTP__PORT", &port.to_string()),
+        ("BELLBUOY_SMTP__SECURITY", "none"),
+        ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+        ("BELLBUOY_RETRY__STEPS", "500ms,1s,2s,4s,8s,16s,32s"),
+    ])
+    .await;
+    for (name, address) in
+        [("fine", "kim@example.com"), ("grey", "grey@example.com"), ("gone", "never-550@example.com")]
+    {
+        let wish = json!({"scope": {"repository": format!("acme/{name}")}, "kinds": ["repo_push"],
+            "method": "email", "config": {"email": address}});
+        fleet.api.wish(&wish).await;
+        fleet.api.publish(&support::push(name, &format!("acme/{name}"), "v1")).await;
+    }
+    let waiting = fleet.api.until("state=waiting", 3, &["waiting"]).await;
+    let detail = fleet.api.delivery(&waiting[0]["id"]).await;
+    assert_eq!(detail["attempts"][0]["cause"]["code"], "connect", "{detail}");
+    let server = MailServer::start(folder.path(), &Setup { port, ..Setup::default() }).await;
+    for (name, states, code) in [
+        ("fine", &["delivered"][..], None),
+        ("grey", &["delivered"], Some("smtp_deferred")),
+        ("gone", &["dead"], Some("smtp_rejected")),
+    ] {
+        let row = fleet.api.until(&format!("subject=acme/{name}"), 1, states).await.remove(0);
+        let detail = fleet.api.delivery(&row["id"]).await;
+        let codes: Vec<_> = detail["attempts"]
+            .as_array()
+            .expect("attempts")
+            .iter()
+            .filter_map(|one| one["cause"]["code"].as_str())
+            .collect();
+        assert!(code.is_none_or(|code| codes.contains(&code)), "{detail}");
+    }
+    assert_eq!(server.wait_for(2).await.len(), 2);
+}
+
+#[tokio::test]
+async fn quays_clients_are_told_what_a_message_lacks_in_quays_words() {
+    let fleet = Fleet::start(&[]).await;
+    let rows = [
+        ("quay_notification", json!({}), "Missing target"),
+        ("email", json!({}), "Missing e-mail address"),
+        ("webhook", json!({}), "Missing webhook URL"),
+        ("webhook", json!({"url": "ftp://a.example"}), "Invalid webhook URL"),
+        ("flowdock", json!({}), "Missing Flowdock API Token"),
+        ("hipchat", json!({"room_id": "1"}), "Missing Hipchat Room Notification Token"),
+        ("hipchat", json!({"notification_token": "t"}), "Missing Hipchat Room ID"),
+        ("slack", json!({}), "Missing Slack Callback URL"),
+    ];
+    for (method, config, said) in rows {
+        let body = json!({"event": "repo_push", "method": method, "config": config, "eventConfig": {}});
+        let answer = fleet.api.post("/api/v1/repository/acme/api/notification/", &body).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["detail"]), (400, &json!(said)), "{body}");
+    }
+    let body = json!({"event": "repo_push", "method": "slack", "eventConfig": {},
+        "config": {"url": "https://hooks.slack.com/services/A/B/c", "text": "${repository}", "of_theirs": 1}});
+    let answer = fleet.api.post("/api/v1/repository/acme/api/notification/", &body).await;
+    let shown: Map<String, Value> = answer.json()["config"].as_object().cloned().unwrap_or_default();
+    assert_eq!(
+        (answer.status.as_u16(), Value::from(shown)),
+        (201, body["config"].clone()),
+        "stored as written"
+    );
+}
