@@ -326,6 +326,16 @@ async fn what_is_in_the_way_is_named_and_nothing_is_carried_over() {
     refused(&from, &[], 1, &["stop the Bellbuoy that runs on it", "in use"]).await;
     machine.stop().await;
 
+    let strange = Outgoing::new(queues::deliver("semaphore"), "from another version");
+    let old = Broker::open_embedded(&data, &EmbeddedOptions::default()).expect("the old broker");
+    old.publish(vec![strange.clone()]).await.expect("published");
+    old.close().await;
+    refused(&from, &[], 1, &["queue bellbuoy.deliver.semaphore", "holds 1 message", "no such queue"]).await;
+    let old = Broker::open_embedded(&data, &EmbeddedOptions::default()).expect("the old broker");
+    let claim = old.consume(&strange.queue, NonZeroUsize::MIN).next().await.expect("the message");
+    old.settle(vec![claim], Vec::new()).await.expect("settled");
+    old.close().await;
+
     // Another form of the same notification stands there already.
     let old = Store::open_sqlite(&data.join("store.db")).await.expect("the old store");
     let new = Store::open(&target.store).await.expect("the new store");

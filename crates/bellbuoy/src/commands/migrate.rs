@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bellbuoy_broker::{AmqpUrl, Broker, BrokerUrl, EmbeddedOptions, QueueCount, Removal};
+use bellbuoy_broker::{AmqpUrl, Broker, BrokerUrl, EmbeddedOptions, QueueCount, QueueDepth, Removal};
 use bellbuoy_store::{Comparison, CopiedTable, Store};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -157,6 +157,9 @@ impl Migration {
             EmbeddedOptions { delivery_limit: config.delivery_limit, ..EmbeddedOptions::default() };
         let removal = || Removal::open(directory, &embedded).with_context(in_use);
         let old_broker = has("broker.db").then(removal).transpose()?;
+        if let Some(old) = &old_broker {
+            check_queues(config, old)?;
+        }
         let old_store = if has("store.db") {
             Some(Store::open_sqlite(&directory.join("store.db")).await.with_context(in_use)?)
         } else {
@@ -364,6 +367,22 @@ async fn check_topology(config: &Config, broker: &AmqpUrl) -> anyhow::Result<()>
         broker.hosts(),
         problems.join("\n  - ")
     )
+}
+
+/// A queue of another version, or of a method that this one lacks.
+fn check_queues(config: &Config, old: &Removal) -> anyhow::Result<()> {
+    let topology = open::rabbitmq_options(config).topology;
+    let holds_any = |depth: &QueueDepth| depth.ready + depth.delayed > 0;
+    for QueueDepth { queue, ready, delayed, .. } in old.depths().into_iter().filter(holds_any) {
+        if !topology.queues().contains(&queue) {
+            bail!(
+                "queue {queue} of the directory holds {}, but this version has no such queue, so that nothing was \
+                 carried over; let the version that has it deliver them first",
+                count(whole(ready + delayed), "message")
+            );
+        }
+    }
+    Ok(())
 }
 
 async fn connected(broker: &Broker) -> anyhow::Result<()> {

@@ -180,6 +180,11 @@ impl Topology {
         })
     }
 
+    /// The queues, by our names.
+    pub fn queues(&self) -> &[QueueName] {
+        &self.names
+    }
+
     /// And these queues besides.
     #[must_use]
     pub fn with_queues(mut self, queues: &[QueueName]) -> Self {

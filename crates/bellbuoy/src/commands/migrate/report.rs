@@ -85,6 +85,9 @@ impl Report {
             print(&self.table_of_tables().to_string())?;
         }
         if !self.queues.is_empty() {
+            if !self.tables.is_empty() {
+                print("")?;
+            }
             print(&self.table_of_queues().to_string())?;
         }
         self.remarks.iter().for_each(|remark| complain(remark));
