@@ -1,14 +1,17 @@
-//! A bare HTTP client with kept connections: it makes the load, and it is the limit that nothing
-//! which also keeps a queue can pass.
+//! A bare HTTP client with kept connections: it makes the load, and it is the limit that nothing which also keeps
+//! a queue can pass.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::load::bare_body;
 
 #[expect(clippy::disallowed_types, reason = "the bare client is what is measured")]
 type Inner =
@@ -29,6 +32,7 @@ impl Client {
         Self { inner, authorization: format!("Bearer {token}") }
     }
 
+    /// Sends one request with what every request of a registry has, and reads the whole answer.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -42,11 +46,34 @@ impl Client {
             .header("authorization", &self.authorization)
             .header("content-type", content_type)
             .body(Full::new(body))?;
+        self.exchange(request).await
+    }
+
+    /// Delivers as a worker without anything else would: one POST that the receiver knows by `id`.
+    pub(crate) async fn deliver(&self, url: &str, id: &str, body: Bytes) -> anyhow::Result<()> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header("webhook-id", id)
+            .header("content-type", "application/json")
+            .body(Full::new(body))?;
+        match self.exchange(request).await? {
+            (StatusCode::OK, _) => Ok(()),
+            (status, _) => bail!("{url} answered {status}"),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
         let answer = self.inner.request(request).await?;
         let status = answer.status();
         Ok((status, answer.into_body().collect().await?.to_bytes()))
     }
 
+    /// Asks in JSON.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or none with a 2xx.
     pub(crate) async fn json(&self, method: Method, url: &str, body: &Value) -> anyhow::Result<Value> {
         let (status, answer) = self.send(method, url, "application/json", body.to_string().into()).await?;
         if !status.is_success() {
@@ -55,23 +82,17 @@ impl Client {
         Ok(serde_json::from_slice(&answer).unwrap_or_default())
     }
 
-    /// Posts `body` to `url` from `tasks` tasks for `span`; answers requests per second.
+    /// Delivers to `url` from `tasks` tasks for `span`; answers how many a second.
     #[expect(clippy::cast_precision_loss, reason = "a count of seconds' work")]
-    pub(crate) async fn flood(
-        &self,
-        url: &str,
-        body: &Bytes,
-        tasks: usize,
-        span: Duration,
-    ) -> anyhow::Result<f64> {
+    pub(crate) async fn flood(&self, url: &str, tasks: usize, span: Duration) -> anyhow::Result<f64> {
         let started = Instant::now();
         let mut running = tokio::task::JoinSet::new();
-        for _ in 0..tasks {
-            let (client, url, body) = (self.clone(), url.to_owned(), body.clone());
+        for task in 0..tasks {
+            let (client, url) = (self.clone(), url.to_owned());
             running.spawn(async move {
                 let mut sent = 0_u64;
                 while started.elapsed() < span {
-                    client.send(Method::POST, &url, "application/json", body.clone()).await?;
+                    client.deliver(&url, &format!("{task}-{sent}"), bare_body()).await?;
                     sent += 1;
                 }
                 anyhow::Ok(sent)
@@ -79,7 +100,7 @@ impl Client {
         }
         let mut sent = 0;
         while let Some(ended) = running.join_next().await {
-            sent += ended.context("a task of the load ended badly")??;
+            sent += ended??;
         }
         Ok(sent as f64 / started.elapsed().as_secs_f64())
     }

@@ -1,26 +1,50 @@
-//! Measures the whole way of an event, in by HTTP and out to a receiver, beside a bare HTTP client
-//! to the same receiver in the same run. Prints one JSON line per figure.
-//!
-//! Every figure is a ratio's half: compare lines of one run, not of two machines.
+#![doc = include_str!("../README.md")]
 
+mod bare;
 mod client;
+mod deployment;
 mod figures;
+mod load;
 mod receiver;
 mod scenarios;
+mod usage;
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use anyhow::{Context, bail};
+#[derive(Debug, Parser)]
+#[command(name = "bellbuoy-bench", about = "Measures Bellbuoy beside the bare limits, in one run")]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Run scenarios; `cargo xtask bench` builds what they need first
+    Run(scenarios::Wanted),
+    /// The receiver's process
+    #[command(hide = true)]
+    Receiver,
+    /// The bare worker's process
+    #[command(hide = true)]
+    BareWorker {
+        /// URL of RabbitMQ
+        amqp: String,
+        /// Where to post
+        url: String,
+        /// Messages in hand at once
+        in_flight: u16,
+    },
+}
 
 fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
-        Some("receiver") => receiver::run(),
-        Some("whole-way") => {
-            let binary =
-                arguments.next().map(PathBuf::from).context("which binary? give the path of bellbuoy")?;
-            scenarios::run(&binary)
-        }
-        _ => bail!("usage: bellbuoy-bench whole-way PATH-OF-BELLBUOY"),
+    match Arguments::parse().what {
+        What::Receiver => receiver::run(),
+        What::BareWorker { amqp, url, in_flight } => runtime()?.block_on(bare::work(&amqp, &url, in_flight)),
+        What::Run(wanted) => runtime()?.block_on(scenarios::run(&wanted)),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

@@ -42,7 +42,7 @@ type Settings = &'static [(&'static str, &'static str)];
 /// has stopped in the middle of it, and would keep others waiting.
 ///
 /// Its plans: every statement looks up few rows by an index, and has to from the start, when no statistics tell that
-/// its tables will be large.
+/// its tables will be large. None is worth a second process: a plan that starts one for each row takes minutes.
 pub(crate) const SETTINGS: Settings = &[
     ("lock_timeout", "5000"),
     ("statement_timeout", "15000"),
@@ -51,6 +51,7 @@ pub(crate) const SETTINGS: Settings = &[
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
 ];
 
 /// What is wanted of a list decides which index leads to few rows.

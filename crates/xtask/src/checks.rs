@@ -54,12 +54,15 @@ pub(crate) fn doctest(args: &[String]) -> anyhow::Result<()> {
     run(cargo("test --locked --workspace --doc").args(args))
 }
 
-/// Both halves of each ratio come from this one run.
+/// Both halves of each ratio come from one run. Without arguments, the broker by itself is measured too.
 pub(crate) fn bench(args: &[String]) -> anyhow::Result<()> {
-    no_arguments(args)?;
     run(&mut cargo("build --locked --release --package bellbuoy --package bellbuoy-bench"))?;
-    run(&mut cargo("run --locked --release --package bellbuoy-broker --example settle_rate"))?;
-    run(cargo("run --locked --release --package bellbuoy-bench -- whole-way").arg(release_binary()?))
+    if args.is_empty() {
+        run(&mut cargo("run --locked --release --package bellbuoy-broker --example settle_rate"))?;
+    }
+    run(cargo("run --locked --release --package bellbuoy-bench -- run --binary")
+        .arg(release_binary()?)
+        .args(args))
 }
 
 // The release build stands beside the build that runs this.

@@ -52,13 +52,13 @@ pub(crate) fn cargo(args: &str) -> Command {
     command
 }
 
-/// Runs `command` to its end, its output passing through.
+/// Runs `command` to its end, its output passing through, which stays alone on standard output.
 ///
 /// # Errors
 ///
 /// When it cannot be started or does not exit with 0; the text names the command.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    println!("    {}", words(command));
+    eprintln!("    {}", words(command));
     let status = command.status().with_context(|| format!("`{}` did not start", words(command)))?;
     if !status.success() {
         bail!("`{}`: {status}", words(command));
