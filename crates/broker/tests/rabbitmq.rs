@@ -52,6 +52,11 @@ fn options() -> RabbitMqOptions {
     RabbitMqOptions { topology: topology(), suspects_after: Duration::ZERO, ..RabbitMqOptions::default() }
 }
 
+/// Where done work goes in the storms: the queue whose messages travel in packs.
+fn out() -> QueueName {
+    queues::outcomes()
+}
+
 fn many() -> NonZeroUsize {
     NonZeroUsize::new(1000).expect("not zero")
 }
@@ -178,7 +183,7 @@ fn publishing(broker: &Broker, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandl
     })
 }
 
-/// Turns each message of `q` into one of the same id in `out`, until told to stop.
+/// Turns each message of `q` into one of the same id in [`out`], until told to stop.
 fn working(broker: &Broker, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<()> {
     let (broker, stop) = (broker.clone(), Arc::clone(stop));
     tokio::spawn(async move {
@@ -190,7 +195,7 @@ fn working(broker: &Broker, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<(
                 claims.push(claim);
             }
             let outputs = claims.iter().map(|claim| {
-                let mut output = Outgoing::new(QueueName::new("out"), claim.body().clone());
+                let mut output = Outgoing::new(out(), claim.body().clone());
                 output.id = claim.id();
                 output
             });
@@ -201,10 +206,10 @@ fn working(broker: &Broker, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<(
     })
 }
 
-/// Takes everything out of `out`, until nothing has come for a while and all of `expected` did: how often
+/// Takes everything out of [`out`], until nothing has come for a while and all of `expected` did: how often
 /// each came.
 async fn drain(broker: &Broker, expected: &HashSet<Uuid>) -> HashMap<Uuid, u32> {
-    let mut consumer = broker.consume(&QueueName::new("out"), many());
+    let mut consumer = broker.consume(&out(), many());
     let mut seen: HashMap<Uuid, u32> = HashMap::new();
     let mut missing = expected.clone();
     loop {
@@ -631,5 +636,41 @@ async fn what_stood_on_an_embedded_broker_goes_on_here_with_its_returns_and_what
     let letter = next(&mut broker.consume(&queues::dead(), many())).await;
     let told = (letter.id(), letter.dead_reason(), letter.dead_origin(), letter.dead_detail());
     assert_eq!(told, (dead.id, Some("undecodable"), Some("ingest.distribution"), Some("no JSON")));
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_travels_in_one_pack_is_ended_singly_and_only_the_poisonous_one_dies() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let told: Vec<_> = (0..7).map(|number| Outgoing::new(out(), format!("{number}"))).collect();
+    let ids: HashMap<_, _> = told.iter().map(|told| (told.body.clone(), told.id)).collect();
+    broker.publish(told).await.expect("published");
+    let ready = async || broker.depths().iter().find(|depth| depth.queue == out()).map(|depth| depth.ready);
+    eventually(PATIENCE, async || ready().await.filter(|ready| *ready == 1)).await;
+
+    let (mut consumer, mut dead) = (broker.consume(&out(), many()), broker.consume(&queues::dead(), many()));
+    let mut settled: HashMap<_, u32> = HashMap::new();
+    let died = loop {
+        tokio::select! {
+            claim = next(&mut consumer) => {
+                assert_eq!(claim.id(), ids[claim.body()], "each keeps its own id");
+                if **claim.body() == *b"3" {
+                    continue; // Dropped: returned.
+                }
+                *settled.entry(claim.id()).or_default() += 1;
+                broker.settle(vec![claim], Vec::new()).await.expect("settled");
+            }
+            claim = next(&mut dead) => break claim,
+        }
+    };
+    assert_eq!((&**died.body(), died.dead_reason()), (&b"3"[..], Some("poisoned")));
+    assert_eq!(settled.len(), 6, "the others were settled");
+    assert!(settled.values().all(|times| *times == 1), "what was settled came again: {settled:?}");
+    broker.settle(vec![died], Vec::new()).await.expect("settled");
+    for queue in [out(), queues::dead()] {
+        let left = timeout(Duration::from_millis(300), broker.consume(&queue, many()).next()).await;
+        assert!(left.is_err(), "{queue} is not empty");
+    }
     broker.close().await;
 }

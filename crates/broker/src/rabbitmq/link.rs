@@ -67,6 +67,11 @@ impl Link {
     pub(super) fn blocked(&self) -> watch::Receiver<Option<String>> {
         self.blocked.subscribe()
     }
+
+    /// Whether RabbitMQ takes no messages now.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.borrow().is_some()
+    }
 }
 
 /// Whether there is a connection.

@@ -3,12 +3,15 @@
 //! Two connections: an alarm stops the one that publishes (`publisher`), and messages are taken, ended and
 //! returned on the other (`subscription`, `session`). Both are kept by `link`, which makes a lost one anew.
 //! What stands on RabbitMQ is described in `topology`, declared and compared in `declare`. How a message
-//! looks there is in `wire`, how it waits in `delay`.
+//! looks there is in `wire`, how it waits in `delay`. Events and what the recorder is told
+//! leave in groups (`gathering`), as few large messages (`pack`).
 
 mod declare;
 mod delay;
+mod gathering;
 mod grouping;
 mod link;
+mod pack;
 mod publisher;
 mod reconnect;
 mod session;
@@ -204,9 +207,12 @@ impl RabbitMq {
             return Err(session::void());
         }
         let now = SystemTime::now();
+        let publisher = &self.shared.publisher;
         if claims.is_empty() {
             self.look_for(outputs.iter().map(|output| &output.queue)).await?;
-            return self.shared.publisher.publish(parcels(outputs, now)).await;
+            let (packable, others) = outputs.into_iter().partition(pack::is_packable);
+            publisher.publish(parcels(others, now)).await?;
+            return publisher.publish_packed(packable).await;
         }
         // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
         let mut said = false;
@@ -219,7 +225,10 @@ impl RabbitMq {
             }
             sleep(LOOK_AGAIN).await;
         }
-        self.shared.publisher.publish_patiently(parcels(outputs, now), ours).await?;
+        // What is told of an outcome is told when all else is durable.
+        let (packable, others) = outputs.into_iter().partition(pack::is_packable);
+        publisher.publish_patiently(parcels(others, now), ours).await?;
+        publisher.publish_packed_patiently(packable, ours).await?;
         self.end(claims).await
     }
 
@@ -247,7 +256,7 @@ impl RabbitMq {
                 by_session.push((session, Vec::new()));
                 by_session.len() - 1
             });
-            by_session[place].1.push(claim.taken.into_tag());
+            by_session[place].1.extend(claim.taken.into_tag());
         }
         for (session, tags) in by_session {
             session.ack(tags).await?;

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{TryStreamExt, stream::FuturesUnordered};
@@ -18,10 +18,12 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
+    gathering::Gathering,
     link::{Link, Refusal, State, refusal, up_now},
-    wire::{Parcel, returned_id},
+    pack::pack,
+    wire::{Message, Parcel, returned_id},
 };
-use crate::BrokerError;
+use crate::{BrokerError, Outgoing};
 
 /// Most messages on their way at once. More gained nothing in measurement.
 const WINDOW: usize = 512;
@@ -46,6 +48,7 @@ pub(super) struct Publisher {
     // lapin hands a returned message to whichever confirm comes next, not to its own.
     returned: Mutex<HashSet<Uuid>>,
     closed: AtomicBool,
+    packable: Gathering,
 }
 
 /// A parcel, and whether RabbitMQ has it.
@@ -61,6 +64,7 @@ impl Publisher {
             window: Semaphore::new(WINDOW),
             returned: Mutex::default(),
             closed: AtomicBool::new(false),
+            packable: Gathering::default(),
         }
     }
 
@@ -95,10 +99,39 @@ impl Publisher {
         }
     }
 
+    /// Publishes packable messages together with those of other callers, or says soon that it can't: then some may
+    /// have arrived.
+    pub(super) async fn publish_packed(&self, messages: Vec<Outgoing>) -> Result<(), BrokerError> {
+        let send = async |mut group: Vec<Outgoing>| {
+            group.sort_by(|one, other| one.queue.cmp(&other.queue));
+            let now = SystemTime::now();
+            let parcels = pack(&group).into_iter().map(|pack| Message::new(pack, now).parcel(now));
+            self.publish(parcels.collect()).await
+        };
+        self.packable.publish(messages, send).await
+    }
+
+    /// The same, through every outage, for as long as it is `wanted`.
+    pub(super) async fn publish_packed_patiently(
+        &self,
+        messages: Vec<Outgoing>,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), BrokerError> {
+        loop {
+            match self.publish_packed(messages.clone()).await {
+                Err(BrokerError::Unavailable(_)) if wanted() => sleep(AGAIN).await,
+                ended => return ended,
+            }
+        }
+    }
+
     /// Waits a moment for a connection that takes messages.
     pub(super) async fn ready(&self) -> Result<Arc<Link>, BrokerError> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(BrokerError::Closed);
+        }
+        if let Some(link) = up_now(&self.state).filter(|link| !link.is_blocked()) {
+            return Ok(link);
         }
         let mut state = self.state.clone();
         let waited = timeout(GRACE, async {

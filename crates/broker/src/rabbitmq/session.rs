@@ -3,9 +3,12 @@
 //! When the channel is gone, so is every claim taken on it: RabbitMQ gives those messages to somebody else,
 //! and nothing that is said of them any more can reach it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::SystemTime,
 };
 
 use lapin::{
@@ -49,9 +52,18 @@ pub(super) struct Session {
 pub(crate) struct Taken {
     pub(crate) message: Message,
     tag: u64,
+    pack: Option<Arc<Pack>>,
     lane: Lane,
     session: Arc<Session>,
     settled: bool,
+}
+
+/// What its members share that came in one message: what is said of that is said when the last of them has ended.
+#[derive(Debug)]
+pub(super) struct Pack {
+    members: usize,
+    open: AtomicUsize,
+    returned: Mutex<Vec<Message>>,
 }
 
 impl Session {
@@ -83,6 +95,9 @@ impl Session {
 
     /// Ends `tags`; done when RabbitMQ was told.
     pub(super) async fn ack(&self, tags: Vec<u64>) -> Result<(), BrokerError> {
+        if tags.is_empty() {
+            return if self.is_alive() { Ok(()) } else { Err(void()) };
+        }
         let (reply, answer) = oneshot::channel();
         if !self.is_alive() || self.words.send(Word::Ack { tags, reply }).is_err() {
             return Err(void());
@@ -90,12 +105,13 @@ impl Session {
         answer.await.unwrap_or_else(|_| Err(void()))
     }
 
-    /// Publishes a message anew and ends the one it was read from: it moves without being counted.
-    fn replace(self: &Arc<Self>, parcel: Parcel, tag: u64) {
+    /// Publishes a message anew, or a pack's members, and ends the one that they were read from: it moves without
+    /// being counted.
+    pub(super) fn replace(self: &Arc<Self>, parcels: Vec<Parcel>, tag: u64) {
         let session = Arc::clone(self);
         self.background.spawn(async move {
             let wanted = || session.is_alive();
-            if session.publisher.publish_patiently(vec![parcel], wanted).await.is_ok() {
+            if session.publisher.publish_patiently(parcels, wanted).await.is_ok() {
                 // Unheard, the message is delivered again and moved once more.
                 let _ = session.ack(vec![tag]).await;
             }
@@ -105,7 +121,13 @@ impl Session {
 
 impl Taken {
     pub(super) fn new(message: Message, tag: u64, lane: Lane, session: &Arc<Session>) -> Self {
-        Self { message, tag, lane, session: Arc::clone(session), settled: false }
+        Self { message, tag, pack: None, lane, session: Arc::clone(session), settled: false }
+    }
+
+    /// The same, as one of those that came together.
+    pub(super) fn of(mut self, pack: &Arc<Pack>) -> Self {
+        self.pack = Some(Arc::clone(pack));
+        self
     }
 
     pub(super) fn lane(&self) -> Lane {
@@ -121,15 +143,47 @@ impl Taken {
         &self.session
     }
 
-    /// Hands over the duty to say what became of it.
-    pub(super) fn into_tag(mut self) -> u64 {
+    /// Hands over the duty to say that it is done, with the tag that is to be said; none, if it is one of a pack and
+    /// not the last, or others of them come again.
+    pub(super) fn into_tag(mut self) -> Option<u64> {
         self.settled = true;
-        self.tag
+        match &self.pack {
+            None => Some(self.tag),
+            Some(pack) => match pack.end(None) {
+                Ended::Settled => Some(self.tag),
+                ended => {
+                    self.conclude(ended);
+                    None
+                }
+            },
+        }
+    }
+
+    // The settled members of a pack stay settled: those that were given back are published anew.
+    fn conclude(&self, ended: Ended) {
+        match ended {
+            Ended::Open | Ended::Settled => {}
+            Ended::Returned => {
+                // Nobody listens when the channel is gone, and with it the claim.
+                let _ = self.session.words.send(Word::Return { tag: self.tag });
+            }
+            Ended::Divided(returned) => {
+                let now = SystemTime::now();
+                let parcels = returned.iter().map(|message| message.parcel(now)).collect();
+                self.session.replace(parcels, self.tag);
+            }
+        }
     }
 
     /// Gives it back unseen: nobody had it, so nothing is held against it.
-    pub(super) fn put_back(self) {
-        if self.lane == Lane::Suspects && self.is_ours() {
+    pub(super) fn put_back(mut self) {
+        if !self.is_ours() {
+            return;
+        }
+        if let Some(pack) = self.pack.take() {
+            self.settled = true;
+            self.conclude(pack.end(Some(self.message.clone())));
+        } else if self.lane == Lane::Suspects {
             let parcel = self.message.parcel_for(Lane::Suspects);
             self.replace(parcel);
         }
@@ -138,7 +192,7 @@ impl Taken {
     /// Publishes it as `parcel` and ends it here; it costs the message nothing.
     pub(super) fn replace(mut self, parcel: Parcel) {
         self.settled = true;
-        self.session.replace(parcel, self.tag);
+        self.session.replace(vec![parcel], self.tag);
     }
 }
 
@@ -148,11 +202,47 @@ impl Drop for Taken {
             return;
         }
         // Each return of a suspect is held against it. A shutdown's is not its doing.
-        if self.lane == Lane::Suspects && self.session.quiet.load(Ordering::Relaxed) {
-            self.session.replace(self.message.parcel_for(Lane::Suspects), self.tag);
-        } else {
-            // Nobody listens when the channel is gone, and with it the claim.
-            let _ = self.session.words.send(Word::Return { tag: self.tag });
+        let quiet = self.session.quiet.load(Ordering::Relaxed);
+        if self.lane == Lane::Suspects && quiet {
+            self.session.replace(vec![self.message.parcel_for(Lane::Suspects)], self.tag);
+            return;
+        }
+        self.conclude(self.pack.as_ref().map_or(Ended::Returned, |pack| {
+            let mut message = self.message.clone();
+            message.returns = message.returns.saturating_add(u32::from(!quiet));
+            pack.end(Some(message))
+        }));
+    }
+}
+
+/// Where a pack stands after one more of its members has ended.
+#[derive(Debug)]
+enum Ended {
+    /// Others are in hand.
+    Open,
+    /// All were settled.
+    Settled,
+    /// All were given back.
+    Returned,
+    /// All have ended, and these were given back.
+    Divided(Vec<Message>),
+}
+
+impl Pack {
+    pub(super) fn new(members: usize) -> Arc<Self> {
+        Arc::new(Self { members, open: AtomicUsize::new(members), returned: Mutex::default() })
+    }
+
+    fn end(&self, returned: Option<Message>) -> Ended {
+        let mut all = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(returned);
+        if self.open.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return Ended::Open;
+        }
+        match all.len() {
+            0 => Ended::Settled,
+            count if count == self.members => Ended::Returned,
+            _ => Ended::Divided(std::mem::take(&mut all)),
         }
     }
 }
@@ -206,4 +296,27 @@ async fn say(channel: &Channel, grouping: &mut Grouping, gathered: &[Word]) -> R
         Ok::<_, lapin::Error>(())
     };
     told.await.map_err(|_| void())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Outgoing, queues};
+
+    fn message() -> Message {
+        Message::new(Outgoing::new(queues::outcomes(), "{}"), SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_pack_ends_with_its_last_member_and_only_those_given_back_come_again() {
+        let pack = Pack::new(2);
+        assert!(matches!([pack.end(None), pack.end(None)], [Ended::Open, Ended::Settled]));
+        let pack = Pack::new(2);
+        let ends = [pack.end(Some(message())), pack.end(Some(message()))];
+        assert!(matches!(ends, [Ended::Open, Ended::Returned]));
+        let (pack, returned) = (Pack::new(3), message());
+        let ends = [pack.end(None), pack.end(Some(returned.clone())), pack.end(None)];
+        let [Ended::Open, Ended::Open, Ended::Divided(again)] = ends else { panic!("{ends:?}") };
+        assert_eq!(again.iter().map(|message| message.id).collect::<Vec<_>>(), [returned.id]);
+    }
 }

@@ -8,7 +8,7 @@
 //! stateDiagram-v2
 //!     [*] --> arrived : from RabbitMQ
 //!     arrived --> [*] : early, parked again
-//!     arrived --> [*] : suspicious, moved to the suspects
+//!     arrived --> [*] : suspicious, moved to the suspects (a pack's members each by itself)
 //!     arrived --> window
 //!     window --> claimed : a consumer asks
 //!     claimed --> [*] : settled, or returned
@@ -45,7 +45,7 @@ use super::{
     link::{Link, Refusal, State, refusal},
     publisher::Publisher,
     reconnect::Pauses,
-    session::{Session, Taken},
+    session::{Pack, Session, Taken},
     topology::{Lane, SUSPECT_RETURNS},
     wire::Message,
 };
@@ -282,6 +282,9 @@ impl Subscription {
         let now = SystemTime::now();
         let tag = delivery.delivery_tag;
         let message = Message::received(&self.queue, delivery, now);
+        if let Some(members) = message.members() {
+            return self.arrived_together(lane, members, tag, session);
+        }
         let taken = Taken::new(message, tag, lane, session);
         let remaining = taken.message.remaining(now);
         if remaining > HOLD {
@@ -298,6 +301,17 @@ impl Subscription {
                 sleep(remaining).await;
                 subscription.offer(taken);
             });
+        }
+    }
+
+    // Which of them is to blame when it was returned shows when each is tried alone.
+    fn arrived_together(&self, lane: Lane, members: Vec<Message>, tag: u64, session: &Arc<Session>) {
+        if members.iter().any(|member| member.returns >= SUSPECT_RETURNS) {
+            return session.replace(members.iter().map(|one| one.parcel_for(Lane::Suspects)).collect(), tag);
+        }
+        let pack = Pack::new(members.len());
+        for member in members {
+            self.offer(Taken::new(member, tag, lane, session).of(&pack));
         }
     }
 

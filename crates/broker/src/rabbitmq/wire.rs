@@ -16,7 +16,7 @@ use lapin::{
 use uuid::Uuid;
 
 use super::{
-    delay,
+    delay, pack,
     topology::{Lane, QUEUES, is_level, level_name, owner, route},
 };
 use crate::{Headers, Outgoing, QueueName};
@@ -98,6 +98,20 @@ impl Message {
             wait_ms: number(WAIT).unwrap_or(0).max(0),
             returns: u32::try_from(before.saturating_add(since)).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The messages that were packed into this one, if it is a pack. Why it died, if it did, is true of each.
+    pub(super) fn members(&self) -> Option<Vec<Self>> {
+        if self.headers.get(CONTENT_TYPE) != Some(pack::CONTENT_TYPE) {
+            return None;
+        }
+        let members = pack::unpack(&self.body)?.into_iter().map(|pack::Member { id, mut headers, body }| {
+            for (name, value) in self.headers.iter().filter(|(name, _)| *name != CONTENT_TYPE) {
+                headers.set(name, value);
+            }
+            Self { queue: self.queue.clone(), id, headers, body, ..*self }
+        });
+        Some(members.collect())
     }
 
     /// How long nobody may have it yet.
@@ -317,6 +331,27 @@ mod tests {
         assert_eq!(read.headers.iter().collect::<Vec<_>>(), [("traceparent", "00-abc")]);
         assert_eq!(read.remaining(now()), Duration::from_secs(4));
         assert_eq!(read.remaining(now() + Duration::from_secs(5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_members_of_a_dead_pack_are_told_why_it_died() {
+        let told = |body: &'static str| Outgoing::new(crate::queues::outcomes(), body);
+        let (one, two) = (told("1"), told("2"));
+        let ids = [one.id, two.id];
+        let parcel = Message::new(pack::pack(&[one, two]).remove(0), now()).parcel(now());
+        let mut delivery = delivered(&parcel);
+        let mut table = parcel.properties.headers().clone().expect("headers");
+        let deaths = FieldArray::from(vec![entry("bellbuoy.outcomes", "delivery_limit")]);
+        table.insert("x-death".into(), AMQPValue::FieldArray(deaths));
+        delivery.properties = parcel.properties.with_headers(table);
+        let dead = Message::received(&crate::queues::dead(), delivery, now());
+        let members = dead.members().expect("a pack");
+        assert_eq!(members.iter().map(|member| member.id).collect::<Vec<_>>(), ids);
+        for member in members {
+            assert_eq!(member.headers.get("bellbuoy-reason"), Some("poisoned"));
+            assert_eq!(member.headers.get(CONTENT_TYPE), None);
+            assert!(member.members().is_none());
+        }
     }
 
     #[test]
