@@ -5,11 +5,18 @@
 //! are durable. Deliveries and what the recorder is told go out in the same settle that ends the
 //! event, so a crash anywhere repeats the expansion and loses none of it.
 //!
+//! The store knows a second message by its id. A producer on RabbitMQ chooses that itself, and gives what it publishes
+//! again the same one; the worker's own memory of what it has fanned out tells those apart (`recent.rs`).
+//!
 //! A wide fan-out goes out in several pieces, so that it fits in memory. Then the order counts: an
 //! event is recorded as fanned out only after all its deliveries, because once it is recorded, its
 //! message is a repeat.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
@@ -31,6 +38,7 @@ use crate::{
     error::{Halt, sentence},
     method_label,
     patience::{Patience, refuses_nothing_in_particular},
+    recent::Recent,
 };
 
 /// Header of an event's message: when our ingest took it, in Unix milliseconds.
@@ -106,6 +114,7 @@ impl Fanout {
     /// When the broker fails. All claims are back in their queue.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let mut consumer = self.broker.consume(&queues::events(), self.limits.batch);
+        let recent = Mutex::new(Recent::default());
         loop {
             self.vital.idle();
             let first = tokio::select! {
@@ -114,13 +123,18 @@ impl Fanout {
                 claim = consumer.next() => claim?,
             };
             let batch = Batch::begin(first, self.limits.batch).fill(&mut consumer);
-            if let Err(halt) = self.fan_out(batch, &shutdown).await {
+            if let Err(halt) = self.fan_out(batch, &recent, &shutdown).await {
                 return halt.into_result();
             }
         }
     }
 
-    async fn fan_out(&self, batch: Vec<Claim>, shutdown: &CancellationToken) -> Result<(), Halt> {
+    async fn fan_out(
+        &self,
+        batch: Vec<Claim>,
+        recent: &Mutex<Recent>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Halt> {
         self.vital.working();
         let patience = self.patience(shutdown);
         let mut harvest = Harvest::default();
@@ -129,16 +143,27 @@ impl Fanout {
         let admit = || self.store.admit_events(&seen, self.limits.repeat_window);
         let admissions = match patience.outlast(refuses_nothing_in_particular, admit).await? {
             Ok(admissions) => admissions,
-            Err(error) => return self.admit_alone(arrivals, harvest, &error, shutdown).await,
+            Err(error) => return self.admit_alone(arrivals, harvest, &error, recent, shutdown).await,
         };
+        let known = |event: &Recent, seen: &SeenEvent| event.knows(seen, self.limits.repeat_window);
+        let mut done = Recent::default();
         for ((arrival, seen), admission) in arrivals.into_iter().zip(seen).zip(admissions) {
+            let is_copy = known(&done, &seen) || known(&lock(recent), &seen);
             match admission {
-                Admission::Repeat => harvest.count(Counter::EventsRepeated, seen.kind.name()),
-                Admission::New => self.expand(&arrival, seen.body, &patience, &mut harvest).await?,
+                Admission::New if !is_copy => {
+                    if self.expand(&arrival, &seen.body, &patience, &mut harvest).await? {
+                        done.add(&seen);
+                    }
+                }
+                Admission::New | Admission::Repeat => {
+                    harvest.count(Counter::EventsRepeated, seen.kind.name());
+                }
             }
             harvest.done.push(arrival.claim);
         }
-        self.settle(harvest).await
+        self.settle(harvest).await?;
+        lock(recent).extend(done);
+        Ok(())
     }
 
     // The store refuses one of them: the others need not suffer for it.
@@ -147,6 +172,7 @@ impl Fanout {
         arrivals: Vec<Arrival>,
         mut harvest: Harvest,
         error: &StoreError,
+        recent: &Mutex<Recent>,
         shutdown: &CancellationToken,
     ) -> Result<(), Halt> {
         if let [only] = &arrivals[..] {
@@ -156,7 +182,7 @@ impl Fanout {
         }
         self.settle(harvest).await?;
         for arrival in arrivals {
-            Box::pin(self.fan_out(vec![arrival.claim], shutdown)).await?;
+            Box::pin(self.fan_out(vec![arrival.claim], recent, shutdown)).await?;
         }
         Ok(())
     }
@@ -175,18 +201,20 @@ impl Fanout {
         arrivals
     }
 
+    // Whether it is fanned out once the harvest is settled.
     async fn expand(
         &self,
         arrival: &Arrival,
-        canonical: Vec<u8>,
+        canonical: &[u8],
         patience: &Patience<'_>,
         harvest: &mut Harvest,
-    ) -> Result<(), Halt> {
+    ) -> Result<bool, Halt> {
         let event = &arrival.event;
-        let canonical = String::from_utf8(canonical).ok().and_then(|text| RawValue::from_string(text).ok());
+        let canonical =
+            String::from_utf8(canonical.to_vec()).ok().and_then(|text| RawValue::from_string(text).ok());
         let Some(canonical) = canonical else {
             harvest.push(self.undecodable(&arrival.claim, "its canonical form is not JSON"));
-            return Ok(());
+            return Ok(false);
         };
         let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
         let wishes = match patience.outlast(unavailable, || self.wishes.covering(&event.subject)).await? {
@@ -195,7 +223,7 @@ impl Fanout {
             Err(error) => {
                 let aside = put_aside(&arrival.claim, Why::Refused, &sentence(&error), &self.metrics);
                 harvest.push(aside);
-                return Ok(());
+                return Ok(false);
             }
         };
         let mut planned = Vec::new();
@@ -217,7 +245,8 @@ impl Fanout {
             harvest.push(arrival.fanned_out(more.to_vec()));
         }
         harvest.count(Counter::EventsFannedOut, event.kind.name());
-        self.send_piece(harvest, patience).await
+        self.send_piece(harvest, patience).await?;
+        Ok(true)
     }
 
     // The outputs so far, if they are many.
@@ -251,6 +280,10 @@ impl Fanout {
         self.metrics.count(Counter::DeadLetters, &[claim.queue().as_str(), reason], 1);
         Outgoing::dead_letter(claim, reason, detail)
     }
+}
+
+fn lock(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
+    recent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Harvest {

@@ -13,6 +13,7 @@ mod gate;
 mod intake;
 mod patience;
 mod pool;
+mod recent;
 mod record;
 mod retention;
 mod supervise;

@@ -31,6 +31,23 @@ async fn an_event_that_comes_again_is_dropped_whether_at_once_or_later() {
 }
 
 #[tokio::test]
+async fn a_copy_under_the_id_of_the_first_message_is_dropped_whether_at_once_or_later() {
+    let rig = Rig::start().await;
+    rig.notify(1, |_| {}).await;
+    // As a producer on RabbitMQ publishes again what was not confirmed. Nothing is recorded meanwhile.
+    let message = Outgoing::new(queues::events(), push_event("1").to_string());
+    rig.broker.publish(vec![message.clone(), message.clone()]).await.expect("published");
+    let fanout = rig.fanout();
+    rig.emptied(queues::events()).await;
+    rig.broker.publish(vec![message]).await.expect("published");
+    rig.emptied(queues::events()).await;
+    fanout.stop().await;
+    assert_eq!(rig.depth(&queues::deliver("webhook")), 1);
+    assert_eq!(rig.depth(&queues::outcomes()), 1);
+    assert_eq!(rig.counted(Counter::EventsRepeated, &["repo_push"]), 2);
+}
+
+#[tokio::test]
 async fn of_two_workers_with_the_same_event_one_fans_it_out() {
     let rig = Rig::start().await;
     rig.notify(1, |_| {}).await;
