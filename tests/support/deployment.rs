@@ -32,8 +32,12 @@ impl Deployment {
 
     /// Starts the program, on any free port where it listens.
     pub(crate) fn launch(&self, name: &str, args: &[&str]) -> Process {
-        let launch =
-            Launch::new(name, BINARY, self.folder.path()).args(args).env("BELLBUOY_LISTEN", "127.0.0.1:0");
+        self.launch_at(name, args, "127.0.0.1:0")
+    }
+
+    /// The same, on a given address.
+    pub(crate) fn launch_at(&self, name: &str, args: &[&str], address: &str) -> Process {
+        let launch = Launch::new(name, BINARY, self.folder.path()).args(args).env("BELLBUOY_LISTEN", address);
         self.settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value)).start()
     }
 

@@ -13,11 +13,13 @@ mod quay;
 mod routes;
 mod sample;
 mod server;
+mod waiting;
 
 pub use auth::{Auth, BlankToken};
 pub use body::Limits;
 pub use health::Readiness;
 pub use server::{ServerLimits, serve};
+pub use waiting::waiting;
 
 use std::sync::Arc;
 

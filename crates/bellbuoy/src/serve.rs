@@ -23,7 +23,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::{
@@ -77,8 +77,11 @@ impl Fleet {
         })?;
         let url = format!("http://{}", listener.local_addr()?);
         let (token, token_file) = open::admin_token(&config)?;
+        let limits = ServerLimits { connections: config.connections, ..ServerLimits::default() };
+        let (listener, early) = Early::answer(listener, limits.clone())?;
         let broker = open::broker(&config).await?;
         let store = open::store(&config).await?;
+        early.end().await;
         let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };
         let methods = Arc::new(Methods::new(open::outbound(&config)?, registry.clone(), store.clone())?);
         let metrics = Arc::new(Metrics::new());
@@ -113,7 +116,6 @@ impl Fleet {
         };
         let serves_api = config.roles.contains(&Role::Api);
         let router = if serves_api { api.router() } else { api.probes() };
-        let limits = ServerLimits { connections: config.connections, ..ServerLimits::default() };
         let serving = bellbuoy_api::serve(listener, router.clone(), intake.clone(), limits);
         let api = tokio::spawn(serving);
         info!("bellbuoy {VERSION} listens on {url}, its data is in {}", config.data_dir.display());
@@ -142,6 +144,30 @@ impl Fleet {
         self.broker.close().await;
         self.store.close().await;
         info!("stopped; what was not delivered yet goes on at the next start");
+    }
+}
+
+/// Answers probes on the process's own port until it has its store. Dropped, it ends as well.
+struct Early {
+    stop: DropGuard,
+    answering: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Early {
+    fn answer(listener: TcpListener, limits: ServerLimits) -> anyhow::Result<(TcpListener, Self)> {
+        let listener = listener.into_std()?;
+        let same_port = TcpListener::from_std(listener.try_clone()?)?;
+        let stop = CancellationToken::new();
+        let serving = bellbuoy_api::serve(same_port, bellbuoy_api::waiting(), stop.clone(), limits);
+        let early = Self { stop: stop.drop_guard(), answering: tokio::spawn(serving) };
+        Ok((TcpListener::from_std(listener)?, early))
+    }
+
+    /// Connections that come from now on are for those who can serve them.
+    async fn end(self) {
+        drop(self.stop);
+        // Whatever it ended with, the listener's other half goes on.
+        let _ = self.answering.await;
     }
 }
 
