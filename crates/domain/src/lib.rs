@@ -2,6 +2,7 @@
 
 mod circuit;
 mod delivery;
+mod directory;
 mod event;
 mod filter;
 mod format;
@@ -25,6 +26,9 @@ pub use circuit::{Admission, Circuit};
 pub use delivery::{
     AttemptRecord, DeadReason, DeliveryMessage, DeliveryState, FannedOut, PlannedDelivery, Record,
     WIRE_VERSION, WireError,
+};
+pub use directory::{
+    AccountKind, AccountName, Grantee, NamespaceName, RepositoryRole, TeamName, TeamRole, UnknownWord,
 };
 pub use event::{Event, EventError, MAX_DEPTH, MAX_EVENT_BYTES};
 pub use filter::{Filter, FilterError, Refusal};

@@ -135,7 +135,7 @@ pub struct NameError {
 }
 
 impl NameError {
-    fn new(thing: &'static str, value: &str) -> Self {
+    pub(crate) fn new(thing: &'static str, value: &str) -> Self {
         Self { thing, value: value.chars().take(80).collect() }
     }
 }

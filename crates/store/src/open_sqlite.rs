@@ -41,8 +41,8 @@ const TUNING: Tuning = Tuning { patience: Duration::from_secs(5), max_pages: Non
 
 const READERS: u32 = 4;
 
-/// All pieces of all statements: nine sizes of some fifteen, and the single ones.
-const STATEMENTS: usize = 250;
+/// All pieces of all statements: nine sizes of some twenty, and the single ones.
+const STATEMENTS: usize = 350;
 
 const HEADER: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";

@@ -26,6 +26,8 @@ macro_rules! many {
     };
 }
 
+pub(crate) use {many, texts};
+
 /// The type of a column of rows that are handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Column {
@@ -306,6 +308,7 @@ mod tests {
     use crate::{
         Store,
         open_postgres::{READERS_SETTINGS, SETTINGS},
+        sql_directory,
         tables::{TABLES, Table},
     };
 
@@ -322,18 +325,21 @@ mod tests {
     fn sqlite_texts() -> impl Iterator<Item = (&'static str, &'static str)> {
         let many = ALL_MANY
             .iter()
+            .chain(sql_directory::ALL_MANY)
             .flat_map(|(name, many)| (0..=LARGEST).map(move |exponent| (*name, many.sqlite(exponent))));
         let found = |table: &'static Table| {
             (0..=LARGEST).flat_map(|exponent| [table.find, table.add].map(|many| many.sqlite(exponent)))
         };
         let copies = TABLES.iter().flat_map(move |table| found(table).map(|text| (table.name, text)));
-        ALL.iter().chain(SQLITE_OWN).copied().chain(many).chain(copies).chain(pages())
+        ALL.iter().chain(sql_directory::ALL).chain(SQLITE_OWN).copied().chain(many).chain(copies).chain(pages())
     }
 
     fn postgres_texts() -> impl Iterator<Item = (&'static str, &'static str)> {
-        let many = ALL_MANY.iter().map(|(name, many)| (*name, many.postgres()));
+        let many =
+            ALL_MANY.iter().chain(sql_directory::ALL_MANY).map(|(name, many)| (*name, many.postgres()));
         let found = |table: &'static Table| [table.find, table.add].map(|many| (table.name, many.postgres()));
         ALL.iter()
+            .chain(sql_directory::ALL)
             .chain(POSTGRES_OWN)
             .copied()
             .chain(many)
@@ -420,6 +426,22 @@ mod tests {
             SELECT gen_random_uuid(), 'events', 'undecodable', '', 0, i, '{}' FROM generate_series(1, 50000) i;
         INSERT INTO inbox (id, delivery, target_kind, target, kind, metadata, created_at, dismissed)
             SELECT gen_random_uuid(), gen_random_uuid(), 'user', (i % 1000)::text, 'repo_push', '{}', i, false
+            FROM generate_series(1, 50000) i;
+        INSERT INTO accounts SELECT 'user-' || i, gen_random_uuid(), 'user', NULL, false, false, true, NULL, 0
+            FROM generate_series(1, 50000) i;
+        INSERT INTO teams SELECT 'org-' || i / 10, 'team-' || i % 10, 'member' FROM generate_series(1, 5000) i;
+        INSERT INTO team_members SELECT 'org-' || i / 100, 'team-' || i % 10, 'user-' || i
+            FROM generate_series(1, 50000) i;
+        INSERT INTO repositories SELECT 'org-' || i / 10 || '/' || i, 'org-' || i / 10, false, 0
+            FROM generate_series(1, 50000) i;
+        INSERT INTO permissions SELECT 'org-' || i / 10 || '/' || i, 'user-' || i, 'read'
+            FROM generate_series(1, 50000) i;
+        INSERT INTO authorized_emails SELECT 'org-' || i / 10 || '/' || i, 'a@b', i::text::bytea, false, 0
+            FROM generate_series(1, 50000) i;
+        INSERT INTO tokens SELECT gen_random_uuid(), i::text::bytea, '', 'user-' || i, '', '', 0, NULL, NULL
+            FROM generate_series(1, 50000) i;
+        INSERT INTO audit (id, at, actor, address, action, target, place, details)
+            SELECT gen_random_uuid(), i, 'user-' || i, NULL, 'notification.create', i::text, '', '{}'
             FROM generate_series(1, 50000) i;
     ";
 

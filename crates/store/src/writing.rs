@@ -42,6 +42,15 @@ impl Writing {
         Ok(rows.pop().ok_or(sqlx::Error::RowNotFound)?)
     }
 
+    /// Runs a query and reads all its rows.
+    pub(crate) async fn fetch<T: Fetched>(
+        &mut self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        Ok(self.0.fetch(Call::one(text, values)).await?)
+    }
+
     /// Runs a statement over all `rows`, in few pieces, and says how many rows it changed.
     pub(crate) async fn run_many<'a, T, V: IntoIterator<Item = Value<'a>>>(
         &mut self,

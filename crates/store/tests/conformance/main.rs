@@ -3,6 +3,7 @@
 
 mod copy;
 mod dead_letters;
+mod directory;
 mod events;
 mod history;
 mod inbox;
@@ -96,6 +97,18 @@ checks! {
         a_discarded_letter_is_gone,
         large_bodies_are_kept_whole,
         a_foreign_cursor_is_refused,
+    }
+    directory {
+        what_is_put_is_read_back_and_put_again_is_the_same,
+        nothing_is_put_upon_what_is_not_there,
+        teams_and_organizations_list_their_members_once,
+        a_role_is_the_strongest_of_ones_own_and_ones_teams,
+        a_team_that_goes_takes_its_grants_and_items_along,
+        an_account_that_goes_takes_all_that_is_its_own_along_and_nothing_else,
+        a_password_is_kept_apart_and_survives_a_change,
+        repositories_are_seen_once_and_stay_as_they_are,
+        a_repository_that_goes_takes_its_own_along_but_no_longer_name,
+        an_address_is_confirmed_by_the_last_code_for_its_repository_alone,
     }
     inbox {
         a_delivery_tells_a_target_once,

@@ -1,0 +1,358 @@
+use bellbuoy_domain::{
+    AccountKind, AccountName, Grantee, NamespaceName, Notification, RepositoryName, RepositoryRole, Scope,
+    TeamName, TeamRole,
+};
+use bellbuoy_store::{Account, DirectoryError, InboxRow, Permission, Put, Repository, Store, Team};
+use uuid::Uuid;
+
+use crate::sample::{AWKWARD, at, delivery_id, map, notification, notification_id, repository};
+
+fn name(text: &str) -> AccountName {
+    AccountName::parse(text).expect("a name")
+}
+
+fn organization(text: &str) -> NamespaceName {
+    NamespaceName::parse(text).expect("a name")
+}
+
+fn team_name(text: &str) -> TeamName {
+    TeamName::parse(text).expect("a name")
+}
+
+fn repository_name(text: &str) -> RepositoryName {
+    RepositoryName::parse(text).expect("a name")
+}
+
+fn account(text: &str, kind: AccountKind) -> Account {
+    Account {
+        name: name(text),
+        id: Uuid::new_v5(&Uuid::NAMESPACE_URL, text.as_bytes()),
+        kind,
+        email: Some(format!("{text}@example.com")),
+        email_verified: false,
+        superuser: false,
+        enabled: true,
+        created_at: at(0),
+    }
+}
+
+fn team(organization_name: &str, text: &str, role: TeamRole) -> Team {
+    Team { organization: organization(organization_name), name: team_name(text), role }
+}
+
+fn grant(grantee: &str, role: RepositoryRole) -> Permission {
+    Permission { grantee: Grantee::parse(grantee).expect("a grantee"), role }
+}
+
+fn known(text: &str) -> Repository {
+    Repository { name: repository_name(text), public: false, created_at: at(0) }
+}
+
+/// `acme` with owner `ann`, developers `bob` and robot `acme+ci` who may write `acme/api`, and the stranger `eve`.
+async fn fill(store: &Store) {
+    for user in ["ann", "bob", "eve"] {
+        assert_eq!(store.put_account(&account(user, AccountKind::User)).await.expect("put"), Put::Created);
+    }
+    store.put_account(&account("acme", AccountKind::Organization)).await.expect("put");
+    store.put_account(&account("acme+ci", AccountKind::Robot)).await.expect("put");
+    for (text, role, members) in
+        [("owners", TeamRole::Admin, &["ann"][..]), ("dev", TeamRole::Member, &["bob", "acme+ci"])]
+    {
+        assert_eq!(store.put_team(&team("acme", text, role)).await.expect("put"), Put::Created);
+        for member in members {
+            let added = store.add_member(&organization("acme"), &team_name(text), &name(member)).await;
+            assert_eq!(added.expect("added"), Put::Created);
+        }
+    }
+    assert_eq!(store.put_repository(&known("acme/api")).await.expect("put"), Put::Created);
+    let granted = store.grant(&repository_name("acme/api"), &grant("acme/dev", RepositoryRole::Write)).await;
+    assert_eq!(granted.expect("granted"), Put::Created);
+}
+
+async fn role_on(store: &Store, who: &str, what: &str) -> Option<RepositoryRole> {
+    store.role_on(&name(who), &repository_name(what)).await.expect("answered")
+}
+
+async fn role_in(store: &Store, who: &str, what: &str) -> Option<TeamRole> {
+    store.role_in(&name(who), what).await.expect("answered")
+}
+
+fn names(accounts: &[Account]) -> Vec<&str> {
+    accounts.iter().map(|account| account.name.as_str()).collect()
+}
+
+pub(crate) async fn what_is_put_is_read_back_and_put_again_is_the_same(store: Store) {
+    fill(&store).await;
+    let ann = Account {
+        email: Some(AWKWARD.into()),
+        email_verified: true,
+        superuser: true,
+        enabled: false,
+        ..account("ann", AccountKind::User)
+    };
+    assert_eq!(store.put_account(&ann).await.expect("put"), Put::Changed);
+    let later = Account { id: Uuid::nil(), created_at: at(9), ..ann.clone() };
+    assert_eq!(store.put_account(&later).await.expect("put"), Put::Same, "id and time stay");
+    assert_eq!(store.account(&ann.name).await.expect("read").as_ref(), Some(&ann));
+    assert_eq!(store.account_by_id(ann.id).await.expect("read"), Some(ann.clone()));
+    let users = store.accounts(Some(AccountKind::User), Some("ann"), 10).await.expect("a page");
+    assert_eq!(names(&users), ["bob", "eve"]);
+    assert_eq!(names(&store.accounts(None, None, 3).await.expect("a page")), ["acme", "acme+ci", "ann"]);
+
+    for (role, put) in [(TeamRole::Member, Put::Same), (TeamRole::Creator, Put::Changed)] {
+        assert_eq!(store.put_team(&team("acme", "dev", role)).await.expect("put"), put);
+    }
+    let teams = store.teams(&organization("acme")).await.expect("read");
+    assert_eq!(teams, [team("acme", "dev", TeamRole::Creator), team("acme", "owners", TeamRole::Admin)]);
+    assert_eq!(store.teams_of(&name("bob")).await.expect("read"), teams[..1]);
+    let one = store.team(&organization("acme"), &team_name("dev")).await.expect("read");
+    assert_eq!(one.as_ref(), teams.first());
+    let again = store.add_member(&organization("acme"), &team_name("dev"), &name("bob")).await;
+    assert_eq!(again.expect("added"), Put::Same);
+
+    assert_eq!(store.put_repository(&known("acme/api")).await.expect("put"), Put::Same);
+    let public = Repository { public: true, ..known("acme/api") };
+    assert_eq!(store.put_repository(&public).await.expect("put"), Put::Changed);
+    let dev = grant("acme/dev", RepositoryRole::Write);
+    let api = repository_name("acme/api");
+    assert_eq!(store.grant(&api, &dev).await.expect("granted"), Put::Same);
+    let stronger = Permission { role: RepositoryRole::Admin, ..dev };
+    assert_eq!(store.grant(&api, &stronger).await.expect("granted"), Put::Changed);
+    assert_eq!(store.permissions(&api).await.expect("read"), std::slice::from_ref(&stronger));
+    assert!(store.revoke(&api, &stronger.grantee).await.expect("revoked"));
+    assert!(!store.revoke(&api, &stronger.grantee).await.expect("revoked"));
+}
+
+pub(crate) async fn nothing_is_put_upon_what_is_not_there(store: Store) {
+    fill(&store).await;
+    let missing = |answer: Result<Put, DirectoryError>| {
+        assert!(matches!(answer, Err(DirectoryError::Missing { .. })), "{answer:?}");
+    };
+    missing(store.put_account(&account("nobody+ci", AccountKind::Robot)).await);
+    missing(store.put_team(&team("nobody", "dev", TeamRole::Member)).await);
+    missing(store.put_team(&team("ann", "dev", TeamRole::Member)).await);
+    missing(store.add_member(&organization("acme"), &team_name("none"), &name("ann")).await);
+    missing(store.add_member(&organization("acme"), &team_name("dev"), &name("nobody")).await);
+    missing(store.add_member(&organization("acme"), &team_name("dev"), &name("acme")).await);
+    let (api, admin) = (repository_name("acme/api"), RepositoryRole::Admin);
+    missing(store.grant(&repository_name("acme/none"), &grant("ann", admin)).await);
+    for grantee in ["nobody", "acme/none", "other/dev"] {
+        missing(store.grant(&api, &grant(grantee, admin)).await);
+    }
+    let other = store.put_account(&account("ann", AccountKind::Organization)).await;
+    assert!(matches!(other, Err(DirectoryError::OtherKind { kind: AccountKind::User, .. })), "{other:?}");
+    for (text, kind) in [("ann+ci", AccountKind::User), ("ann2", AccountKind::Robot)] {
+        let answer = store.put_account(&account(text, kind)).await;
+        assert!(matches!(answer, Err(DirectoryError::BadName { .. })), "{answer:?}");
+    }
+}
+
+pub(crate) async fn teams_and_organizations_list_their_members_once(store: Store) {
+    fill(&store).await;
+    let acme = organization("acme");
+    store.add_member(&acme, &team_name("dev"), &name("ann")).await.expect("added");
+    let dev = store.members_of_team(&acme, &team_name("dev")).await.expect("listed");
+    assert_eq!(names(&dev), ["acme+ci", "ann", "bob"]);
+    let all = store.members_of_organization(&acme).await.expect("listed");
+    assert_eq!(names(&all), ["acme+ci", "ann", "bob"]);
+    assert_eq!(names(&store.owners_of_organization(&acme).await.expect("listed")), ["ann"]);
+    assert_eq!(store.members_of_team(&acme, &team_name("none")).await.expect("listed"), []);
+    assert_eq!(store.members_of_organization(&organization("none")).await.expect("listed"), []);
+    assert!(store.remove_member(&acme, &team_name("dev"), &name("ann")).await.expect("removed"));
+    assert!(!store.remove_member(&acme, &team_name("dev"), &name("ann")).await.expect("removed"));
+    assert_eq!(store.members_of_team(&acme, &team_name("dev")).await.expect("listed").len(), 2);
+}
+
+pub(crate) async fn a_role_is_the_strongest_of_ones_own_and_ones_teams(store: Store) {
+    fill(&store).await;
+    assert_eq!(role_on(&store, "bob", "acme/api").await, Some(RepositoryRole::Write));
+    assert_eq!(role_on(&store, "acme+ci", "acme/api").await, Some(RepositoryRole::Write));
+    assert_eq!(role_on(&store, "eve", "acme/api").await, None);
+    let api = repository_name("acme/api");
+    for (who, given, found) in [
+        ("bob", RepositoryRole::Read, RepositoryRole::Write),
+        ("bob", RepositoryRole::Admin, RepositoryRole::Admin),
+        ("eve", RepositoryRole::Read, RepositoryRole::Read),
+    ] {
+        store.grant(&api, &grant(who, given)).await.expect("granted");
+        assert_eq!(role_on(&store, who, "acme/api").await, Some(found));
+    }
+    for stranger in ["acme/api2", "acme/api/v2", "acme2/api", "api"] {
+        assert_eq!(role_on(&store, "bob", stranger).await, None, "{stranger}");
+    }
+    assert_eq!(role_in(&store, "ann", "acme").await, Some(TeamRole::Admin));
+    assert_eq!(role_in(&store, "bob", "acme").await, Some(TeamRole::Member));
+    assert_eq!(role_in(&store, "eve", "acme").await, None);
+    assert_eq!(role_in(&store, "ann", "acme2").await, None);
+}
+
+pub(crate) async fn a_team_that_goes_takes_its_grants_and_items_along(store: Store) {
+    fill(&store).await;
+    let (acme, dev) = (organization("acme"), team_name("dev"));
+    store.add_to_inbox(&[item("team", "acme/dev"), item("team", "acme/dev2")]).await.expect("added");
+    assert!(store.delete_team(&acme, &dev).await.expect("deleted"));
+    assert!(!store.delete_team(&acme, &dev).await.expect("deleted"));
+    assert_eq!(role_on(&store, "bob", "acme/api").await, None);
+    store.put_team(&team("acme", "dev", TeamRole::Member)).await.expect("put");
+    assert_eq!(store.members_of_team(&acme, &dev).await.expect("listed"), []);
+    assert_eq!(store.permissions(&repository_name("acme/api")).await.expect("read"), []);
+    assert_eq!((items(&store, "team", "acme/dev").await, items(&store, "team", "acme/dev2").await), (0, 1));
+}
+
+fn item(kind: &str, target: &str) -> InboxRow {
+    InboxRow {
+        delivery: delivery_id("1", 1),
+        target_kind: kind.into(),
+        target: target.into(),
+        kind: bellbuoy_domain::Kind::RepoPush,
+        metadata: map(serde_json::json!({})),
+        created_at: at(0),
+    }
+}
+
+async fn items(store: &Store, kind: &str, target: &str) -> usize {
+    store.inbox(kind, target, None, 10).await.expect("a page").rows.len()
+}
+
+fn scoped(number: u128, scope: Scope) -> Notification {
+    Notification { scope, ..notification(number) }
+}
+
+/// So that one who takes the name later inherits nothing.
+pub(crate) async fn an_account_that_goes_takes_all_that_is_its_own_along_and_nothing_else(store: Store) {
+    fill(&store).await;
+    store.put_account(&account("acme2", AccountKind::Organization)).await.expect("put");
+    store.put_account(&account("acme-x+ci", AccountKind::Robot)).await.expect_err("no owner");
+    let api2 = repository_name("acme2/api");
+    store.put_repository(&known("acme2/api")).await.expect("put");
+    for who in ["acme+ci", "bob"] {
+        store.grant(&api2, &grant(who, RepositoryRole::Read)).await.expect("granted");
+    }
+    store.request_email(&repository_name("acme/api"), "a@b.c", &[1; 32], at(0)).await.expect("noted");
+    store.request_email(&api2, "a@b.c", &[2; 32], at(0)).await.expect("noted");
+    for (number, scope) in [
+        (1, repository("acme/api")),
+        (2, Scope::Namespace("acme".into())),
+        (3, repository("acme2/api")),
+        (4, Scope::Namespace("acme2".into())),
+        (5, Scope::Registry),
+    ] {
+        store.create_notification(&scoped(number, scope)).await.expect("created");
+    }
+    let tell = [item("org", "acme"), item("team", "acme/dev"), item("org", "acme2"), item("user", "acme+ci")];
+    store.add_to_inbox(&tell).await.expect("added");
+    let (hint, version) = (store.changes(), store.notifications_version().await.expect("a version"));
+
+    assert!(store.delete_account(&name("acme")).await.expect("deleted"));
+    assert!(!store.delete_account(&name("acme")).await.expect("deleted"));
+
+    assert!(store.notifications_version().await.expect("a version") > version);
+    assert!(*hint.borrow() > version);
+    let mut left = Vec::new();
+    for number in 1..=5 {
+        if store.notification(notification_id(number)).await.expect("read").is_some() {
+            left.push(number);
+        }
+    }
+    assert_eq!(left, [3, 4, 5]);
+    assert_eq!(names(&store.accounts(None, None, 10).await.expect("a page")), ["acme2", "ann", "bob", "eve"]);
+    fill_again(&store).await;
+    assert_eq!(store.members_of_organization(&organization("acme")).await.expect("listed"), []);
+    for who in ["ann", "bob", "acme+ci"] {
+        assert_eq!(role_on(&store, who, "acme/api").await, None, "{who}");
+        assert_eq!(role_in(&store, who, "acme").await, None, "{who}");
+    }
+    assert_eq!(role_on(&store, "acme+ci", "acme2/api").await, None);
+    assert_eq!(role_on(&store, "bob", "acme2/api").await, Some(RepositoryRole::Read));
+    assert!(!store.email_confirmed(&repository_name("acme/api"), "a@b.c").await.expect("answered"));
+    assert_eq!(store.authorized_emails(&repository_name("acme/api")).await.expect("listed"), []);
+    assert_eq!(store.authorized_emails(&api2).await.expect("listed").len(), 1);
+    assert_eq!((items(&store, "org", "acme").await, items(&store, "team", "acme/dev").await), (0, 0));
+    assert_eq!(items(&store, "org", "acme2").await, 1);
+}
+
+/// The same names, by somebody else.
+async fn fill_again(store: &Store) {
+    store.put_account(&account("acme", AccountKind::Organization)).await.expect("put");
+    store.put_account(&account("acme+ci", AccountKind::Robot)).await.expect("put");
+    for (text, role) in [("owners", TeamRole::Admin), ("dev", TeamRole::Member)] {
+        store.put_team(&team("acme", text, role)).await.expect("put");
+    }
+    store.put_repository(&known("acme/api")).await.expect("put");
+}
+
+pub(crate) async fn a_password_is_kept_apart_and_survives_a_change(store: Store) {
+    fill(&store).await;
+    let ann = name("ann");
+    assert_eq!(store.password(&ann).await.expect("read"), None);
+    assert!(store.set_password(&ann, Some("$argon2id$...")).await.expect("set"));
+    let changed = Account { superuser: true, ..account("ann", AccountKind::User) };
+    store.put_account(&changed).await.expect("put");
+    assert_eq!(store.password(&ann).await.expect("read").as_deref(), Some("$argon2id$..."));
+    assert!(store.set_password(&ann, None).await.expect("set"));
+    assert_eq!(store.password(&ann).await.expect("read"), None);
+    assert!(!store.set_password(&name("nobody"), Some("x")).await.expect("answered"));
+}
+
+pub(crate) async fn repositories_are_seen_once_and_stay_as_they_are(store: Store) {
+    let public = Repository { public: true, ..known("acme/api") };
+    store.put_repository(&public).await.expect("put");
+    let seen: Vec<RepositoryName> =
+        ["acme/api", "acme/web", "bare", "acme/web", "beta/x"].into_iter().map(repository_name).collect();
+    store.see_repositories(&[], at(5)).await.expect("nothing seen");
+    store.see_repositories(&seen, at(5)).await.expect("seen");
+    store.see_repositories(&seen, at(6)).await.expect("seen");
+    let later = |text: &str| Repository { created_at: at(5), ..known(text) };
+    let all = store.repositories(None, None, 10).await.expect("a page");
+    assert_eq!(all, [public.clone(), later("acme/web"), later("bare"), later("beta/x")]);
+    let own = store.repositories(Some(&organization("acme")), Some("acme/api"), 10).await.expect("a page");
+    assert_eq!(own, [later("acme/web")]);
+    assert_eq!(store.repository(&public.name).await.expect("read"), Some(public));
+}
+
+pub(crate) async fn a_repository_that_goes_takes_its_own_along_but_no_longer_name(store: Store) {
+    fill(&store).await;
+    let (api, longer) = (repository_name("acme/api"), repository_name("acme/api/v2"));
+    store.put_repository(&known("acme/api/v2")).await.expect("put");
+    for repository in [&api, &longer] {
+        store.grant(repository, &grant("eve", RepositoryRole::Read)).await.expect("granted");
+        let code = [u8::from(repository == &api); 32];
+        store.request_email(repository, "a@b.c", &code, at(0)).await.expect("noted");
+    }
+    store.create_notification(&scoped(1, Scope::Repository(api.clone()))).await.expect("created");
+    store.create_notification(&scoped(2, Scope::Repository(longer.clone()))).await.expect("created");
+    assert!(store.delete_repository(&api).await.expect("deleted"));
+    assert!(!store.delete_repository(&api).await.expect("deleted"));
+    assert_eq!(store.permissions(&api).await.expect("read"), []);
+    assert_eq!(store.permissions(&longer).await.expect("read").len(), 1);
+    assert_eq!(store.authorized_emails(&longer).await.expect("read").len(), 1);
+    assert_eq!(store.authorized_emails(&api).await.expect("read"), []);
+    assert!(store.notification(notification_id(1)).await.expect("read").is_none());
+    assert!(store.notification(notification_id(2)).await.expect("read").is_some());
+}
+
+pub(crate) async fn an_address_is_confirmed_by_the_last_code_for_its_repository_alone(store: Store) {
+    let (api, web) = (repository_name("acme/api"), repository_name("acme/web"));
+    let confirmed = async |repository: &RepositoryName, address: &str| {
+        store.email_confirmed(repository, address).await.expect("answered")
+    };
+    assert!(store.authorized_email(&api, "a@b.c").await.expect("read").is_none());
+    assert!(store.request_email(&api, "a@b.c", &[1; 32], at(1)).await.expect("noted"));
+    assert!(store.request_email(&api, "a@b.c", &[2; 32], at(2)).await.expect("noted"));
+    assert!(store.request_email(&web, "a@b.c", &[3; 32], at(2)).await.expect("noted"));
+    assert!(!confirmed(&api, "a@b.c").await);
+    assert!(store.confirm_email(&[1; 32]).await.expect("answered").is_none(), "replaced");
+    for _ in 0..2 {
+        let email = store.confirm_email(&[2; 32]).await.expect("answered").expect("a code");
+        assert_eq!((&email.repository, &*email.email, email.confirmed), (&api, "a@b.c", true));
+    }
+    assert!(confirmed(&api, "a@b.c").await);
+    assert!(!confirmed(&web, "a@b.c").await && !confirmed(&api, "A@b.c").await);
+    assert!(!store.request_email(&api, "a@b.c", &[4; 32], at(3)).await.expect("answered"), "nothing to send");
+    assert!(confirmed(&api, "a@b.c").await);
+    assert!(store.forget_email(&api, "a@b.c").await.expect("forgotten"));
+    assert!(!store.forget_email(&api, "a@b.c").await.expect("answered"));
+    assert!(!confirmed(&api, "a@b.c").await);
+    assert!(store.request_email(&api, AWKWARD, &[5; 32], at(4)).await.expect("noted"));
+    assert_eq!(store.authorized_emails(&api).await.expect("listed")[0].email, AWKWARD);
+}
