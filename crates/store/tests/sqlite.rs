@@ -160,7 +160,7 @@ async fn a_newer_schema_is_refused_with_both_versions() {
     open(&path).await.close().await;
     tamper(&path, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1").await;
     let error = refused(&path).await;
-    assert!(matches!(error, OpenError::NewerSchema { found: 9999, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NewerSchema { found: 9999, known: 2.., .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -117,9 +117,9 @@ async fn a_newer_schema_is_refused_with_both_versions() {
     let server = Postgres::start().await;
     let url = server.database().await;
     open(&url).await.close().await;
-    server.sql(name(&url), "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, 0 FROM _sqlx_migrations").await;
+    server.sql(name(&url), "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, 0 FROM _sqlx_migrations WHERE version = 1").await;
     let error = refused(&url).await;
-    assert!(matches!(error, OpenError::NewerSchema { found: 9999, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NewerSchema { found: 9999, known: 2.., .. }), "{error:?}");
     assert!(error.to_string().contains("start the newer version"), "{error}");
 }
 
