@@ -331,7 +331,13 @@ mod tests {
             (0..=LARGEST).flat_map(|exponent| [table.find, table.add].map(|many| many.sqlite(exponent)))
         };
         let copies = TABLES.iter().flat_map(move |table| found(table).map(|text| (table.name, text)));
-        ALL.iter().chain(sql_directory::ALL).chain(SQLITE_OWN).copied().chain(many).chain(copies).chain(pages())
+        ALL.iter()
+            .chain(sql_directory::ALL)
+            .chain(SQLITE_OWN)
+            .copied()
+            .chain(many)
+            .chain(copies)
+            .chain(pages())
     }
 
     fn postgres_texts() -> impl Iterator<Item = (&'static str, &'static str)> {

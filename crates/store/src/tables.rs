@@ -147,8 +147,119 @@ const INBOX: Plan = Plan {
     key: &["id"],
 };
 
+const ACCOUNTS: Plan = Plan {
+    name: "accounts",
+    has_seq: false,
+    columns: &[
+        Plain("name", Text),
+        Plain("id", Uuid),
+        Plain("kind", Text),
+        Plain("email", Text),
+        Plain("email_verified", Bool),
+        Plain("superuser", Bool),
+        Plain("enabled", Bool),
+        Plain("password", Text),
+        Plain("created_at", Int),
+    ],
+    key: &["name"],
+};
+
+const TEAMS: Plan = Plan {
+    name: "teams",
+    has_seq: false,
+    columns: &[Plain("organization", Text), Plain("name", Text), Plain("role", Text)],
+    key: &["organization", "name"],
+};
+
+const TEAM_MEMBERS: Plan = Plan {
+    name: "team_members",
+    has_seq: false,
+    columns: &[Plain("organization", Text), Plain("team", Text), Plain("member", Text)],
+    key: &["organization", "team", "member"],
+};
+
+const REPOSITORIES: Plan = Plan {
+    name: "repositories",
+    has_seq: false,
+    columns: &[
+        Plain("name", Text),
+        Plain("namespace", Text),
+        Plain("public", Bool),
+        Plain("created_at", Int),
+    ],
+    key: &["name"],
+};
+
+const PERMISSIONS: Plan = Plan {
+    name: "permissions",
+    has_seq: false,
+    columns: &[Plain("repository", Text), Plain("grantee", Text), Plain("role", Text)],
+    key: &["repository", "grantee"],
+};
+
+const AUTHORIZED_EMAILS: Plan = Plan {
+    name: "authorized_emails",
+    has_seq: false,
+    columns: &[
+        Plain("repository", Text),
+        Plain("email", Text),
+        Plain("code", Bytes),
+        Plain("confirmed", Bool),
+        Plain("requested_at", Int),
+    ],
+    key: &["repository", "email"],
+};
+
+const TOKENS: Plan = Plan {
+    name: "tokens",
+    has_seq: false,
+    columns: &[
+        Plain("id", Uuid),
+        Plain("hash", Bytes),
+        Plain("title", Text),
+        Plain("account", Text),
+        Plain("scopes", Text),
+        Plain("created_by", Text),
+        Plain("created_at", Int),
+        Plain("expires_at", Int),
+        Plain("last_used_at", Int),
+    ],
+    key: &["id"],
+};
+
+const AUDIT: Plan = Plan {
+    name: "audit",
+    has_seq: true,
+    columns: &[
+        Plain("id", Uuid),
+        Plain("at", Int),
+        Plain("actor", Text),
+        Plain("address", Text),
+        Plain("action", Text),
+        Plain("target", Text),
+        Plain("place", Text),
+        Plain("details", Text),
+    ],
+    key: &["id"],
+};
+
 /// Each after those that it refers to.
-const PLANS: &[Plan] = &[NOTIFICATIONS, EVENTS, DELIVERIES, ATTEMPTS, DEAD_LETTERS, INBOX];
+const PLANS: &[Plan] = &[
+    NOTIFICATIONS,
+    EVENTS,
+    DELIVERIES,
+    ATTEMPTS,
+    DEAD_LETTERS,
+    INBOX,
+    ACCOUNTS,
+    TEAMS,
+    TEAM_MEMBERS,
+    REPOSITORIES,
+    PERMISSIONS,
+    AUTHORIZED_EMAILS,
+    TOKENS,
+    AUDIT,
+];
 
 /// What stays behind: the version of the notifications, which each database counts by itself.
 #[cfg(test)]
