@@ -1,5 +1,11 @@
-//! Who may ask: whoever holds an admin token. Everything but health wants one. Guessing is slow:
-//! see `guesses`.
+//! Who asks: the holder of the admin token, of a token of ours, or of a registry token. Everything but health wants one
+//! of them. What the holder may do is the caller's: see [`Caller`]. Guessing is slow: see `guesses`.
+
+mod principal;
+mod tokens;
+
+pub(crate) use principal::Caller;
+pub(crate) use tokens::{Tokens, make as make_token};
 
 use std::{
     collections::HashMap,
@@ -15,20 +21,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bellbuoy_domain::{Right, Scope, TokenScopes, Verdict};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
     App,
     counts::{self, Surface},
     guesses::TooMany,
+    now,
     problem::Problem,
     quay,
     server::Peer,
 };
+use principal::Who;
 
 /// How long a source address with bad credentials stays out of the log after a line about it.
 const LOG_PAUSE: Duration = Duration::from_mins(1);
@@ -36,8 +45,8 @@ const LOG_PAUSE: Duration = Duration::from_mins(1);
 /// Source addresses remembered for that.
 const LOGGED_ADDRESSES: usize = 1024;
 
-/// The tokens that open the API. Kept as digests of equal length, so that comparing takes the same
-/// time whatever is presented.
+/// The tokens of the settings, which may do everything. Kept as digests of equal length, so that comparing takes the
+/// same time whatever is presented.
 #[derive(Clone)]
 pub struct Auth {
     tokens: Vec<[u8; 32]>,
@@ -70,13 +79,11 @@ impl Auth {
         self
     }
 
-    /// Whether the request carries a token of ours.
-    fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let presented = presented(headers)?;
-        let presented = fingerprint(&presented);
+    /// Whether it is an admin token.
+    fn is_admin(&self, presented: &[u8]) -> bool {
+        let presented = fingerprint(presented);
         // Without a short circuit: the time must not tell which token came close.
-        let fits = self.tokens.iter().fold(Choice::from(0), |fits, token| fits | token.ct_eq(&presented));
-        if fits.into() { Ok(()) } else { Err(Refused::Wrong) }
+        self.tokens.iter().fold(Choice::from(0), |fits, token| fits | token.ct_eq(&presented)).into()
     }
 
     fn is_open(&self, path: &str) -> bool {
@@ -102,19 +109,51 @@ pub(crate) enum Refused {
     Wrong,
     /// It carries one, after too many wrong ones from the same address.
     TooMany(TooMany),
+    /// It carries one that does not give this right over the registry.
+    Forbidden(Right),
+    /// It carries one that can't be looked up just now.
+    Unknowable,
 }
 
-/// Whether a request from `peer` is of a holder of a token. Whatever tells one token from another
-/// has to ask here, so that every guess counts.
-pub(crate) fn check(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<(), Refused> {
-    let found = app.api.auth.check(headers);
+/// Who made a request that came from `peer`. Whatever tells one credential from another has to ask here, so that every
+/// guess counts.
+pub(crate) async fn identify(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Caller, Refused> {
+    let found = find(app, peer, headers).await;
     let Some(Peer(address)) = peer else { return found };
-    let counted = match found {
-        Ok(()) => app.guesses.right(address, Instant::now()),
+    let counted = match &found {
+        Ok(_) => app.guesses.right(address, Instant::now()),
         Err(Refused::Wrong) => app.guesses.wrong(address, Instant::now()),
         Err(_) => Ok(()),
     };
     counted.map_err(Refused::TooMany).and(found)
+}
+
+async fn find(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Caller, Refused> {
+    let presented = presented(headers)?;
+    let address = peer.map(|Peer(address)| address);
+    if app.api.auth.is_admin(&presented) {
+        return Ok(Caller::new(Who::Operator, TokenScopes::all(), address));
+    }
+    if tokens::is_one(&presented) {
+        let found = app.tokens.find(&app.api.store, &presented, now()).await.map_err(|error| {
+            error!("can't look a token up: {error}");
+            Refused::Unknowable
+        })?;
+        let (who, scopes) = found.ok_or(Refused::Wrong)?;
+        return Ok(Caller::new(who, scopes, address));
+    }
+    Err(Refused::Wrong)
+}
+
+/// The right that everything at a path takes, where that can be said without looking closer.
+fn right_of(path: &str) -> Option<Right> {
+    if Surface::of(path) == Surface::Ingest {
+        Some(Right::Publish)
+    } else if path == "/metrics" {
+        Some(Right::Metrics)
+    } else {
+        None
+    }
 }
 
 fn fingerprint(token: &[u8]) -> [u8; 32] {
@@ -146,23 +185,42 @@ fn presented(headers: &HeaderMap) -> Result<Vec<u8>, Refused> {
     Ok(pair[colon + 1..].to_vec())
 }
 
-/// Lets a request through or answers 401 in the words of the surface it aimed at.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Lets a request through with its [`Caller`], or answers 401 in the words of the surface it aimed at.
+pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if app.api.auth.is_open(path) {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().copied();
-    let Err(refused) = check(&app, peer, request.headers()) else {
-        return next.run(request).await;
-    };
+    match admit(&app, peer, path, request.headers()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refused) => refuse(&app, peer, path, refused),
+    }
+}
+
+async fn admit(app: &App, peer: Option<Peer>, path: &str, headers: &HeaderMap) -> Result<Caller, Refused> {
+    let caller = identify(app, peer, headers).await?;
+    match right_of(path) {
+        Some(right) => {
+            let verdict =
+                caller.judge(app, right, &Scope::Registry).await.map_err(|_| Refused::Unknowable)?;
+            if verdict == Verdict::Allowed { Ok(caller) } else { Err(Refused::Forbidden(right)) }
+        }
+        None => Ok(caller),
+    }
+}
+
+fn refuse(app: &App, peer: Option<Peer>, path: &str, refused: Refused) -> Response {
     let surface = Surface::of(path);
     counts::unauthorized(&app.api.metrics, surface);
     if surface == Surface::Ingest {
         log_bad_ingest(&app.throttle, peer, path, refused);
     }
     let mut response = if surface == Surface::Quay {
-        quay::problem_response(&app, refused.problem(Some("Requires authentication")))
+        quay::problem_response(app, refused.problem(Some("Requires authentication")))
     } else {
         refused.problem(None).into_response()
     };
@@ -176,8 +234,10 @@ impl Refused {
     /// What it is answered, in `words` where its surface has its own for a wrong or missing token.
     fn problem(self, words: Option<&'static str>) -> Problem {
         let detail = match self {
-            Self::Missing => "send the admin token as `Authorization: Bearer TOKEN`",
-            Self::Wrong => "the credential is not one of this server's admin tokens",
+            Self::Missing => "send a token as `Authorization: Bearer TOKEN`",
+            Self::Wrong => "the credential is none of this server's, has expired or was revoked",
+            Self::Unknowable => return Problem::unavailable("the store is out of reach; try again"),
+            Self::Forbidden(right) => return principal::forbidden(right, &Scope::Registry),
             Self::TooMany(TooMany { wait }) => {
                 let detail = "too many wrong credentials came from this address; wait before the next";
                 return Problem {
@@ -198,6 +258,8 @@ fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: 
             Refused::Missing => "no credential",
             Refused::Wrong => "a wrong credential",
             Refused::TooMany(_) => "a credential after too many wrong ones",
+            Refused::Forbidden(_) => "a credential that may not send events",
+            Refused::Unknowable => "a credential that can't be looked up just now",
         };
         warn!(
             source.address = %address,
@@ -235,7 +297,11 @@ mod tests {
         if let Some(value) = authorization {
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).expect("a value"));
         }
-        auth.check(&headers)
+        known(&auth, &headers)
+    }
+
+    fn known(auth: &Auth, headers: &HeaderMap) -> Result<(), Refused> {
+        if auth.is_admin(&presented(headers)?) { Ok(()) } else { Err(Refused::Wrong) }
     }
 
     #[test]
@@ -276,7 +342,7 @@ mod tests {
         for value in ["Bearer s3cret", "Bearer s3cret"] {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
         }
-        assert_eq!(Auth::new(["s3cret"]).expect("a token").check(&headers), Err(Refused::Wrong));
+        assert_eq!(known(&Auth::new(["s3cret"]).expect("a token"), &headers), Err(Refused::Wrong));
     }
 
     #[test]
@@ -285,7 +351,7 @@ mod tests {
         let nobody = Auth::new::<&str>([]).expect("no token");
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer "));
-        assert_eq!(nobody.check(&headers), Err(Refused::Wrong));
+        assert_eq!(known(&nobody, &headers), Err(Refused::Wrong));
     }
 
     #[test]

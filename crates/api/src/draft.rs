@@ -18,7 +18,7 @@ const MAX_TITLE: usize = 255;
 const SECRET_BYTES: usize = 24;
 
 /// A notification as its owner writes it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Draft {
     pub(crate) title: Option<String>,
     pub(crate) scope: Scope,

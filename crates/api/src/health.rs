@@ -7,6 +7,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use bellbuoy_domain::{Right, Scope, Verdict};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -71,9 +72,13 @@ pub(crate) async fn root(State(app): State<Arc<App>>, request: Request) -> Respo
         "notifications": "/v1/notifications",
         "deliveries": "/v1/deliveries",
         "dead_letters": "/v1/dead-letters",
+        "tokens": "/v1/tokens",
+        "inbox": "/v1/inbox",
+        "directory": "/v1/directory",
+        "audit": "/v1/audit",
         "quay": "/api/v1/repository/NAMESPACE/NAME/notification/",
     });
-    if holds_token(&app, &request) {
+    if may_know(&app, request).await {
         body["version"] = app.api.version.as_str().into();
     }
     Json(body).into_response()
@@ -84,9 +89,9 @@ pub(crate) async fn alive() -> Response {
 }
 
 /// 200 while everything that work needs is well, else 503. Strangers learn which part is not;
-/// what is wrong with it is for holders of a token.
+/// what is wrong with it is for those who may read metrics.
 pub(crate) async fn ready(State(app): State<Arc<App>>, request: Request) -> Response {
-    let may_know = holds_token(&app, &request);
+    let may_know = may_know(&app, request).await;
     let findings = look(&app).await;
     let is_ready = findings.iter().all(|finding| finding.result.is_ok());
     let checks: Map<String, Value> = findings
@@ -104,8 +109,16 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, request: Request) -> Resp
     (status, Json(json!({ "ready": is_ready, "checks": checks }))).into_response()
 }
 
-fn holds_token(app: &App, request: &Request) -> bool {
-    auth::check(app, request.extensions().get::<Peer>().copied(), request.headers()).is_ok()
+/// Whether the caller may read metrics, which tell as much.
+async fn may_know(app: &App, request: Request) -> bool {
+    let peer = request.extensions().get::<Peer>().copied();
+    let (parts, _body) = request.into_parts();
+    match auth::identify(app, peer, &parts.headers).await {
+        Ok(caller) => {
+            matches!(caller.judge(app, Right::Metrics, &Scope::Registry).await, Ok(Verdict::Allowed))
+        }
+        Err(_) => false,
+    }
 }
 
 async fn look(app: &App) -> Vec<Finding> {

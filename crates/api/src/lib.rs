@@ -74,6 +74,7 @@ struct App {
     guesses: guesses::Guesses,
     pulls: ingest::Pulls,
     throttle: auth::Throttle,
+    tokens: auth::Tokens,
 }
 
 impl App {
@@ -85,6 +86,7 @@ impl App {
             guesses: guesses::Guesses::new(api.limits.wrong_tokens),
             pulls: ingest::Pulls::default(),
             throttle: auth::Throttle::default(),
+            tokens: auth::Tokens::default(),
             api,
         }
     }

@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, delete, get, post, put},
 };
 use http::{HeaderValue, StatusCode, header};
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use crate::{
     App, auth,
     counts::{self, Surface},
     health, ingest,
-    native::{dead_letters, deliveries, events, notifications, replay},
+    native::{audit, dead_letters, deliveries, directory, events, inbox, notifications, replay, tokens},
     problem::Problem,
     quay,
 };
@@ -45,6 +45,36 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{id}", get(dead_letters::get).delete(dead_letters::discard))
         .route("/v1/dead-letters/{id}/replay", post(replay::replay))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/inbox", get(inbox::list))
+        .route("/v1/inbox/{id}", put(inbox::dismiss))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/directory/accounts", get(directory::accounts))
+        .route(
+            "/v1/directory/accounts/{name}",
+            get(directory::get_account).put(directory::put_account).delete(directory::delete_account),
+        )
+        .route("/v1/directory/organizations/{name}/teams", get(directory::teams))
+        .route(
+            "/v1/directory/organizations/{name}/teams/{team}",
+            put(directory::put_team).delete(directory::delete_team),
+        )
+        .route("/v1/directory/organizations/{name}/teams/{team}/members", get(directory::members))
+        .route(
+            "/v1/directory/organizations/{name}/teams/{team}/members/{member}",
+            put(directory::add_member).delete(directory::remove_member),
+        )
+        .route("/v1/directory/repositories", get(directory::repositories))
+        .route(
+            "/v1/directory/repositories/{*name}",
+            put(directory::put_repository).delete(directory::delete_repository),
+        )
+        .route(
+            "/v1/directory/permissions",
+            get(directory::permissions).put(directory::grant).delete(directory::revoke),
+        )
+        .route("/v1/directory/import", post(directory::import))
         .route("/api/v1/repository/{*rest}", any(quay::dispatch))
         .route("/api/v1/error/{type}", get(quay::describe_error));
     guarded(app, routes)

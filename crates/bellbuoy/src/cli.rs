@@ -10,8 +10,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     commands::{
-        self, Misuse, OutputClosed, dead_letters::DeadLetters, deliveries::Deliveries, explain::Explain,
-        migrate::Migrate, notifications::Notifications, publish::Publish,
+        self, Misuse, OutputClosed, audit::Audit, dead_letters::DeadLetters, deliveries::Deliveries,
+        directory::Directory, explain::Explain, migrate::Migrate, notifications::Notifications,
+        publish::Publish, token::Tokens,
     },
     config::{self, Config, ConfigFile},
     demo, serve,
@@ -40,6 +41,10 @@ enum Command {
     Deliveries(Deliveries),
     DeadLetters(DeadLetters),
     Explain(Explain),
+    #[command(name = "token")]
+    Tokens(Tokens),
+    Directory(Directory),
+    Audit(Audit),
     /// Look at the settings without running anything.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -107,6 +112,9 @@ impl Cli {
             Command::Notifications(args) => commands::notifications::run(&args),
             Command::Deliveries(args) => commands::deliveries::run(&args),
             Command::DeadLetters(args) => commands::dead_letters::run(&args),
+            Command::Tokens(args) => commands::token::run(&args),
+            Command::Directory(args) => commands::directory::run(&args),
+            Command::Audit(args) => commands::audit::run(&args),
             Command::Explain(args) => commands::explain::run(&args),
             Command::Config(ConfigCommand::Check(args)) => {
                 load(&args).and_then(|_| commands::print("the settings are right"))

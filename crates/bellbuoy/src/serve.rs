@@ -260,7 +260,7 @@ impl Crew {
             store: self.store.clone(),
             metrics: Arc::clone(&self.metrics),
             limits: RecordLimits { failures: config.failures, ..RecordLimits::default() },
-            retention: Retention { keep: config.keep, ..Retention::default() },
+            retention: Retention { keep: config.keep, keep_audit: config.keep_audit, ..Retention::default() },
         })
     }
 

@@ -18,6 +18,7 @@ mod part;
 pub mod payload;
 mod python;
 mod retry;
+mod rights;
 mod secret;
 mod severity;
 mod template;
@@ -48,5 +49,6 @@ pub use notification::{CheckedNotification, Notification, NotificationError, Not
 pub use outcome::{Cause, CauseCode, Outcome};
 pub use part::{Grain, MAX_TAGS};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
+pub use rights::{Need, Right, Standing, TokenScope, TokenScopes, Verdict, judge, standing_by_actions};
 pub use secret::{Secret, SecretError, take_secret};
 pub use template::{Template, TemplateError, TextTemplate};

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod audit;
 mod call;
 mod cell;
 mod copy;
@@ -10,6 +11,7 @@ mod error;
 mod events;
 mod follow;
 mod history;
+mod import;
 mod inbox;
 mod notifications;
 mod open;
@@ -24,17 +26,24 @@ mod sql_directory;
 mod store;
 mod tables;
 mod text;
+mod tokens;
 mod value;
 mod writing;
 
+pub use audit::{AuditEntry, AuditPage, AuditQuery};
 pub use copy::{Comparison, CopiedTable};
 pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow};
 pub use directory::{Account, DirectoryError, Put, Team};
 pub use error::{OpenError, StoreError};
 pub use events::{Admission, SeenEvent, StoredEvent};
 pub use history::{AttemptRow, DeliveryCount, DeliveryDetail, DeliveryPage, DeliveryQuery, DeliveryRow};
+pub use import::{
+    DIRECTORY_VERSION, DirectoryChange, DirectoryDocument, OrganizationEntry, PermissionEntry,
+    RepositoryEntry, RobotEntry, TeamEntry, UserEntry,
+};
 pub use inbox::{InboxItem, InboxPage, InboxRow};
 pub use page::{Cursor, MAX_PAGE, Page};
 pub use repositories::{AuthorizedEmail, Permission, Repository};
 pub use retention::Pruned;
 pub use store::Store;
+pub use tokens::Token;

@@ -33,7 +33,19 @@ impl Store {
         }
     }
 
-    /// Writes the whole row of that id, except `failures`. False when there is none.
+    /// Writes the whole row of that id, except `failures`, if it is still in the state and of the time that `was` shows;
+    /// a worker may have disabled it meanwhile, which must not be undone. False when it is not, or is gone.
+    pub async fn replace_notification(
+        &self,
+        notification: &Notification,
+        was: &Notification,
+    ) -> Result<bool, StoreError> {
+        let mut values = columns(notification, false)?;
+        values.extend(values![notification_state_name(was.state), was.updated_at.as_millisecond()]);
+        self.change(sql::REPLACE_NOTIFICATION, &values).await
+    }
+
+    /// Writes the whole row of that id, except `failures`, whatever it is by now. False when there is none.
     pub async fn update_notification(&self, notification: &Notification) -> Result<bool, StoreError> {
         self.change(sql::UPDATE_NOTIFICATION, &columns(notification, false)?).await
     }

@@ -1,5 +1,10 @@
 //! Repositories: who may do what with each, and which addresses may be written to about it.
 
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
 use bellbuoy_domain::{AccountName, Grantee, NamespaceName, RepositoryName, RepositoryRole, TeamRole};
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -15,6 +20,33 @@ use crate::{
     value::timestamp,
     writing::{Writing, retried},
 };
+
+/// The most names that are remembered as known.
+const REMEMBERED: usize = 10_000;
+
+/// Repositories that the directory is known to hold: events tell of the same ones over and over.
+#[derive(Default)]
+pub(crate) struct KnownRepositories(Mutex<HashSet<RepositoryName>>);
+
+impl KnownRepositories {
+    fn new_ones<'a>(&self, names: &'a [RepositoryName]) -> Vec<&'a RepositoryName> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().filter(|name| !known.contains(name)).collect()
+    }
+
+    fn add(&self, names: &[&RepositoryName]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() + names.len() > REMEMBERED {
+            known.clear();
+        }
+        known.extend(names.iter().take(REMEMBERED).map(|name| (*name).clone()));
+    }
+
+    /// After a deletion.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
 
 /// A repository that is known here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,11 +118,11 @@ impl Store {
 
     /// Adds those that are not known yet, as private: events tell of repositories that nobody has entered.
     pub async fn see_repositories(&self, names: &[RepositoryName], at: Timestamp) -> Result<(), StoreError> {
+        // In one order, so that two that see the same ones never wait for each other.
+        let mut names: Vec<&RepositoryName> = self.inner.known.new_ones(names);
         if names.is_empty() {
             return Ok(());
         }
-        // In one order, so that two that see the same ones never wait for each other.
-        let mut names: Vec<&RepositoryName> = names.iter().collect();
         names.sort_unstable();
         names.dedup();
         retried(async || {
@@ -105,7 +137,9 @@ impl Store {
                 .await?;
             writing.commit().await
         })
-        .await
+        .await?;
+        self.inner.known.add(&names);
+        Ok(())
     }
 
     /// Removes a repository with its permissions, authorized addresses and notifications. False when there is none.
@@ -123,6 +157,7 @@ impl Store {
         .await?;
         if let Some(version) = version {
             raise(&self.inner.version, version);
+            self.inner.known.forget();
         }
         Ok(version.is_some())
     }

@@ -9,6 +9,7 @@ use crate::{
     Store, StoreError,
     call::values,
     sql::{self, Many},
+    sql_directory,
     writing::{Writing, retried},
 };
 
@@ -38,6 +39,13 @@ impl Pruned {
 }
 
 impl Store {
+    /// Removes what was written down of who did what before `before`: at most `chunk` entries, and says how many.
+    pub async fn prune_audit(&self, before: Timestamp, chunk: u32) -> Result<u64, StoreError> {
+        let sweep = &self.inner.sweeps.audit;
+        let seqs = self.sweep(sweep, sql_directory::SWEEP_AUDIT, before.as_millisecond(), chunk).await?;
+        retried(|| self.remove_alone(&sql_directory::REMOVE_AUDIT, &seqs)).await
+    }
+
     /// Removes what was accepted, died or was made before `before`: at most `chunk` rows of each sort (attempts go
     /// with their deliveries), in short transactions. Call it again until it removes nothing.
     ///

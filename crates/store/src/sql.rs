@@ -118,6 +118,17 @@ macro_rules! notification_columns {
     };
 }
 
+macro_rules! update_notification {
+    ($condition:literal) => {
+        concat!(
+            "UPDATE notifications SET title = $2, scope = $3, scope_name = $4, kinds = $5, event_config = $6, \
+             method = $7, config = $8, secret = $9, format = $10, retry = $11, state = $12, state_reason = $13, \
+             created_at = $14, updated_at = $15 WHERE id = $1",
+            $condition
+        )
+    };
+}
+
 macro_rules! delivery_columns {
     () => {
         "seq, id, notification, method, source, event, kind, subject, accepted_at, state, attempts, next_due_at, \
@@ -146,10 +157,8 @@ texts! {
         "INSERT INTO notifications (", notification_columns!(), ") \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (id) DO NOTHING"
     );
-    UPDATE_NOTIFICATION =
-        "UPDATE notifications SET title = $2, scope = $3, scope_name = $4, kinds = $5, event_config = $6, \
-         method = $7, config = $8, secret = $9, format = $10, retry = $11, state = $12, state_reason = $13, \
-         created_at = $14, updated_at = $15 WHERE id = $1";
+    UPDATE_NOTIFICATION = update_notification!("");
+    REPLACE_NOTIFICATION = update_notification!(" AND state = $16 AND updated_at = $17");
     DELETE_NOTIFICATION = "DELETE FROM notifications WHERE id = $1";
     NOTIFICATION = concat!("SELECT ", notification_columns!(), " FROM notifications WHERE id = $1");
     NOTIFICATIONS_IN = concat!(

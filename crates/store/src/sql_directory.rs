@@ -11,6 +11,12 @@ macro_rules! account_columns {
     };
 }
 
+macro_rules! token_columns {
+    () => {
+        "id, title, account, scopes, created_by, created_at, expires_at, last_used_at"
+    };
+}
+
 /// The members of some teams of an organization.
 macro_rules! members_where {
     ($condition:literal) => {
@@ -57,6 +63,7 @@ texts! {
         "INSERT INTO team_members (organization, team, member) VALUES ($1, $2, $3) \
          ON CONFLICT (organization, team, member) DO NOTHING";
     REMOVE_MEMBER = "DELETE FROM team_members WHERE organization = $1 AND team = $2 AND member = $3";
+    MEMBER_NAMES = "SELECT member FROM team_members WHERE organization = $1 AND team = $2 ORDER BY member";
     MEMBERS_OF_TEAM = members_where!("m.team = $2");
     MEMBERS_OF_ORGANIZATION = members_where!("(t.role = $2 OR $2 IS NULL)");
     TEAMS_OF =
@@ -104,10 +111,34 @@ texts! {
          requested_at = excluded.requested_at WHERE authorized_emails.confirmed = FALSE";
     CONFIRM_EMAIL = "UPDATE authorized_emails SET confirmed = TRUE WHERE code = $1";
     FORGET_EMAIL = "DELETE FROM authorized_emails WHERE repository = $1 AND email = $2";
+
+    CREATE_TOKEN =
+        "INSERT INTO tokens (id, hash, title, account, scopes, created_by, created_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING";
+    TOKEN_BY_HASH = concat!("SELECT ", token_columns!(), " FROM tokens WHERE hash = $1");
+    TOKEN = concat!("SELECT ", token_columns!(), " FROM tokens WHERE id = $1");
+    TOKENS = concat!("SELECT ", token_columns!(), " FROM tokens WHERE id > $1 ORDER BY id LIMIT $2");
+    TOKENS_OF = concat!(
+        "SELECT ", token_columns!(), " FROM tokens WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3"
+    );
+    TOKEN_USED = "UPDATE tokens SET last_used_at = $2 WHERE id = $1";
+    REVOKE_TOKEN = "DELETE FROM tokens WHERE id = $1";
+
+    ADD_AUDIT =
+        "INSERT INTO audit (id, at, actor, address, action, target, place, details) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING";
+    AUDIT =
+        "SELECT seq, id, at, actor, address, action, target, place, details FROM audit WHERE seq < $1 AND seq >= $2 \
+         AND (actor = $3 OR $3 IS NULL) AND (action = $4 OR $4 IS NULL) AND (target = $5 OR $5 IS NULL) \
+         AND (place = $6 OR $6 IS NULL) ORDER BY seq DESC LIMIT $7";
+    AUDIT_ENDS = "SELECT coalesce((SELECT min(seq) FROM audit), 0), coalesce((SELECT max(seq) FROM audit), 0)";
+    SWEEP_AUDIT =
+        "SELECT seq, at < $3 AS old, at < $3 AS removable FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
 }
 
 many! {
     SEE_REPOSITORIES = [Text Text Bool Int]
         "INSERT INTO repositories (name, namespace, public, created_at)",
         "ON CONFLICT (name) DO NOTHING";
+    REMOVE_AUDIT = [Int] "DELETE FROM audit WHERE seq IN (", ")";
 }

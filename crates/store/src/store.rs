@@ -5,9 +5,10 @@ use std::sync::{Arc, atomic::AtomicI64};
 use tokio::sync::watch;
 
 use crate::{
-    StoreError,
+    AuditEntry, StoreError,
     call::{Call, Value},
     engine::{Engine, Fetched},
+    repositories::KnownRepositories,
     sql,
     writing::{Writing, retried},
 };
@@ -16,11 +17,14 @@ use crate::{
 #[derive(Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
+    /// What is written down with the next change.
+    pub(crate) audit: Option<Arc<AuditEntry>>,
 }
 
 pub(crate) struct Inner {
     pub(crate) version: watch::Sender<i64>,
     pub(crate) sweeps: Sweeps,
+    pub(crate) known: KnownRepositories,
     pub(crate) engine: Engine,
 }
 
@@ -31,6 +35,7 @@ pub(crate) struct Sweeps {
     pub(crate) events: AtomicI64,
     pub(crate) dead_letters: AtomicI64,
     pub(crate) inbox: AtomicI64,
+    pub(crate) audit: AtomicI64,
 }
 
 impl std::fmt::Debug for Store {
@@ -41,7 +46,15 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     pub(crate) fn new(engine: Engine, version: watch::Sender<i64>) -> Self {
-        Self { inner: Arc::new(Inner { version, sweeps: Sweeps::default(), engine }) }
+        Self {
+            inner: Arc::new(Inner {
+                version,
+                sweeps: Sweeps::default(),
+                known: KnownRepositories::default(),
+                engine,
+            }),
+            audit: None,
+        }
     }
 
     /// Whether the database answers a reader and lets a writer begin.
@@ -95,7 +108,11 @@ impl Store {
         retried(async || {
             let mut writing = self.write().await?;
             let changed = writing.run(text, values).await?;
-            writing.commit().await?;
+            if changed > 0 {
+                writing.commit().await?;
+            } else {
+                writing.give_up().await?;
+            }
             Ok(changed)
         })
         .await
@@ -103,7 +120,7 @@ impl Store {
 
     /// Begins a transaction that may write.
     pub(crate) async fn write(&self) -> Result<Writing, StoreError> {
-        Writing::begin(&self.inner.engine).await
+        Writing::begin(&self.inner.engine, self.audit.clone()).await
     }
 }
 

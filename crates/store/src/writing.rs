@@ -1,7 +1,9 @@
 //! One transaction that writes: how rows are written many at a time, and how it ends.
 
+use std::sync::Arc;
+
 use crate::{
-    StoreError,
+    AuditEntry, StoreError, audit,
     call::{Call, Value},
     cell::Cell,
     engine::{Engine, Fetched, Held},
@@ -20,16 +22,20 @@ const POSTGRES_ROWS: usize = 4096;
 const CONFLICTS: u32 = 10;
 
 /// A transaction. Dropped unfinished (an error, a cancelled call), it leaves no trace.
-pub(crate) struct Writing(Held);
+pub(crate) struct Writing {
+    held: Held,
+    audit: Option<Arc<AuditEntry>>,
+}
 
 impl Writing {
-    pub(crate) async fn begin(engine: &Engine) -> Result<Self, StoreError> {
-        Ok(Self(engine.writer().await?))
+    /// Begins one that `audit`, if any, is written down with.
+    pub(crate) async fn begin(engine: &Engine, audit: Option<Arc<AuditEntry>>) -> Result<Self, StoreError> {
+        Ok(Self { held: engine.writer().await?, audit })
     }
 
     /// Runs one statement and says how many rows it changed.
     pub(crate) async fn run(&mut self, text: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
-        Ok(self.0.execute(Call::one(text, values)).await?)
+        Ok(self.held.execute(Call::one(text, values)).await?)
     }
 
     /// Runs one statement that gives back exactly one row.
@@ -38,7 +44,7 @@ impl Writing {
         text: &'static str,
         values: &[Value<'_>],
     ) -> Result<T, StoreError> {
-        let mut rows = self.0.fetch(Call::one(text, values)).await?;
+        let mut rows = self.held.fetch(Call::one(text, values)).await?;
         Ok(rows.pop().ok_or(sqlx::Error::RowNotFound)?)
     }
 
@@ -48,7 +54,7 @@ impl Writing {
         text: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<T>, StoreError> {
-        Ok(self.0.fetch(Call::one(text, values)).await?)
+        Ok(self.held.fetch(Call::one(text, values)).await?)
     }
 
     /// Runs a statement over all `rows`, in few pieces, and says how many rows it changed.
@@ -62,7 +68,7 @@ impl Writing {
         let mut changed = 0;
         for piece in pieces(rows, bytes, self.fitting()) {
             let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
-            changed += self.0.execute(self.call(many, piece.len(), &values)).await?;
+            changed += self.held.execute(self.call(many, piece.len(), &values)).await?;
         }
         Ok(changed)
     }
@@ -77,7 +83,7 @@ impl Writing {
         let mut found = Vec::new();
         for piece in pieces(rows, |_| 0, self.fitting()) {
             let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
-            found.extend(self.0.fetch(self.call(many, piece.len(), &values)).await?);
+            found.extend(self.held.fetch(self.call(many, piece.len(), &values)).await?);
         }
         Ok(found)
     }
@@ -93,14 +99,14 @@ impl Writing {
         let mut found = Vec::new();
         for piece in pieces(rows, |_| 0, self.fitting()) {
             let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
-            found.extend(self.0.cells(self.call(many, piece.len(), &values), columns).await?);
+            found.extend(self.held.cells(self.call(many, piece.len(), &values), columns).await?);
         }
         Ok(found)
     }
 
     /// Lets no other recorder in until the end of the transaction. The writer of `SQLite` is alone already.
     pub(crate) async fn lock_records(&mut self) -> Result<(), StoreError> {
-        if self.0.is_postgres() {
+        if self.held.is_postgres() {
             self.run(sql::POSTGRES_LOCK_RECORDS, &[]).await?;
         }
         Ok(())
@@ -108,7 +114,7 @@ impl Writing {
 
     /// Tells other processes at the commit that notifications have changed. `SQLite` has one process.
     pub(crate) async fn notify(&mut self) -> Result<(), StoreError> {
-        if self.0.is_postgres() {
+        if self.held.is_postgres() {
             self.run(sql::POSTGRES_NOTIFY, &[]).await?;
         }
         Ok(())
@@ -116,7 +122,7 @@ impl Writing {
 
     /// Fails where the server takes no writes. `SQLite` has shown by beginning that it does.
     pub(crate) async fn check_may_write(&mut self) -> Result<(), StoreError> {
-        if self.0.is_postgres() {
+        if self.held.is_postgres() {
             self.run(sql::POSTGRES_MAY_WRITE, &[]).await?;
         }
         Ok(())
@@ -124,21 +130,24 @@ impl Writing {
 
     /// Makes the transaction durable.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        if let Some(entry) = self.audit.take() {
+            audit::write(&mut self, &entry).await?;
+        }
         self.run(sql::COMMIT, &[]).await?;
-        self.0.give_back();
+        self.held.give_back();
         Ok(())
     }
 
     /// Ends the transaction without a trace, and keeps the connection.
     pub(crate) async fn give_up(mut self) -> Result<(), StoreError> {
         self.run(sql::ROLLBACK, &[]).await?;
-        self.0.give_back();
+        self.held.give_back();
         Ok(())
     }
 
     /// How many of so many rows go into one statement.
     fn fitting(&self) -> fn(usize) -> usize {
-        if self.0.is_postgres() {
+        if self.held.is_postgres() {
             |rows| rows.min(POSTGRES_ROWS)
         } else {
             |rows| 1 << rows.ilog2().min(LARGEST)
@@ -147,7 +156,7 @@ impl Writing {
 
     fn call<'a>(&self, many: &'static Many, rows: usize, values: &'a [Value<'a>]) -> Call<'a> {
         debug_assert_eq!(values.len(), rows * many.columns.len(), "a value for each column");
-        if self.0.is_postgres() {
+        if self.held.is_postgres() {
             Call { text: many.postgres(), values, columns: many.columns }
         } else {
             Call::one(many.sqlite(rows.ilog2()), values)

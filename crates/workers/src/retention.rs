@@ -13,6 +13,8 @@ use crate::{Record, WorkerError, clock, error::Halt, patience::refuses_nothing_i
 pub struct Retention {
     /// Age beyond which ended deliveries, their events and dead letters are deleted.
     pub keep: Duration,
+    /// Age beyond which it is forgotten who did what.
+    pub keep_audit: Duration,
     /// Most rows of a table that one transaction deletes.
     pub chunk: u32,
     /// How often it is looked at.
@@ -20,9 +22,14 @@ pub struct Retention {
 }
 
 impl Default for Retention {
-    /// 30 days; 500 rows; once a minute.
+    /// 30 days, a year; 500 rows; once a minute.
     fn default() -> Self {
-        Self { keep: Duration::from_hours(30 * 24), chunk: 500, every: Duration::from_mins(1) }
+        Self {
+            keep: Duration::from_hours(30 * 24),
+            keep_audit: Duration::from_hours(365 * 24),
+            chunk: 500,
+            every: Duration::from_mins(1),
+        }
     }
 }
 
@@ -43,7 +50,25 @@ impl Record {
             if let Err(halt) = self.prune(before, &shutdown).await {
                 return halt.into_result();
             }
+            let Ok(before) = clock::now().checked_sub(self.retention.keep_audit) else { continue };
+            if let Err(halt) = self.prune_audit(before, &shutdown).await {
+                return halt.into_result();
+            }
         }
+    }
+
+    async fn prune_audit(&self, before: Timestamp, shutdown: &CancellationToken) -> Result<(), Halt> {
+        let patience = self.patience("retention", shutdown);
+        while !shutdown.is_cancelled() {
+            self.vital.working();
+            let chunk = || self.store.prune_audit(before, self.retention.chunk);
+            let pruned = patience.outlast(refuses_nothing_in_particular, chunk).await??;
+            self.metrics.count(Counter::HistoryPruned, &["audit"], pruned);
+            if pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn prune(&self, before: Timestamp, shutdown: &CancellationToken) -> Result<(), Halt> {

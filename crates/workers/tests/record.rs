@@ -265,7 +265,8 @@ async fn what_is_old_is_deleted_and_counted() {
     let to = rig.notify(1, |_| {}).await;
     rig.store.record(&[ended("1", to, DeliveryState::Dead, CauseCode::Http5xx)], 20).await.expect("recorded");
     let every = Duration::from_millis(5);
-    let retention = rig.retention(Retention { keep: Duration::ZERO, chunk: 10, every });
+    let retention =
+        rig.retention(Retention { keep: Duration::ZERO, chunk: 10, every, ..Retention::default() });
     let gone = async || rig.store.delivery(id_of("1", to)).await.expect("read").is_none().then_some(());
     eventually(PATIENCE, gone).await;
     let counted = async || (rig.counted(Counter::HistoryPruned, &["deliveries"]) == 1).then_some(());

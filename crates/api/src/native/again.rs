@@ -7,7 +7,8 @@ use bellbuoy_domain::{
 };
 use jiff::Timestamp;
 
-use crate::{App, problem::Problem};
+use super::events::place;
+use crate::{App, auth::Caller, problem::Problem};
 
 /// Refuses a delivery that no worker would send: it would end where it is.
 ///
@@ -41,6 +42,15 @@ pub(crate) async fn send(
     let record = waits(method, message, event, now);
     app.api.broker.publish(vec![Outgoing::new(queues::outcomes(), record.to_json())]).await?;
     Ok(())
+}
+
+/// Writes down who sent it again. It is sent, so trouble of the store can only be told.
+pub(crate) async fn note(app: &App, caller: &Caller, action: &str, target: impl ToString, event: &Event) {
+    let place = place(&event.subject);
+    let entry = caller.entry(action, target, &place, serde_json::Map::new());
+    if let Err(error) = app.api.store.note(entry).await {
+        tracing::error!("can't write down {action} by {}: {error}", caller.actor());
+    }
 }
 
 fn waits(method: &str, message: &DeliveryMessage, event: &Event, now: Timestamp) -> Record {

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bellbuoy_domain::NotificationId;
+use bellbuoy_domain::{NotificationId, Scope};
 use bellbuoy_store::{Cursor, DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow, StoreError};
 use http::{StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{id, limit, list_fault, query, unknown};
-use crate::{App, problem::Problem};
+use super::{id, limit, list_fault, map, need_list, query, unknown};
+use crate::{App, auth::Caller, problem::Problem};
 
 /// Pages of the archive that one call looks at for letters of the wanted times.
 const LOOKED_AT_ONCE: u32 = 20;
@@ -49,8 +49,9 @@ struct Times {
     until: Option<Timestamp>,
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
+    need_list(&app, &caller, wanted.notification).await?;
     let times = Times { since: wanted.since, until: wanted.until };
     let wanted = DeadLetterQuery {
         origin: wanted.origin,
@@ -98,15 +99,31 @@ impl Times {
 
 pub(crate) async fn discard(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let found = app.api.store.discard_dead_letter(id::<Uuid>(&text, "dead letter")?).await?;
+    let letter = find(&app, &caller, &text).await?;
+    let details = json!({ "reason": letter.reason, "origin": letter.origin, "subject": letter.subject });
+    let entry = caller.entry("dead_letter.discard", letter.id, &Scope::Registry, map(details));
+    let found = app.api.store.audited(entry).discard_dead_letter(letter.id).await?;
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("dead letter", &text)) }
 }
 
-pub(crate) async fn get(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Response, Problem> {
-    let letter = app.api.store.dead_letter(id::<Uuid>(&text, "dead letter")?).await?;
-    Ok(Json(object(letter.ok_or_else(|| unknown("dead letter", &text))?)).into_response())
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(Json(object(find(&app, &caller, &text).await?)).into_response())
+}
+
+/// The dead letter, if there is one and the caller may know of it.
+pub(super) async fn find(app: &App, caller: &Caller, text: &str) -> Result<DeadLetter, Problem> {
+    let found = app.api.store.dead_letter(id::<Uuid>(text, "dead letter")?).await?;
+    match found {
+        Some(found) if caller.knows(app, found.notification).await? => Ok(found),
+        _ => Err(unknown("dead letter", text)),
+    }
 }
 
 fn row(row: &DeadLetterRow) -> Value {

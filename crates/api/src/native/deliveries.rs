@@ -15,8 +15,8 @@ use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{again, id, limit, list_fault, query, stored_event, unknown};
-use crate::{App, now, problem::Problem, sample::raw};
+use super::{again, id, limit, list_fault, need_list, query, stored_event, unknown};
+use crate::{App, auth::Caller, now, problem::Problem, sample::raw};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,8 +32,9 @@ struct ListQuery {
     limit: Option<u32>,
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
+    need_list(&app, &caller, wanted.notification).await?;
     let wanted = DeliveryQuery {
         state: wanted.state,
         method: wanted.method,
@@ -51,8 +52,12 @@ pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Respon
     Ok(Json(json!({ "deliveries": rows, "next": next })).into_response())
 }
 
-pub(crate) async fn get(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Response, Problem> {
-    let detail = find(&app, &text).await?;
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let detail = find(&app, &caller, &text).await?;
     let mut object = row(&detail.delivery);
     object["attempts"] = detail.attempts.iter().map(attempt).collect();
     Ok(Json(object).into_response())
@@ -61,9 +66,10 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Path(text): Path<String>) -
 /// Sends a delivery again under its own id, with a fresh run of its schedule; attempt numbers go on.
 pub(crate) async fn resend(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
-    let delivery = find(&app, &text).await?.delivery;
+    let delivery = find(&app, &caller, &text).await?.delivery;
     check_sendable(&app, &delivery).await?;
     let (event, body) = event(&app, &delivery).await?;
     let last = last_number(&delivery);
@@ -80,12 +86,17 @@ pub(crate) async fn resend(
         event: raw(body)?,
     };
     again::send(&app, &delivery.method, &message, &event, now).await?;
+    again::note(&app, &caller, "delivery.resend", delivery.id, &event).await;
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery.id, "attempt": next }))).into_response())
 }
 
-async fn find(app: &App, text: &str) -> Result<DeliveryDetail, Problem> {
+/// The delivery, if there is one and the caller may know of it.
+async fn find(app: &App, caller: &Caller, text: &str) -> Result<DeliveryDetail, Problem> {
     let found = app.api.store.delivery(id::<DeliveryId>(text, "delivery")?).await?;
-    found.ok_or_else(|| unknown("delivery", text))
+    match found {
+        Some(found) if caller.knows(app, Some(found.delivery.notification)).await? => Ok(found),
+        _ => Err(unknown("delivery", text)),
+    }
 }
 
 async fn check_sendable(app: &App, delivery: &DeliveryRow) -> Result<(), Problem> {

@@ -1,21 +1,21 @@
 //! `GET /v1/events/{id}`: an event as it was taken, and what it means to every notification that
 //! could have wanted it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json,
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{DeliveryId, Event, Notification, NotificationState};
+use bellbuoy_domain::{DeliveryId, Event, Notification, NotificationState, Scope, Subject};
 use bellbuoy_store::StoredEvent;
 use http::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{query, stored_event, unknown};
-use crate::{App, problem::Problem};
+use crate::{App, auth::Caller, problem::Problem};
 
 /// Notifications that one event is explained for; more of them are only said to exist.
 const EXPLAINED: usize = 1000;
@@ -28,25 +28,36 @@ struct EventQuery {
 
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let wanted: EventQuery = query(&uri)?;
     let found = app.api.store.event(wanted.source.as_deref(), &id).await?;
-    if found.is_empty() {
-        return Err(unknown("event", &id));
-    }
     let mut events = Vec::with_capacity(found.len());
     for stored in &found {
-        events.push(explain(&app, stored).await?);
+        let event = stored_event(stored)?;
+        if caller.owns(&app, &place(&event.subject)).await? {
+            events.push(explain(&app, &caller, stored, &event).await?);
+        }
+    }
+    if events.is_empty() {
+        return Err(unknown("event", &id));
     }
     Ok(Json(json!({ "events": events })).into_response())
 }
 
-async fn explain(app: &App, stored: &StoredEvent) -> Result<Value, Problem> {
-    let event = stored_event(stored)?;
-    let covering = app.api.store.notifications_covering(&event.subject).await?;
-    let considered: Vec<Value> = covering.iter().take(EXPLAINED).map(|one| verdict(one, &event)).collect();
+async fn explain(app: &App, caller: &Caller, stored: &StoredEvent, event: &Event) -> Result<Value, Problem> {
+    let mut covering = app.api.store.notifications_covering(&event.subject).await?;
+    // The namespace's and the registry's are not everybody's who administers a repository there.
+    let mut may_see = HashMap::new();
+    for one in &covering {
+        if !may_see.contains_key(&one.scope) {
+            may_see.insert(one.scope.clone(), caller.owns(app, &one.scope).await?);
+        }
+    }
+    covering.retain(|one| may_see.get(&one.scope) == Some(&true));
+    let considered: Vec<Value> = covering.iter().take(EXPLAINED).map(|one| verdict(one, event)).collect();
     Ok(json!({
         "source": stored.source,
         "id": stored.id,
@@ -58,6 +69,15 @@ async fn explain(app: &App, stored: &StoredEvent) -> Result<Value, Problem> {
         "considered": considered,
         "considered_all": covering.len() <= EXPLAINED,
     }))
+}
+
+/// Where an event happened.
+pub(super) fn place(subject: &Subject) -> Scope {
+    match subject {
+        Subject::Repository(name) => Scope::Repository(name.clone()),
+        Subject::Namespace(name) => Scope::Namespace(name.clone()),
+        Subject::Registry => Scope::Registry,
+    }
 }
 
 /// What the event is to a notification as it stands now: which delivery, or why none.

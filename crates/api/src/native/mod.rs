@@ -1,19 +1,24 @@
 //! Bellbuoy's own REST surface: everything that Quay's can't say.
 
 mod again;
+pub(crate) mod audit;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
+pub(crate) mod directory;
 pub(crate) mod events;
+pub(crate) mod inbox;
 pub(crate) mod notifications;
 pub(crate) mod replay;
+pub(crate) mod tokens;
 
 use axum::extract::Query;
-use bellbuoy_domain::Event;
+use bellbuoy_domain::{Event, NotificationId, Right, Scope};
 use bellbuoy_store::{MAX_PAGE, StoreError, StoredEvent};
 use http::Uri;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
-use crate::problem::Problem;
+use crate::{App, auth::Caller, problem::Problem};
 
 /// Rows of a page if the query does not say.
 const USUAL_PAGE: u32 = 50;
@@ -60,10 +65,32 @@ fn stored_event(stored: &StoredEvent) -> Result<Event, Problem> {
     })
 }
 
+/// Refuses a list of everything to those who may not see everything; `notification` narrows it to one of theirs.
+async fn need_list(app: &App, caller: &Caller, notification: Option<NotificationId>) -> Result<(), Problem> {
+    match notification {
+        Some(id) if caller.knows(app, Some(id)).await? => Ok(()),
+        Some(id) => Err(unknown("notification", id)),
+        None => caller.need(app, Right::Notifications, &Scope::Registry).await.map_err(|problem| Problem {
+            detail:
+                "only a superuser may list everything; name one of your notifications with `?notification=ID`"
+                    .into(),
+            ..problem
+        }),
+    }
+}
+
 /// A list's failure: a cursor of ours or not.
 fn list_fault(error: StoreError) -> Problem {
     match error {
         StoreError::BadCursor { .. } => Problem::bad(format!("query: {error}")),
         other => other.into(),
+    }
+}
+
+/// The members of an object that was just written as one; none of anything else.
+fn map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
     }
 }

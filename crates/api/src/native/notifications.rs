@@ -8,21 +8,28 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    Format, Kind, Notification, NotificationId, NotificationState, RepositoryName, RetryPolicy, Scope,
+    Format, Kind, NamespaceName, Notification, NotificationId, NotificationState, RepositoryName,
+    RetryPolicy, Right, Scope,
 };
 use bellbuoy_store::Page;
 use http::{StatusCode, Uri};
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{id, limit, query, unknown};
 use crate::{
-    App, body,
+    App,
+    auth::Caller,
+    body,
     draft::{Draft, kind_outside, shown_config},
     now,
     problem::Problem,
     sample,
 };
+
+/// How often a change is tried while others change the same notification.
+const CHANGES: usize = 10;
 
 /// A notification as it is sent to us.
 #[derive(Debug, Deserialize)]
@@ -52,6 +59,10 @@ struct ScopeBody {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    /// Those of this repository alone.
+    repository: Option<RepositoryName>,
+    /// Those of this namespace alone, without its repositories'.
+    namespace: Option<NamespaceName>,
     after: Option<NotificationId>,
     limit: Option<u32>,
 }
@@ -62,16 +73,33 @@ struct TestBody {
     kind: Option<Kind>,
 }
 
-pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let notification = read_draft(&app, request).await?.create(now())?;
-    app.api.store.create_notification(&notification).await?;
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let draft = read_draft(&app, request).await?;
+    caller.need(&app, Right::Notifications, &draft.scope).await?;
+    let notification = draft.create(now())?;
+    caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;
     let location = [(http::header::LOCATION, format!("/v1/notifications/{}", notification.id))];
     Ok((StatusCode::CREATED, location, Json(object(&notification, true))).into_response())
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
     let limit = limit(wanted.limit)?;
+    if let Some(scope) = wanted.scope()? {
+        caller.need(&app, Right::Notifications, &scope).await?;
+        let rows = app.api.store.notifications_in(&scope).await?;
+        let objects: Vec<Value> = rows.iter().map(|row| object(row, false)).collect();
+        return Ok(Json(json!({ "notifications": objects, "next": null })).into_response());
+    }
+    caller.need(&app, Right::Notifications, &Scope::Registry).await.map_err(|problem| Problem {
+        detail: "only a superuser may list everything; name a place with `?repository=` or `?namespace=`"
+            .into(),
+        ..problem
+    })?;
     let rows = app.api.store.list_notifications(&Page { after: wanted.after, limit }).await?;
     let is_full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = rows.last().filter(|_| is_full).map(|last| last.id);
@@ -79,68 +107,105 @@ pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Respon
     Ok(Json(json!({ "notifications": objects, "next": next })).into_response())
 }
 
-pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    Ok(Json(object(&find(&app, &id).await?, false)).into_response())
+impl ListQuery {
+    fn scope(&self) -> Result<Option<Scope>, Problem> {
+        match (&self.repository, &self.namespace) {
+            (None, None) => Ok(None),
+            (Some(name), None) => Ok(Some(Scope::Repository(name.clone()))),
+            (None, Some(name)) => Ok(Some(Scope::Namespace(name.to_string()))),
+            (Some(_), Some(_)) => Err(Problem::bad("query: give `repository` or `namespace`, not both")),
+        }
+    }
+}
+
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(Json(object(&find(&app, &caller, &id).await?, false)).into_response())
 }
 
 pub(crate) async fn replace(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
-    let old = find(&app, &id).await?;
-    let had_secret = old.secret.is_some();
-    let notification = draft.replace(old, now())?;
-    update(&app, &notification).await?;
+    caller.need(&app, Right::Notifications, &draft.scope).await?;
+    let mut had_secret = false;
+    let notification = update(&app, &caller, "notification.change", &id, |old| {
+        had_secret = old.secret.is_some();
+        draft.clone().replace(old, now()).map(Some)
+    });
+    let notification = notification.await?;
     Ok(Json(object(&notification, !had_secret)).into_response())
 }
 
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let found = app.api.store.delete_notification(id(&text, "notification")?).await?;
+    let notification = find(&app, &caller, &text).await?;
+    let store = caller.audited(&app, "notification.delete", &notification);
+    let found = store.delete_notification(notification.id).await?;
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("notification", &text)) }
 }
 
-pub(crate) async fn pause(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    switch(&app, &id, NotificationState::Paused).await
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    switch(&app, &caller, &id, "notification.pause", NotificationState::Paused).await
 }
 
-pub(crate) async fn resume(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    switch(&app, &id, NotificationState::Active).await
+pub(crate) async fn resume(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    switch(&app, &caller, &id, "notification.resume", NotificationState::Active).await
 }
 
 /// Makes a notification paused or active. One that is disabled stays so: its receiver has to be
 /// put right first, and `reset` says that it was.
-async fn switch(app: &App, id: &str, state: NotificationState) -> Result<Response, Problem> {
-    let mut notification = find(app, id).await?;
-    if notification.state == NotificationState::Disabled {
-        let why = notification.state_reason.as_deref().unwrap_or("its deliveries kept failing");
-        return Err(Problem::conflict(format!("the notification is disabled ({why}); reset it instead")));
-    }
-    if notification.state != state {
-        notification.state = state;
-        notification.updated_at = now();
-        update(app, &notification).await?;
-    }
+async fn switch(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    action: &str,
+    state: NotificationState,
+) -> Result<Response, Problem> {
+    let notification = update(app, caller, action, id, |old| {
+        if old.state == NotificationState::Disabled {
+            let why = old.state_reason.as_deref().unwrap_or("its deliveries kept failing");
+            return Err(Problem::conflict(format!("the notification is disabled ({why}); reset it instead")));
+        }
+        Ok((old.state != state).then(|| Notification { state, updated_at: now(), ..old }))
+    });
+    let notification = notification.await?;
     Ok(Json(object(&notification, false)).into_response())
 }
 
 pub(crate) async fn reset(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
-    if !app.api.store.reset_failures(id(&text, "notification")?).await? {
+    let notification = find(&app, &caller, &text).await?;
+    if !caller.audited(&app, "notification.reset", &notification).reset_failures(notification.id).await? {
         return Err(unknown("notification", &text));
     }
-    Ok(Json(object(&find(&app, &text).await?, false)).into_response())
+    Ok(Json(object(&find(&app, &caller, &text).await?, false)).into_response())
 }
 
 /// Sends a sample of the body's `kind`, or of the notification's first.
 pub(crate) async fn test(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -148,7 +213,7 @@ pub(crate) async fn test(
     let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
     let wanted =
         if read.bytes.is_empty() { TestBody::default() } else { body::object_from_json(&read.bytes)? };
-    let notification = find(&app, &id).await?;
+    let notification = find(&app, &caller, &id).await?;
     let kind = wanted.kind.or_else(|| notification.kinds.first().copied());
     let Some(kind) = kind.filter(|kind| notification.kinds.contains(kind)) else {
         return Err(Problem::bad("`kind` is not one of the notification's"));
@@ -157,14 +222,33 @@ pub(crate) async fn test(
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery }))).into_response())
 }
 
-async fn find(app: &App, text: &str) -> Result<Notification, Problem> {
-    let found = app.api.store.notification(id(text, "notification")?).await?;
+/// The notification, if there is one and the caller administers it.
+async fn find(app: &App, caller: &Caller, text: &str) -> Result<Notification, Problem> {
+    let found = caller.notification(app, id(text, "notification")?).await?;
     found.ok_or_else(|| unknown("notification", text))
 }
 
-async fn update(app: &App, notification: &Notification) -> Result<(), Problem> {
-    let found = app.api.store.update_notification(notification).await?;
-    if found { Ok(()) } else { Err(unknown("notification", notification.id)) }
+/// Changes a notification as `change` says of what it is; `None` leaves it. A worker may disable it, or another caller
+/// change it, at the same moment: then `change` is asked again, of what it is by then.
+async fn update(
+    app: &App,
+    caller: &Caller,
+    action: &str,
+    text: &str,
+    mut change: impl FnMut(Notification) -> Result<Option<Notification>, Problem>,
+) -> Result<Notification, Problem> {
+    for _ in 0..CHANGES {
+        let old = find(app, caller, text).await?;
+        let Some(new) = change(old.clone())? else { return Ok(old) };
+        // Two changes within a millisecond are two all the same.
+        let tick = SignedDuration::from_millis(1);
+        let updated_at = new.updated_at.max(old.updated_at.saturating_add(tick).unwrap_or(new.updated_at));
+        let new = Notification { updated_at, ..new };
+        if caller.audited(app, action, &new).replace_notification(&new, &old).await? {
+            return Ok(new);
+        }
+    }
+    Err(Problem::unavailable("the notification is being changed by many at once; try again"))
 }
 
 async fn read_draft(app: &App, request: Request) -> Result<Draft, Problem> {

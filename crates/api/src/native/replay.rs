@@ -12,15 +12,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_broker::{Outgoing, QueueName, queues};
-use bellbuoy_domain::{DeadReason, DeliveryMessage, DeliveryState, Event, MethodName, Record};
+use bellbuoy_domain::{DeadReason, DeliveryMessage, DeliveryState, Event, MethodName, Record, Scope};
 use bellbuoy_store::{DeadLetter, DeliveryRow};
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{again, id, query, unknown};
-use crate::{App, ingest, now, problem::Problem};
+use super::{again, dead_letters, map, query};
+use crate::{App, auth::Caller, ingest, now, problem::Problem};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,12 +54,12 @@ struct Delivery {
 
 pub(crate) async fn replay(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(text): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let wanted: ReplayQuery = query(&uri)?;
-    let letter = app.api.store.dead_letter(id::<Uuid>(&text, "dead letter")?).await?;
-    let letter = letter.ok_or_else(|| unknown("dead letter", &text))?;
+    let letter = dead_letters::find(&app, &caller, &text).await?;
     let response = match plan(&letter, wanted.taken_for)? {
         Plan::Delivery(delivery) => replay_delivery(&app, letter.id, *delivery).await?,
         Plan::Return(message) => {
@@ -68,7 +68,9 @@ pub(crate) async fn replay(
         }
     };
     // Somebody else may have been faster; then the letter is gone as it should be.
-    app.api.store.discard_dead_letter(letter.id).await?;
+    let details = json!({ "reason": letter.reason, "origin": letter.origin, "subject": letter.subject });
+    let entry = caller.entry("dead_letter.replay", letter.id, &Scope::Registry, map(details));
+    app.api.store.audited(entry).discard_dead_letter(letter.id).await?;
     Ok(response)
 }
 

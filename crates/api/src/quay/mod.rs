@@ -25,7 +25,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Par
 use serde_json::{Value, json};
 
 use crate::{
-    App, body,
+    App,
+    auth::Caller,
+    body,
     draft::{Draft, shown_config},
     now,
     problem::Problem,
@@ -65,23 +67,42 @@ pub(crate) async fn describe_error(State(app): State<Arc<App>>, Path(name): Path
 }
 
 /// Everything below `/api/v1/repository/`.
-pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn dispatch(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    answer(&app, &parts, body).await.unwrap_or_else(|problem| problem_response(&app, problem))
+    answer(&app, &caller, &parts, body).await.unwrap_or_else(|problem| problem_response(&app, problem))
 }
 
-async fn answer(app: &App, parts: &Parts, body: Body) -> Result<Response, Problem> {
+/// Refuses a caller that does not administer a repository as Quay does: 403, whether there is such a repository or not,
+/// so that it does not show. What is no name of a repository is nobody's but a superuser's.
+async fn need_admin(app: &App, caller: &Caller, repository: &str) -> Result<(), Problem> {
+    let place = RepositoryName::parse(repository).map_or(Scope::Registry, Scope::Repository);
+    if caller.owns(app, &place).await? {
+        Ok(())
+    } else {
+        Err(Problem::new(StatusCode::FORBIDDEN, "Unauthorized"))
+    }
+}
+
+async fn answer(app: &App, caller: &Caller, parts: &Parts, body: Body) -> Result<Response, Problem> {
     let rest = parts.uri.path().strip_prefix(REPOSITORY).unwrap_or_default();
     let target = path::parse(rest).ok_or_else(not_found)?;
+    match &target {
+        Target::AllWithoutSlash => {}
+        Target::All { repository } | Target::One { repository, .. } | Target::Test { repository, .. } => {
+            need_admin(app, caller, repository).await?;
+        }
+    }
     let verb = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
     match (target, verb) {
         (Target::AllWithoutSlash, _) => Ok(redirect(&parts.uri)),
         (Target::All { repository }, &Method::GET) => list(app, &repository).await,
-        (Target::All { repository }, &Method::POST) => create(app, &repository, &parts.headers, body).await,
+        (Target::All { repository }, &Method::POST) => {
+            create(app, caller, &repository, &parts.headers, body).await
+        }
         (Target::All { .. }, _) => Ok(wrong_verb(app, "GET,HEAD,POST")),
         (Target::One { repository, uuid }, &Method::GET) => get(app, &repository, &uuid).await,
-        (Target::One { repository, uuid }, &Method::DELETE) => delete(app, &repository, &uuid).await,
-        (Target::One { repository, uuid }, &Method::POST) => reset(app, &repository, &uuid).await,
+        (Target::One { repository, uuid }, &Method::DELETE) => delete(app, caller, &repository, &uuid).await,
+        (Target::One { repository, uuid }, &Method::POST) => reset(app, caller, &repository, &uuid).await,
         (Target::One { .. }, _) => Ok(wrong_verb(app, "GET,HEAD,DELETE,POST")),
         (Target::Test { repository, uuid }, &Method::POST) => test(app, &repository, &uuid).await,
         (Target::Test { .. }, _) => Ok(wrong_verb(app, "POST")),
@@ -111,12 +132,18 @@ async fn list(app: &App, repository: &str) -> Result<Response, Problem> {
     Ok(Json(json!({ "notifications": objects })).into_response())
 }
 
-async fn create(app: &App, repository: &str, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn create(
+    app: &App,
+    caller: &Caller,
+    repository: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     let read = app.bodies.read_whole(headers, body, app.api.limits.event_bytes).await?;
     let body = schema::read(json_body(headers, &read.bytes)?).map_err(Problem::bad)?;
     let draft = draft(body, scope(repository)?).map_err(Problem::bad)?;
     let notification = draft.create(now())?;
-    app.api.store.create_notification(&notification).await?;
+    caller.audited(app, "notification.create", &notification).create_notification(&notification).await?;
     Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())
 }
 
@@ -158,15 +185,17 @@ async fn get(app: &App, repository: &str, uuid: &str) -> Result<Response, Proble
     Ok(Json(object(&notification, false)).into_response())
 }
 
-async fn delete(app: &App, repository: &str, uuid: &str) -> Result<Response, Problem> {
+async fn delete(app: &App, caller: &Caller, repository: &str, uuid: &str) -> Result<Response, Problem> {
     let notification = find(app, repository, uuid).await?.ok_or_else(|| absent(repository, uuid))?;
-    let found = app.api.store.delete_notification(notification.id).await?;
+    let store = caller.audited(app, "notification.delete", &notification);
+    let found = store.delete_notification(notification.id).await?;
     if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent(repository, uuid)) }
 }
 
-async fn reset(app: &App, repository: &str, uuid: &str) -> Result<Response, Problem> {
+async fn reset(app: &App, caller: &Caller, repository: &str, uuid: &str) -> Result<Response, Problem> {
     let notification = find(app, repository, uuid).await?.ok_or_else(|| absent(repository, uuid))?;
-    let found = app.api.store.reset_failures(notification.id).await?;
+    let store = caller.audited(app, "notification.reset", &notification);
+    let found = store.reset_failures(notification.id).await?;
     if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent(repository, uuid)) }
 }
 

@@ -3,16 +3,19 @@
 //! Results go to standard output, everything else to standard error. Whoever closes the pipe has
 //! seen enough: that ends a command quietly.
 
+pub(crate) mod audit;
 mod bulk;
 mod client;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
+pub(crate) mod directory;
 pub(crate) mod explain;
 pub(crate) mod healthcheck;
 pub(crate) mod migrate;
 pub(crate) mod notifications;
 pub(crate) mod publish;
 mod table;
+pub(crate) mod token;
 pub(crate) mod topology;
 mod words;
 

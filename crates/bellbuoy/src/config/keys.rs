@@ -178,6 +178,7 @@ pub(crate) const KEYS: &[Key] = &[
         "Deliveries in a row that end in dead letters before their notification is disabled.",
     ),
     key("history.keep_days", "30", "How long ended deliveries, their events and dead letters are kept."),
+    key("history.audit_days", "365", "How long it is kept who changed what."),
     key("log.filter", "info", "Which log lines are written, in the syntax of RUST_LOG."),
     key("log.format", "auto", "auto (text on a terminal, JSON elsewhere), text or json."),
 ];

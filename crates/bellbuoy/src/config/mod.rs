@@ -140,6 +140,7 @@ pub(crate) struct Config {
     pub(crate) connections: NonZeroUsize,
     pub(crate) failures: u32,
     pub(crate) keep: Duration,
+    pub(crate) keep_audit: Duration,
     pub(crate) log_filter: String,
     pub(crate) log_format: LogFormat,
     /// Every key with its text and where that came from, for `config show`.
@@ -320,6 +321,7 @@ pub(crate) fn load(
         failures: source
             .get("limits.failures", "a whole number from 1", |text| text.parse().ok().filter(|n| *n > 0)),
         keep: source.get("history.keep_days", "a whole number of days from 1 to 3650", parse::days),
+        keep_audit: source.get("history.audit_days", "a whole number of days from 1 to 3650", parse::days),
         log_filter: source.get(
             "log.filter",
             "a level such as info, or a filter such as info,bellbuoy_workers=debug",

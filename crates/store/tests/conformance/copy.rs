@@ -86,6 +86,7 @@ fn told(number: u128) -> InboxRow {
 
 /// Something in every table: one delivery that waits, one of an event that is not known, one that ended.
 async fn fill(store: &Store) {
+    crate::directory::fill_every_table(store).await;
     store.create_notification(&awkward_notification()).await.expect("created");
     store.create_notification(&notification(2)).await.expect("created");
     let events = [seen("1", 1, 0), seen(AWKWARD, 2, 1), seen("3", 3, 2)];

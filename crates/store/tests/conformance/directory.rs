@@ -1,8 +1,11 @@
 use bellbuoy_domain::{
     AccountKind, AccountName, Grantee, NamespaceName, Notification, RepositoryName, RepositoryRole, Scope,
-    TeamName, TeamRole,
+    TeamName, TeamRole, TokenScope, TokenScopes,
 };
-use bellbuoy_store::{Account, DirectoryError, InboxRow, Permission, Put, Repository, Store, Team};
+use bellbuoy_store::{
+    Account, AuditEntry, AuditQuery, DirectoryDocument, DirectoryError, InboxRow, Permission, Put,
+    Repository, Store, Team, Token,
+};
 use uuid::Uuid;
 
 use crate::sample::{AWKWARD, at, delivery_id, map, notification, notification_id, repository};
@@ -67,6 +70,155 @@ async fn fill(store: &Store) {
     assert_eq!(store.put_repository(&known("acme/api")).await.expect("put"), Put::Created);
     let granted = store.grant(&repository_name("acme/api"), &grant("acme/dev", RepositoryRole::Write)).await;
     assert_eq!(granted.expect("granted"), Put::Created);
+}
+
+/// Something in every table of the directory, in those of tokens and the audit too.
+pub(crate) async fn fill_every_table(store: &Store) {
+    fill(store).await;
+    store.request_email(&repository_name("acme/api"), AWKWARD, &[7; 32], at(0)).await.expect("noted");
+    let account = Some(name("acme+ci"));
+    let token = Token { account, expires_at: Some(at(9)), ..token(1, TokenScope::Publish) };
+    store.audited(entry(1)).create_token(&token, &[7; 32]).await.expect("created");
+}
+
+fn token(number: u128, scope: TokenScope) -> Token {
+    Token {
+        id: Uuid::from_u128(number),
+        title: AWKWARD.into(),
+        account: None,
+        scopes: TokenScopes::new([scope]),
+        created_by: "admin".into(),
+        created_at: at(0),
+        expires_at: None,
+        last_used_at: None,
+    }
+}
+
+fn entry(number: u128) -> AuditEntry {
+    AuditEntry {
+        id: Uuid::from_u128(number),
+        at: at(i64::try_from(number).expect("small")),
+        actor: "ann".into(),
+        address: Some("::1".into()),
+        action: "token.create".into(),
+        target: AWKWARD.into(),
+        place: String::new(),
+        details: map(serde_json::json!({ "title": AWKWARD })),
+    }
+}
+
+fn wanted() -> AuditQuery {
+    AuditQuery { actor: None, action: None, target: None, place: None, after: None, limit: 10 }
+}
+
+pub(crate) async fn a_token_is_found_by_its_hash_until_it_is_revoked_or_its_account_goes(store: Store) {
+    fill(&store).await;
+    let own = Token { account: Some(name("ann")), ..token(2, TokenScope::Account) };
+    for (token, hash) in [(token(1, TokenScope::Publish), [1; 32]), (own.clone(), [2; 32])] {
+        store.create_token(&token, &hash).await.expect("created");
+        assert_eq!(store.token_by_hash(&hash).await.expect("read").as_ref(), Some(&token));
+        assert_eq!(store.token(token.id).await.expect("read"), Some(token));
+    }
+    assert_eq!(store.token_by_hash(&[3; 32]).await.expect("read"), None);
+    store.token_used(own.id, at(5)).await.expect("noted");
+    let used = Token { last_used_at: Some(at(5)), ..own.clone() };
+    assert_eq!(
+        store.tokens(Some(&name("ann")), None, 10).await.expect("a page"),
+        std::slice::from_ref(&used)
+    );
+    let first = store.tokens(None, None, 1).await.expect("a page");
+    assert_eq!(store.tokens(None, Some(first[0].id), 10).await.expect("a page"), [used]);
+    assert!(store.revoke_token(first[0].id).await.expect("revoked"));
+    assert!(!store.revoke_token(first[0].id).await.expect("answered"));
+    assert!(store.delete_account(&name("ann")).await.expect("deleted"));
+    assert_eq!(store.tokens(None, None, 10).await.expect("a page"), []);
+    assert_eq!(store.token_by_hash(&[2; 32]).await.expect("read"), None);
+}
+
+pub(crate) async fn a_change_is_written_down_with_who_made_it_and_no_change_is_not(store: Store) {
+    let one = notification(1);
+    store.audited(entry(1)).create_notification(&one).await.expect("created");
+    store.audited(entry(2)).create_notification(&one).await.expect_err("taken");
+    assert!(store.audited(entry(3)).reset_failures(one.id).await.expect("reset"));
+    assert!(store.audited(entry(4)).delete_notification(one.id).await.expect("deleted"));
+    assert!(!store.audited(entry(5)).delete_notification(one.id).await.expect("answered"));
+    assert!(!store.audited(entry(6)).revoke_token(Uuid::nil()).await.expect("answered"));
+    store.note(AuditEntry { actor: "bob".into(), ..entry(7) }).await.expect("noted");
+    store.note(entry(7)).await.expect("kept once");
+    let page = store.audit(&wanted()).await.expect("a page");
+    assert_eq!(page.rows[1..], [entry(4), entry(3), entry(1)]);
+    assert_eq!((&*page.rows[0].actor, &page.next), ("bob", &None));
+    let bobs = AuditQuery { actor: Some("bob".into()), ..wanted() };
+    assert_eq!(store.audit(&bobs).await.expect("a page").rows.len(), 1);
+    let none = AuditQuery { target: Some("x".into()), ..wanted() };
+    assert_eq!(store.audit(&none).await.expect("a page").rows, []);
+    let some = store.audit(&AuditQuery { limit: 3, ..wanted() }).await.expect("a page");
+    let rest = store.audit(&AuditQuery { after: some.next, ..wanted() }).await.expect("a page");
+    assert_eq!(rest.rows, [entry(1)]);
+    assert_eq!(store.prune_audit(at(4), 10).await.expect("pruned"), 2);
+    assert_eq!(store.audit(&wanted()).await.expect("a page").rows.len(), 2);
+}
+
+pub(crate) async fn a_disabling_is_not_undone_by_a_change_that_did_not_know_of_it(store: Store) {
+    let was = notification(1);
+    store.create_notification(&was).await.expect("created");
+    let changed = Notification { title: Some("new".into()), updated_at: at(5), ..was.clone() };
+    assert!(store.disable_notification(was.id, "gone").await.expect("disabled"));
+    assert!(!store.replace_notification(&changed, &was).await.expect("answered"));
+    let known = store.notification(was.id).await.expect("read").expect("there");
+    assert_eq!(known.state, bellbuoy_domain::NotificationState::Disabled);
+    let later = Notification { title: Some("new".into()), updated_at: at(5), ..known.clone() };
+    assert!(store.replace_notification(&later, &known).await.expect("answered"));
+    assert!(!store.replace_notification(&later, &known).await.expect("answered"), "of another time");
+}
+
+fn document() -> DirectoryDocument {
+    serde_json::from_value(serde_json::json!({
+        "version": 1,
+        "users": [{"name": "ann", "email": "ann@example.com"}, {"name": "bob"}],
+        "organizations": [{"name": "acme", "owners": ["ann"], "teams": [
+            {"name": "dev", "members": ["bob", "acme+ci"]}, {"name": "ops", "role": "creator"},
+        ]}],
+        "robots": [{"name": "acme+ci"}],
+        "repositories": [{"name": "acme/api", "permissions": [
+            {"grantee": "acme/dev", "role": "write"}, {"grantee": "bob", "role": "admin"},
+        ]}],
+    }))
+    .expect("a document")
+}
+
+pub(crate) async fn an_import_ends_the_same_however_often_and_a_dry_run_keeps_nothing(store: Store) {
+    let import = async |document: &DirectoryDocument, dry_run| {
+        let changes = store.import_directory(document, at(0), dry_run).await.expect("imported");
+        changes.iter().map(|one| format!("{} {} {}", one.action, one.what, one.name)).collect::<Vec<_>>()
+    };
+    let tried = import(&document(), true).await;
+    assert_eq!(store.accounts(None, None, 10).await.expect("a page"), []);
+    assert_eq!(import(&document(), false).await, tried);
+    assert_eq!(tried.len(), 13, "{tried:?}");
+    assert_eq!(import(&document(), false).await, [""; 0]);
+    assert_eq!(role_in(&store, "ann", "acme").await, Some(TeamRole::Admin));
+    assert_eq!(role_on(&store, "acme+ci", "acme/api").await, Some(RepositoryRole::Write));
+
+    let mut less = document();
+    less.organizations[0].teams.remove(1);
+    less.organizations[0].teams[0].members = Some(vec![name("acme+ci")]);
+    less.repositories[0].permissions.as_mut().expect("some").remove(1);
+    let changes = import(&less, false).await;
+    assert_eq!(changes, ["remove member acme/dev: bob", "remove permission acme/api: bob"]);
+    assert_eq!(
+        store.teams(&organization("acme")).await.expect("read").len(),
+        3,
+        "what it does not name stays"
+    );
+
+    let mut bad = document();
+    bad.users[0].superuser = true;
+    bad.repositories[0].permissions.as_mut().expect("some")[0].grantee = Grantee::parse("x").expect("one");
+    let refused = store.import_directory(&bad, at(0), false).await;
+    assert!(matches!(refused, Err(DirectoryError::Missing { .. })), "{refused:?}");
+    let ann = store.account(&name("ann")).await.expect("read").expect("there");
+    assert!(!ann.superuser, "all or nothing");
 }
 
 async fn role_on(store: &Store, who: &str, what: &str) -> Option<RepositoryRole> {

@@ -109,6 +109,10 @@ checks! {
         repositories_are_seen_once_and_stay_as_they_are,
         a_repository_that_goes_takes_its_own_along_but_no_longer_name,
         an_address_is_confirmed_by_the_last_code_for_its_repository_alone,
+        a_token_is_found_by_its_hash_until_it_is_revoked_or_its_account_goes,
+        a_change_is_written_down_with_who_made_it_and_no_change_is_not,
+        a_disabling_is_not_undone_by_a_change_that_did_not_know_of_it,
+        an_import_ends_the_same_however_often_and_a_dry_run_keeps_nothing,
     }
     inbox {
         a_delivery_tells_a_target_once,

@@ -1,0 +1,226 @@
+//! Who asks, and what they may do.
+//!
+//! A handler takes a [`Caller`]; [`crate::auth::guard`] has put it there. It asks for a right at a place before it does
+//! anything there: [`Caller::need`] where the caller named the place, [`Caller::owns`] where it named an id, whose
+//! existence is a secret.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use axum::extract::FromRequestParts;
+use bellbuoy_domain::{
+    Notification, NotificationId, RepositoryName, Right, Scope, Standing, TeamRole, TokenScopes, Verdict,
+    judge,
+};
+use bellbuoy_store::{Account, AuditEntry, Store};
+use http::{StatusCode, request::Parts};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{App, now, problem::Problem};
+
+/// Who made a request, by which credential, from where.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    who: Who,
+    scopes: TokenScopes,
+    address: Option<IpAddr>,
+}
+
+/// Whose credential it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Who {
+    /// The holder of the settings' admin token.
+    Operator,
+    /// The holder of a token that is nobody's in particular: it stands for the registry, within its scopes.
+    Registry {
+        /// The token.
+        token: Uuid,
+    },
+    /// An account that is enabled.
+    Account(Box<Account>),
+    /// The holder of a registry token, who has what it says.
+    Bearer {
+        /// Its `sub`.
+        subject: String,
+        /// What its `access` grants.
+        access: HashMap<RepositoryName, Standing>,
+    },
+}
+
+impl Caller {
+    pub(crate) fn new(who: Who, scopes: TokenScopes, address: Option<IpAddr>) -> Self {
+        Self(Arc::new(Inner { who, scopes, address }))
+    }
+
+    /// Who it is.
+    pub(crate) fn who(&self) -> &Who {
+        &self.0.who
+    }
+
+    /// What its credential may be used for.
+    pub(crate) fn scopes(&self) -> &TokenScopes {
+        &self.0.scopes
+    }
+
+    /// Its account, if it has one.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        match &self.0.who {
+            Who::Account(account) => Some(account),
+            Who::Operator | Who::Registry { .. } | Who::Bearer { .. } => None,
+        }
+    }
+
+    /// How the audit calls it.
+    pub(crate) fn actor(&self) -> String {
+        match &self.0.who {
+            Who::Operator => "token:admin".to_owned(),
+            Who::Registry { token } => format!("token:{token}"),
+            Who::Account(account) => account.name.to_string(),
+            Who::Bearer { subject, .. } => format!("bearer:{subject}"),
+        }
+    }
+
+    /// What it is to `place`.
+    pub(crate) async fn standing(&self, store: &Store, place: &Scope) -> Result<Standing, Problem> {
+        let account = match (&self.0.who, place) {
+            (Who::Operator | Who::Registry { .. }, _) => return Ok(Standing::Superuser),
+            (Who::Bearer { access, .. }, Scope::Repository(name)) => {
+                return Ok(access.get(name).copied().unwrap_or(Standing::Stranger));
+            }
+            (Who::Bearer { .. }, _) => return Ok(Standing::Stranger),
+            (Who::Account(account), _) if account.superuser => return Ok(Standing::Superuser),
+            (Who::Account(account), _) => account,
+        };
+        match place {
+            Scope::Registry => Ok(Standing::Stranger),
+            Scope::Namespace(namespace) => in_namespace(store, account, namespace).await,
+            Scope::Repository(name) => on_repository(store, account, name).await,
+        }
+    }
+
+    /// Whether it has `right` at `place`, and what it is told if not.
+    pub(crate) async fn judge(&self, app: &App, right: Right, place: &Scope) -> Result<Verdict, Problem> {
+        let standing = self.standing(&app.api.store, place).await?;
+        Ok(judge(right, place, standing, &self.0.scopes))
+    }
+
+    /// Refuses a caller without `right` at a place that it named: 403, or 404 where it may not know of the place.
+    pub(crate) async fn need(&self, app: &App, right: Right, place: &Scope) -> Result<(), Problem> {
+        match self.judge(app, right, place).await? {
+            Verdict::Allowed => Ok(()),
+            Verdict::Forbidden => Err(forbidden(right, place)),
+            Verdict::Hidden => {
+                let (word, name) = (place.word(), place.name());
+                Err(Problem::not_found(format!("there is no {word} {name} that this credential may see")))
+            }
+        }
+    }
+
+    /// Refuses a caller that is no superuser with [`Right::Directory`].
+    pub(crate) async fn need_superuser(&self, app: &App) -> Result<(), Problem> {
+        self.need(app, Right::Directory, &Scope::Registry).await
+    }
+
+    /// Whether it administers what notifications of `place` do, so that it may know what exists there.
+    pub(crate) async fn owns(&self, app: &App, place: &Scope) -> Result<bool, Problem> {
+        Ok(self.judge(app, Right::Notifications, place).await? == Verdict::Allowed)
+    }
+
+    /// The notification of that id, if there is one and the caller administers it. Whose it is otherwise is a secret.
+    pub(crate) async fn notification(
+        &self,
+        app: &App,
+        id: NotificationId,
+    ) -> Result<Option<Notification>, Problem> {
+        let Some(found) = app.api.store.notification(id).await? else { return Ok(None) };
+        Ok(self.owns(app, &found.scope).await?.then_some(found))
+    }
+
+    /// Whether it may know what became of a notification's events. Those of one that is gone, or that never belonged
+    /// to any, are for superusers.
+    pub(crate) async fn knows(&self, app: &App, id: Option<NotificationId>) -> Result<bool, Problem> {
+        if self.owns(app, &Scope::Registry).await? {
+            return Ok(true);
+        }
+        let Some(id) = id else { return Ok(false) };
+        Ok(self.notification(app, id).await?.is_some())
+    }
+
+    /// What the audit keeps of a change.
+    pub(crate) fn entry(
+        &self,
+        action: &str,
+        target: impl ToString,
+        place: &Scope,
+        details: Map<String, Value>,
+    ) -> AuditEntry {
+        AuditEntry {
+            id: Uuid::new_v4(),
+            at: now(),
+            actor: self.actor(),
+            address: self.0.address.map(|address| address.to_string()),
+            action: action.to_owned(),
+            target: target.to_string(),
+            place: place.name().to_owned(),
+            details,
+        }
+    }
+
+    /// The store, whose next change is written down as `action` by this caller.
+    pub(crate) fn audited(&self, app: &App, action: &str, notification: &Notification) -> Store {
+        let mut details = Map::new();
+        details.insert("method".to_owned(), notification.method.as_str().into());
+        details.insert("title".to_owned(), notification.title.as_deref().into());
+        details.insert("kinds".to_owned(), notification.kinds.iter().map(|kind| kind.name()).collect());
+        app.api.store.audited(self.entry(action, notification.id, &notification.scope, details))
+    }
+}
+
+pub(crate) fn forbidden(right: Right, place: &Scope) -> Problem {
+    let need = right.need(place);
+    let (word, name) = (place.word(), place.name());
+    let of = if name.is_empty() { word.to_owned() } else { format!("{word} {name}") };
+    let who = match need.standing {
+        Standing::Superuser => "a superuser",
+        _ => "an administrator",
+    };
+    let detail = format!("this takes {who} of the {of}, and a credential with the scope `{}`", need.scope);
+    Problem::new(StatusCode::FORBIDDEN, detail)
+}
+
+async fn in_namespace(store: &Store, account: &Account, namespace: &str) -> Result<Standing, Problem> {
+    if account.name.as_str() == namespace {
+        return Ok(Standing::Admin);
+    }
+    let role = store.role_in(&account.name, namespace).await?;
+    Ok(role.map_or(Standing::Stranger, Standing::from))
+}
+
+/// Being a member of the organization is nothing to a repository there; owning it is everything.
+async fn on_repository(store: &Store, account: &Account, name: &RepositoryName) -> Result<Standing, Problem> {
+    let namespace = name.namespace();
+    let owns = account.name.as_str() == namespace
+        || store.role_in(&account.name, namespace).await? == Some(TeamRole::Admin);
+    if owns {
+        return Ok(Standing::Admin);
+    }
+    if let Some(role) = store.role_on(&account.name, name).await? {
+        return Ok(role.into());
+    }
+    let is_public = store.repository(name).await?.is_some_and(|repository| repository.public);
+    Ok(if is_public { Standing::Reader } else { Standing::Stranger })
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!("{} is served without anybody having been asked for", parts.uri.path());
+            Problem::internal()
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! `/v1/inbox`: what an account is told inside the registry: itself, as a member of a team, as an owner of an
+//! organization.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use bellbuoy_domain::{Right, Scope, TargetKind, TeamRole};
+use bellbuoy_store::{Account, Cursor, InboxItem};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{id, limit, list_fault, query, unknown};
+use crate::{App, auth::Caller, body, problem::Problem};
+
+/// One whose in-app items an account reads: `kind` and the name by which the store keeps them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) kind: TargetKind,
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// `user/ann`, `team/acme/dev` or `org/acme`; the account itself without it.
+    target: Option<String>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    dismissed: bool,
+}
+
+/// Everybody whose items `account` reads, itself first.
+pub(crate) async fn targets(app: &App, account: &Account) -> Result<Vec<Target>, Problem> {
+    let mut targets = vec![Target { kind: TargetKind::User, name: account.name.to_string() }];
+    let teams = app.api.store.teams_of(&account.name).await?;
+    for team in &teams {
+        let name = format!("{}/{}", team.organization, team.name);
+        targets.push(Target { kind: TargetKind::Team, name });
+    }
+    for team in teams.iter().filter(|team| team.role == TeamRole::Admin) {
+        let organization = Target { kind: TargetKind::Org, name: team.organization.to_string() };
+        if !targets.contains(&organization) {
+            targets.push(organization);
+        }
+    }
+    Ok(targets)
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+    let targets = readable(&app, &caller).await?;
+    let wanted: ListQuery = query(&uri)?;
+    let target = match &wanted.target {
+        None => targets.first(),
+        Some(text) => targets.iter().find(|target| target.text() == *text),
+    };
+    let target = target.ok_or_else(|| unknown("inbox", wanted.target.as_deref().unwrap_or_default()))?;
+    let after = wanted.after.map(Cursor::from);
+    let limit = limit(wanted.limit)?;
+    let page = app.api.store.inbox(target.kind.name(), &target.name, after.as_ref(), limit).await;
+    let page = page.map_err(list_fault)?;
+    let items: Vec<Value> = page.rows.iter().map(object).collect();
+    let next = page.next.map(|next| next.to_string());
+    let targets: Vec<String> = targets.iter().map(Target::text).collect();
+    Ok(Json(json!({ "items": items, "next": next, "targets": targets })).into_response())
+}
+
+pub(crate) async fn dismiss(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(text): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let (parts, body) = request.into_parts();
+    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    body::require_json(&parts.headers)?;
+    let Body { dismissed } = body::object_from_json(&read.bytes)?;
+    let item = id::<Uuid>(&text, "item")?;
+    for target in readable(&app, &caller).await? {
+        if app.api.store.set_dismissed(target.kind.name(), &target.name, item, dismissed).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
+    Err(unknown("item", &text))
+}
+
+async fn readable(app: &App, caller: &Caller) -> Result<Vec<Target>, Problem> {
+    let Some(account) = caller.account() else {
+        let detail = "an inbox is an account's, and this credential is none's; use a token of the account";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    };
+    caller.need(app, Right::Account, &Scope::Namespace(account.name.to_string())).await?;
+    targets(app, account).await
+}
+
+impl Target {
+    fn text(&self) -> String {
+        format!("{}/{}", self.kind.name(), self.name)
+    }
+}
+
+fn object(item: &InboxItem) -> Value {
+    json!({
+        "id": item.id,
+        "delivery": item.delivery,
+        "kind": item.kind,
+        "metadata": item.metadata,
+        "created_at": item.created_at.to_string(),
+        "dismissed": item.dismissed,
+    })
+}

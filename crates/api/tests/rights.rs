@@ -1,0 +1,599 @@
+//! Who may do what: every route with every role, and what a role learns of what is not its own.
+
+mod common;
+
+use bellbuoy_api::ServerLimits;
+use bellbuoy_domain::{
+    AccountKind, AccountName, AttemptRecord, DeliveryId, DeliveryState, FannedOut, Grantee, Kind,
+    NamespaceName, Notification, NotificationId, NotificationState, PlannedDelivery, Record, RepositoryName,
+    RepositoryRole, Scope, TeamName, TeamRole, TokenScope, TokenScopes, WIRE_VERSION,
+};
+use bellbuoy_store::{Account, DeadLetter, InboxRow, Permission, Repository, SeenEvent, Store, Team, Token};
+use common::{JSON, Rig, TOKEN, problem, push_event};
+use jiff::{SignedDuration, Timestamp};
+use ring::digest::{SHA256, digest};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Whoever asks. `narrow` is the admin, with a token for its own account alone.
+const ROLES: [&str; 12] = [
+    "anonymous",
+    "stranger",
+    "reader",
+    "writer",
+    "admin",
+    "owner",
+    "neighbour",
+    "narrow",
+    "producer",
+    "metrics",
+    "superuser",
+    "operator",
+];
+
+/// What each role is answered, in their order, where those who may are answered `ok`.
+type Answers = fn(u16) -> [u16; 12];
+
+/// A repository that is named: whoever may not know of it is told that there is none.
+const REPOSITORY: Answers = |ok| [401, 404, 403, 403, ok, ok, 404, 403, 403, 403, ok, ok];
+/// What is a repository's, by its id: its existence is a secret.
+const OF_REPOSITORY: Answers = |ok| [401, 404, 404, 404, ok, ok, 404, 404, 404, 404, ok, ok];
+/// A namespace that is named. The writer is a member of a team there.
+const NAMESPACE: Answers = |ok| [401, 404, 404, 403, 404, ok, 404, 404, 403, 403, ok, ok];
+/// What is a namespace's, by its id.
+const OF_NAMESPACE: Answers = |ok| [401, 404, 404, 404, 404, ok, 404, 404, 404, 404, ok, ok];
+/// What concerns the registry.
+const REGISTRY: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, 403, 403, ok, ok];
+/// What is the registry's, by its id.
+const OF_REGISTRY: Answers = |ok| [401, 404, 404, 404, 404, 404, 404, 404, 404, 404, ok, ok];
+/// Quay's surface tells nobody which repositories there are.
+const QUAY: Answers = |ok| [401, 403, 403, 403, ok, ok, 403, 403, 403, 403, ok, ok];
+const PUBLISH: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, ok, 403, ok, ok];
+const METRICS: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, 403, ok, ok, ok];
+/// The admin's own, also with its narrow token.
+const TO_ADMIN: Answers = |ok| [401, 403, 403, 403, ok, 403, 403, ok, 403, 403, ok, ok];
+const OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 404, 404, ok, ok];
+const ACCOUNTS: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403];
+const ACCOUNTS_OR_ALL: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, ok];
+const INBOX_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 403];
+const ANYBODY: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok];
+
+/// Every route, a body, what those who may are answered, and who may. In paths stand `R`, `N` and `G` for the
+/// notification of the repository, the namespace and the registry, and so on: see [`Made::path`].
+fn table() -> Vec<(&'static str, &'static str, Value, u16, Answers)> {
+    let wish = |scope: Value| {
+        json!({
+            "scope": scope, "kinds": ["repo_push"], "method": "webhook", "config": {"url": "https://ci.example.com/"},
+        })
+    };
+    let on_repository = || wish(json!({"repository": "acme/api"}));
+    let on_namespace = || wish(json!({"namespace": "acme"}));
+    let on_registry = || wish(json!({"registry": true}));
+    let quay = || {
+        json!({
+            "event": "repo_push", "method": "webhook", "config": {"url": "https://ci.example.com/"}, "eventConfig": {},
+        })
+    };
+    let none = || Value::Null;
+    let user = || json!({"kind": "user"});
+    vec![
+        ("GET", "/metrics", none(), 200, METRICS),
+        ("POST", "/v1/events", push_event("new"), 202, PUBLISH),
+        ("POST", "/v1/events/", push_event("new"), 202, PUBLISH),
+        ("POST", "/v1/ingest/distribution", json!({"events": []}), 202, PUBLISH),
+        ("POST", "/v1/ingest/harbor", none(), 202, PUBLISH),
+        ("GET", "/v1/events/of-repository", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/events/nothing", none(), 404, OF_REPOSITORY),
+        ("GET", "/v1/notifications", none(), 200, REGISTRY),
+        ("GET", "/v1/notifications?repository=acme/api", none(), 200, REPOSITORY),
+        ("GET", "/v1/notifications?namespace=acme", none(), 200, NAMESPACE),
+        ("POST", "/v1/notifications", on_repository(), 201, REPOSITORY),
+        ("POST", "/v1/notifications", on_namespace(), 201, NAMESPACE),
+        ("POST", "/v1/notifications", on_registry(), 201, REGISTRY),
+        ("GET", "/v1/notifications/R", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/notifications/N", none(), 200, OF_NAMESPACE),
+        ("GET", "/v1/notifications/G", none(), 200, OF_REGISTRY),
+        ("PUT", "/v1/notifications/R", on_repository(), 200, REPOSITORY),
+        ("PUT", "/v1/notifications/R", on_registry(), 200, REGISTRY),
+        ("PUT", "/v1/notifications/N", on_namespace(), 200, NAMESPACE),
+        ("DELETE", "/v1/notifications/R", none(), 204, OF_REPOSITORY),
+        ("DELETE", "/v1/notifications/N", none(), 204, OF_NAMESPACE),
+        ("DELETE", "/v1/notifications/G", none(), 204, OF_REGISTRY),
+        ("POST", "/v1/notifications/R/pause", none(), 200, OF_REPOSITORY),
+        ("POST", "/v1/notifications/R/resume", none(), 200, OF_REPOSITORY),
+        ("POST", "/v1/notifications/R/reset", none(), 200, OF_REPOSITORY),
+        ("POST", "/v1/notifications/R/test", none(), 202, OF_REPOSITORY),
+        ("POST", "/v1/notifications/N/test", none(), 202, OF_NAMESPACE),
+        ("GET", "/v1/deliveries", none(), 200, REGISTRY),
+        ("GET", "/v1/deliveries?notification=R", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/deliveries?notification=G", none(), 200, OF_REGISTRY),
+        ("GET", "/v1/deliveries/DR", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/deliveries/DN", none(), 200, OF_NAMESPACE),
+        ("GET", "/v1/deliveries/DG", none(), 200, OF_REGISTRY),
+        ("POST", "/v1/deliveries/DR/resend", none(), 202, OF_REPOSITORY),
+        ("POST", "/v1/deliveries/DG/resend", none(), 202, OF_REGISTRY),
+        ("GET", "/v1/dead-letters", none(), 200, REGISTRY),
+        ("GET", "/v1/dead-letters?notification=R", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/dead-letters/LR", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/dead-letters/LX", none(), 200, OF_REGISTRY),
+        ("DELETE", "/v1/dead-letters/LR", none(), 204, OF_REPOSITORY),
+        ("DELETE", "/v1/dead-letters/LX", none(), 204, OF_REGISTRY),
+        ("POST", "/v1/dead-letters/LR/replay", none(), 409, OF_REPOSITORY),
+        ("POST", "/v1/dead-letters/LX/replay", none(), 409, OF_REGISTRY),
+        ("GET", "/v1/tokens", none(), 200, ACCOUNTS_OR_ALL),
+        ("GET", "/v1/tokens?account=admin", none(), 200, TO_ADMIN),
+        (
+            "POST",
+            "/v1/tokens",
+            json!({"title": "x", "scopes": ["user:admin"], "account": "admin"}),
+            201,
+            TO_ADMIN,
+        ),
+        ("POST", "/v1/tokens", json!({"title": "x", "scopes": ["metrics:read"]}), 201, REGISTRY),
+        ("DELETE", "/v1/tokens/T", none(), 204, OF_ADMIN),
+        ("GET", "/v1/inbox", none(), 200, ACCOUNTS),
+        ("PUT", "/v1/inbox/I", json!({"dismissed": true}), 204, INBOX_OF_ADMIN),
+        ("GET", "/v1/audit", none(), 200, REGISTRY),
+        ("GET", "/v1/directory/accounts", none(), 200, REGISTRY),
+        ("GET", "/v1/directory/accounts/admin", none(), 200, REGISTRY),
+        ("PUT", "/v1/directory/accounts/admin", user(), 200, REGISTRY),
+        ("DELETE", "/v1/directory/accounts/nobody", none(), 404, REGISTRY),
+        ("GET", "/v1/directory/organizations/acme/teams", none(), 200, REGISTRY),
+        ("PUT", "/v1/directory/organizations/acme/teams/x", json!({"role": "member"}), 200, REGISTRY),
+        ("DELETE", "/v1/directory/organizations/acme/teams/nobody", none(), 404, REGISTRY),
+        ("GET", "/v1/directory/organizations/acme/teams/x/members", none(), 200, REGISTRY),
+        ("PUT", "/v1/directory/organizations/acme/teams/x/members/stranger", none(), 204, REGISTRY),
+        ("DELETE", "/v1/directory/organizations/acme/teams/x/members/nobody", none(), 404, REGISTRY),
+        ("GET", "/v1/directory/repositories", none(), 200, REGISTRY),
+        ("PUT", "/v1/directory/repositories/acme/api", json!({}), 200, REGISTRY),
+        ("DELETE", "/v1/directory/repositories/acme/none", none(), 404, REGISTRY),
+        ("GET", "/v1/directory/permissions?repository=acme/api", none(), 200, REGISTRY),
+        (
+            "PUT",
+            "/v1/directory/permissions?repository=acme/api&grantee=admin",
+            json!({"role": "admin"}),
+            200,
+            REGISTRY,
+        ),
+        ("DELETE", "/v1/directory/permissions?repository=acme/api&grantee=nobody", none(), 404, REGISTRY),
+        ("POST", "/v1/directory/import?dry_run=true", json!({"version": 1}), 200, REGISTRY),
+        ("GET", "/api/v1/repository/acme/api/notification/", none(), 200, QUAY),
+        ("POST", "/api/v1/repository/acme/api/notification/", quay(), 201, QUAY),
+        ("GET", "/api/v1/repository/acme/api/notification/R", none(), 200, QUAY),
+        ("DELETE", "/api/v1/repository/acme/api/notification/R", none(), 204, QUAY),
+        ("POST", "/api/v1/repository/acme/api/notification/R", none(), 204, QUAY),
+        ("POST", "/api/v1/repository/acme/api/notification/R/test", none(), 200, QUAY),
+        ("GET", "/api/v1/error/not_found", none(), 200, ANYBODY),
+        ("GET", "/v1/nothing", none(), 404, ANYBODY),
+    ]
+}
+
+/// Paths that need no credential.
+const OPEN: [&str; 3] = ["/", "/healthz", "/readyz"];
+
+fn fits(pattern: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (Some(part), Some(_)) if part.starts_with("{*") => return true,
+            (Some(part), Some(name)) if part == name || part.starts_with('{') => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+#[test]
+fn the_table_has_every_route() {
+    let table = table();
+    let source = include_str!("../src/routes.rs");
+    let patterns: Vec<&str> =
+        source.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/')).collect();
+    assert!(patterns.len() > 30, "{patterns:?}");
+    for pattern in patterns.iter().filter(|pattern| !OPEN.contains(pattern)) {
+        assert!(table.iter().any(|(_, path, ..)| fits(pattern, path)), "{pattern} is not in the table");
+    }
+}
+
+/// What the roles meet.
+struct Made {
+    delivery: [DeliveryId; 3],
+    item: Uuid,
+}
+
+const NUMBERS: [(&str, u128); 3] = [("R", 1), ("N", 2), ("G", 3)];
+const LETTERS: [(&str, u128); 2] = [("LR", 11), ("LX", 12)];
+const ADMINS_TOKEN: u128 = 21;
+
+impl Made {
+    fn path(&self, path: &str) -> String {
+        let mut named: Vec<(String, Uuid)> = Vec::new();
+        for (index, (word, number)) in NUMBERS.iter().enumerate() {
+            named.push(((*word).to_owned(), Uuid::from_u128(*number)));
+            named.push((format!("D{word}"), self.delivery[index].as_uuid()));
+        }
+        named.extend(LETTERS.iter().map(|(word, number)| ((*word).to_owned(), Uuid::from_u128(*number))));
+        named.push(("T".to_owned(), Uuid::from_u128(ADMINS_TOKEN)));
+        named.push(("I".to_owned(), self.item));
+        let is_end = |text: &str| text.is_empty() || text.starts_with('/');
+        for (word, id) in &named {
+            for before in ["/", "notification="] {
+                let wanted = format!("{before}{word}");
+                if let Some(at) = path.find(&wanted)
+                    && is_end(&path[at + wanted.len()..])
+                {
+                    return path.replacen(&wanted, &format!("{before}{id}"), 1);
+                }
+            }
+        }
+        path.to_owned()
+    }
+}
+
+fn account_name(text: &str) -> AccountName {
+    AccountName::parse(text).expect("a name")
+}
+
+fn namespace(text: &str) -> NamespaceName {
+    NamespaceName::parse(text).expect("a name")
+}
+
+fn repository(text: &str) -> RepositoryName {
+    RepositoryName::parse(text).expect("a name")
+}
+
+fn scopes() -> [Scope; 3] {
+    [Scope::Repository(repository("acme/api")), Scope::Namespace("acme".into()), Scope::Registry]
+}
+
+fn secret(role: &str) -> String {
+    // Of the form that tokens have, so that it is looked up.
+    format!("bbt_{role:x<43}")
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    bytes
+}
+
+fn token(id: Uuid, account: Option<&str>, scope: TokenScope) -> Token {
+    Token {
+        id,
+        title: "test".into(),
+        account: account.map(account_name),
+        scopes: TokenScopes::new([scope]),
+        created_by: "test".into(),
+        created_at: Timestamp::UNIX_EPOCH,
+        expires_at: None,
+        last_used_at: None,
+    }
+}
+
+async fn add_account(store: &Store, name: &str, kind: AccountKind) {
+    let account = Account {
+        name: account_name(name),
+        id: Uuid::new_v4(),
+        kind,
+        email: None,
+        email_verified: false,
+        superuser: name == "superuser",
+        enabled: true,
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    store.put_account(&account).await.expect("put");
+}
+
+async fn add_owners(store: &Store, organization: &str, owner: &str) {
+    add_account(store, organization, AccountKind::Organization).await;
+    let team = Team {
+        organization: namespace(organization),
+        name: TeamName::parse("owners").expect("a name"),
+        role: TeamRole::Admin,
+    };
+    store.put_team(&team).await.expect("put");
+    store.add_member(&team.organization, &team.name, &account_name(owner)).await.expect("added");
+}
+
+/// Everybody, and the tokens that they ask with.
+async fn fill(store: &Store) {
+    for (place, role) in
+        ROLES.iter().enumerate().filter(|(_, role)| !["anonymous", "operator"].contains(role))
+    {
+        let (account, scope) = match *role {
+            "narrow" => (Some("admin"), TokenScope::Account),
+            "producer" => (None, TokenScope::Publish),
+            "metrics" => (None, TokenScope::Metrics),
+            role => (Some(role), TokenScope::Superuser),
+        };
+        if let Some(name) = account {
+            add_account(store, name, AccountKind::User).await;
+        }
+        let id = Uuid::from_u128(100 + place as u128);
+        store.create_token(&token(id, account, scope), &hash(&secret(role))).await.expect("created");
+    }
+    add_owners(store, "acme", "owner").await;
+    add_owners(store, "other", "neighbour").await;
+    for (team, member) in [("dev", "writer"), ("x", "owner")] {
+        let team = Team {
+            organization: namespace("acme"),
+            name: TeamName::parse(team).expect("a name"),
+            role: TeamRole::Member,
+        };
+        store.put_team(&team).await.expect("put");
+        store.add_member(&team.organization, &team.name, &account_name(member)).await.expect("added");
+    }
+    for name in ["acme/api", "other/x"] {
+        let repository =
+            Repository { name: repository(name), public: false, created_at: Timestamp::UNIX_EPOCH };
+        store.put_repository(&repository).await.expect("put");
+    }
+    for (grantee, role) in [
+        ("reader", RepositoryRole::Read),
+        ("acme/dev", RepositoryRole::Write),
+        ("admin", RepositoryRole::Admin),
+    ] {
+        let permission = Permission { grantee: Grantee::parse(grantee).expect("one"), role };
+        store.grant(&repository("acme/api"), &permission).await.expect("granted");
+    }
+}
+
+fn notification(number: u128, scope: Scope) -> Notification {
+    Notification {
+        id: Uuid::from_u128(number).into(),
+        title: None,
+        scope,
+        kinds: vec![Kind::RepoPush],
+        event_config: Map::new(),
+        method: "webhook".into(),
+        config: json!({"url": "https://ci.example.com/"}).as_object().expect("an object").clone(),
+        secret: None,
+        format: "quay".into(),
+        retry: None,
+        state: NotificationState::Active,
+        state_reason: None,
+        failures: 0,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// Puts what the routes are about back to where it was.
+async fn restore(store: &Store) -> Made {
+    let at = Timestamp::UNIX_EPOCH;
+    let event = "of-repository";
+    let source = "registry.example.com";
+    let body = push_event(event).to_string().into_bytes();
+    let seen = SeenEvent {
+        source: source.into(),
+        id: event.into(),
+        kind: Kind::RepoPush,
+        subject: "acme/api".into(),
+        message: Uuid::nil(),
+        accepted_at: at,
+        body,
+    };
+    store.admit_events(&[seen], Duration::from_secs(1)).await.expect("admitted");
+    let mut delivery = [DeliveryId::from(Uuid::nil()); 3];
+    for (index, ((_, number), scope)) in NUMBERS.iter().zip(scopes()).enumerate() {
+        let notification = notification(*number, scope);
+        store.delete_notification(notification.id).await.expect("answered");
+        store.create_notification(&notification).await.expect("created");
+        delivery[index] = DeliveryId::derive(source, event, notification.id);
+        let records = delivered(source, event, delivery[index], notification.id, at);
+        store.record(&records, 100).await.expect("recorded");
+    }
+    for ((_, number), of) in LETTERS.iter().zip([Some(NotificationId::from(Uuid::from_u128(1))), None]) {
+        let letter = DeadLetter {
+            id: Uuid::from_u128(*number),
+            origin: "ingest.distribution".into(),
+            reason: "undecodable".into(),
+            detail: String::new(),
+            delivery: None,
+            notification: of,
+            method: None,
+            subject: None,
+            attempts: 0,
+            body: b"?".to_vec(),
+            died_at: at,
+        };
+        store.archive_dead_letters(&[letter]).await.expect("archived");
+    }
+    let own = token(Uuid::from_u128(ADMINS_TOKEN), Some("admin"), TokenScope::Account);
+    store.create_token(&own, &hash("of nobody")).await.expect("created");
+    let told = InboxRow {
+        delivery: delivery[0],
+        target_kind: "user".into(),
+        target: "admin".into(),
+        kind: Kind::RepoPush,
+        metadata: Map::new(),
+        created_at: at,
+    };
+    store.add_to_inbox(&[told]).await.expect("added");
+    let item = store.inbox("user", "admin", None, 1).await.expect("a page").rows[0].id;
+    Made { delivery, item }
+}
+
+fn delivered(
+    source: &str,
+    event: &str,
+    delivery: DeliveryId,
+    notification: NotificationId,
+    at: Timestamp,
+) -> [Record; 2] {
+    let planned = PlannedDelivery { delivery, notification, method: "webhook".into() };
+    let fanned_out = FannedOut {
+        source: source.into(),
+        event: event.into(),
+        kind: Kind::RepoPush,
+        subject: "acme/api".into(),
+        accepted_at: at,
+        deliveries: vec![planned],
+    };
+    // Later than any resend of an earlier round told.
+    let attempt = AttemptRecord {
+        delivery,
+        notification,
+        method: "webhook".into(),
+        source: source.into(),
+        event: event.into(),
+        kind: Kind::RepoPush,
+        subject: "acme/api".into(),
+        accepted_at: at,
+        attempt: 1,
+        started_at: at + SignedDuration::from_secs(1),
+        duration_ms: 1,
+        outcome: "delivered".into(),
+        cause: None,
+        status: Some(200),
+        state: DeliveryState::Delivered,
+        next_due_at: None,
+    };
+    [
+        Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None },
+        Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) },
+    ]
+}
+
+fn credential(role: &str) -> Option<String> {
+    match role {
+        "anonymous" => None,
+        "operator" => Some(format!("Bearer {TOKEN}")),
+        role => Some(format!("Bearer {}", secret(role))),
+    }
+}
+
+#[tokio::test]
+async fn every_route_answers_every_role_as_the_table_says() {
+    let rig = Rig::with(|api| api.limits.wrong_tokens = u32::MAX, ServerLimits::default()).await;
+    fill(&rig.store).await;
+    let mut wrong = Vec::new();
+    for (verb, path, body, ok, answers) in table() {
+        for (role, expected) in ROLES.iter().zip(answers(ok)) {
+            let made = restore(&rig.store).await;
+            let authorization = credential(role);
+            let mut headers: Vec<(&str, &str)> =
+                authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+            let content = if body.is_null() { String::new() } else { body.to_string() };
+            if path.starts_with("/v1/events") && !body.is_null() {
+                headers.push(("content-type", "application/cloudevents+json"));
+            } else if !body.is_null() {
+                headers.push(JSON);
+            }
+            let answer = rig.raw(verb, &made.path(path), &headers, content).await;
+            if answer.status != expected {
+                wrong.push(format!(
+                    "{verb} {path} as {role}: {} not {expected}: {}",
+                    answer.status,
+                    answer.text()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn an_explanation_shows_nobody_elses_notification() {
+    let rig = Rig::start().await;
+    fill(&rig.store).await;
+    restore(&rig.store).await;
+    for (role, shown) in [("admin", 1), ("owner", 2), ("superuser", 3)] {
+        let authorization = credential(role).expect("a credential");
+        let answer =
+            rig.raw("GET", "/v1/events/of-repository", &[("authorization", &authorization)], "").await;
+        let considered = answer.json()["events"][0]["considered"].as_array().expect("a list").len();
+        assert_eq!(considered, shown, "{role}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_ends_when_it_expires_is_revoked_or_its_account_is_disabled() {
+    let rig = Rig::start().await;
+    fill(&rig.store).await;
+    let ask = async |token: &str| {
+        let authorization = format!("Bearer {token}");
+        rig.raw("GET", "/v1/inbox", &[("authorization", &authorization)], "").await
+    };
+    let body =
+        json!({"title": "mine", "scopes": ["user:admin"], "account": "reader", "expires_in_seconds": 3600});
+    let made = rig.post("/v1/tokens", &body).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let (secret, id) =
+        (made.json()["token"].as_str().expect("a token").to_owned(), made.json()["id"].clone());
+    assert_eq!(ask(&secret).await.status, 200);
+    let listed = rig.get("/v1/tokens?account=reader").await;
+    assert!(!listed.text().contains(&secret), "shown once");
+    let path = format!("/v1/tokens/{}", id.as_str().expect("an id"));
+    assert_eq!(rig.send("DELETE", &path, &[], "").await.status, 204);
+    until_refused(async || ask(&secret).await.status.as_u16()).await;
+
+    let past = Some(Timestamp::UNIX_EPOCH);
+    let expired = Token { expires_at: past, ..token(Uuid::new_v4(), Some("reader"), TokenScope::Account) };
+    let old = self::secret("expired");
+    rig.store.create_token(&expired, &hash(&old)).await.expect("created");
+    problem(&ask(&old).await, 401);
+
+    let writers = self::secret("writer");
+    assert_eq!(ask(&writers).await.status, 200);
+    let off = json!({"kind": "user", "enabled": false});
+    assert_eq!(rig.send("PUT", "/v1/directory/accounts/writer", &[JSON], off.to_string()).await.status, 200);
+    until_refused(async || ask(&writers).await.status.as_u16()).await;
+}
+
+/// What was read of a token serves for a second; then it is looked up again.
+async fn until_refused(ask: impl AsyncFn() -> u16) {
+    let begun = std::time::Instant::now();
+    while ask().await != 401 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "still let in");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_makes_a_token_for_more_than_its_own() {
+    let rig = Rig::start().await;
+    fill(&rig.store).await;
+    let make = async |role: &str, scopes: &[&str], account: Option<&str>| {
+        let authorization = credential(role).expect("a credential");
+        let headers = [("authorization", &*authorization), JSON];
+        let body = json!({"title": "x", "scopes": scopes, "account": account}).to_string();
+        rig.raw("POST", "/v1/tokens", &headers, body).await.status.as_u16()
+    };
+    assert_eq!(make("narrow", &["repo:admin"], Some("admin")).await, 403);
+    assert_eq!(make("narrow", &["super:user"], Some("admin")).await, 403);
+    assert_eq!(make("admin", &["repo:admin", "org:admin"], Some("admin")).await, 201);
+    assert_eq!(make("admin", &["repo:admin"], Some("owner")).await, 403);
+    assert_eq!(make("superuser", &["repo:admin"], Some("nobody")).await, 400);
+    assert_eq!(make("superuser", &[], Some("admin")).await, 400);
+}
+
+#[tokio::test]
+async fn who_did_what_is_written_down() {
+    let rig = Rig::start().await;
+    fill(&rig.store).await;
+    let admin = credential("admin").expect("a credential");
+    let headers = [("authorization", &*admin), JSON];
+    let path = "/api/v1/repository/acme/api/notification/";
+    let made = rig.raw("POST", path, &headers, common::webhook_body().to_string()).await.json();
+    let id = made["uuid"].as_str().expect("an id").to_owned();
+    assert_eq!(rig.raw("POST", &format!("/v1/notifications/{id}/pause"), &headers, "").await.status, 200);
+    assert_eq!(rig.raw("POST", &format!("/v1/notifications/{id}/pause"), &headers, "").await.status, 200);
+    assert_eq!(rig.raw("POST", &format!("/v1/notifications/{id}/reset"), &headers, "").await.status, 200);
+    assert_eq!(rig.raw("DELETE", &format!("{path}{id}"), &headers, "").await.status, 204);
+    let audit = rig.get(&format!("/v1/audit?target={id}")).await.json();
+    let entries = audit["entries"].as_array().expect("a list");
+    let actions: Vec<&str> = entries.iter().filter_map(|entry| entry["action"].as_str()).collect();
+    assert_eq!(
+        actions,
+        ["notification.delete", "notification.reset", "notification.pause", "notification.create"],
+        "a second pause changes nothing"
+    );
+    for entry in entries {
+        assert_eq!((&entry["actor"], &entry["place"]), (&json!("admin"), &json!("acme/api")));
+        assert!(entry["address"].is_string());
+    }
+    assert!(!audit.to_string().contains("whsec_"));
+}
