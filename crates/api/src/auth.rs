@@ -1,4 +1,4 @@
-//! Who asks: the holder of the admin token, of a token of ours, or of a registry token. Everything but health wants one
+//! Who asks: the holder of the admin token, or of a token of ours. Everything but health wants one
 //! of them. What the holder may do is the caller's: see [`Caller`]. Guessing is slow: see `guesses`.
 
 mod principal;

@@ -31,7 +31,7 @@ pub(crate) struct KnownRepositories(Mutex<HashSet<RepositoryName>>);
 impl KnownRepositories {
     fn new_ones<'a>(&self, names: &'a [RepositoryName]) -> Vec<&'a RepositoryName> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.iter().filter(|name| !known.contains(name)).collect()
+        names.iter().filter(|name| !known.contains(*name)).collect()
     }
 
     fn add(&self, names: &[&RepositoryName]) {

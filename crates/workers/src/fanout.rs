@@ -21,7 +21,7 @@ use std::{
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
     DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, NotificationState, PlannedDelivery, Record,
-    Subject, WIRE_VERSION,
+    RepositoryName, Subject, WIRE_VERSION,
 };
 use bellbuoy_store::{Admission, SeenEvent, Store, StoreError};
 use bellbuoy_telemetry::{Counter, Metrics};
@@ -145,7 +145,8 @@ impl Fanout {
             Ok(admissions) => admissions,
             Err(error) => return self.admit_alone(arrivals, harvest, &error, recent, shutdown).await,
         };
-        self.see_repositories(&arrivals, &patience).await?;
+        let names = arrivals.iter().filter_map(Arrival::repository).collect();
+        self.see_repositories(names, &patience).await?;
         let known = |event: &Recent, seen: &SeenEvent| event.knows(seen, self.limits.repeat_window);
         let mut done = Recent::default();
         for ((arrival, seen), admission) in arrivals.into_iter().zip(seen).zip(admissions) {
@@ -168,14 +169,11 @@ impl Fanout {
     }
 
     /// The directory learns of repositories that nobody has entered.
-    async fn see_repositories(&self, arrivals: &[Arrival], patience: &Patience<'_>) -> Result<(), Halt> {
-        let names: Vec<_> = arrivals
-            .iter()
-            .filter_map(|arrival| match &arrival.event.subject {
-                Subject::Repository(name) => Some(name.clone()),
-                Subject::Namespace(_) | Subject::Registry => None,
-            })
-            .collect();
+    async fn see_repositories(
+        &self,
+        names: Vec<RepositoryName>,
+        patience: &Patience<'_>,
+    ) -> Result<(), Halt> {
         let see = || self.store.see_repositories(&names, clock::now());
         if let Err(error) = patience.outlast(refuses_nothing_in_particular, see).await? {
             // Deliveries need no directory.
@@ -319,6 +317,13 @@ impl Harvest {
 }
 
 impl Arrival {
+    fn repository(&self) -> Option<RepositoryName> {
+        match &self.event.subject {
+            Subject::Repository(name) => Some(name.clone()),
+            Subject::Namespace(_) | Subject::Registry => None,
+        }
+    }
+
     fn seen(&self) -> SeenEvent {
         SeenEvent {
             source: self.event.source.clone(),

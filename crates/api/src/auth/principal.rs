@@ -4,7 +4,7 @@
 //! anything there: [`Caller::need`] where the caller named the place, [`Caller::owns`] where it named an id, whose
 //! existence is a secret.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::FromRequestParts;
 use bellbuoy_domain::{
@@ -41,23 +41,11 @@ pub(crate) enum Who {
     },
     /// An account that is enabled.
     Account(Box<Account>),
-    /// The holder of a registry token, who has what it says.
-    Bearer {
-        /// Its `sub`.
-        subject: String,
-        /// What its `access` grants.
-        access: HashMap<RepositoryName, Standing>,
-    },
 }
 
 impl Caller {
     pub(crate) fn new(who: Who, scopes: TokenScopes, address: Option<IpAddr>) -> Self {
         Self(Arc::new(Inner { who, scopes, address }))
-    }
-
-    /// Who it is.
-    pub(crate) fn who(&self) -> &Who {
-        &self.0.who
     }
 
     /// What its credential may be used for.
@@ -69,7 +57,7 @@ impl Caller {
     pub(crate) fn account(&self) -> Option<&Account> {
         match &self.0.who {
             Who::Account(account) => Some(account),
-            Who::Operator | Who::Registry { .. } | Who::Bearer { .. } => None,
+            Who::Operator | Who::Registry { .. } => None,
         }
     }
 
@@ -79,20 +67,15 @@ impl Caller {
             Who::Operator => "token:admin".to_owned(),
             Who::Registry { token } => format!("token:{token}"),
             Who::Account(account) => account.name.to_string(),
-            Who::Bearer { subject, .. } => format!("bearer:{subject}"),
         }
     }
 
     /// What it is to `place`.
     pub(crate) async fn standing(&self, store: &Store, place: &Scope) -> Result<Standing, Problem> {
-        let account = match (&self.0.who, place) {
-            (Who::Operator | Who::Registry { .. }, _) => return Ok(Standing::Superuser),
-            (Who::Bearer { access, .. }, Scope::Repository(name)) => {
-                return Ok(access.get(name).copied().unwrap_or(Standing::Stranger));
-            }
-            (Who::Bearer { .. }, _) => return Ok(Standing::Stranger),
-            (Who::Account(account), _) if account.superuser => return Ok(Standing::Superuser),
-            (Who::Account(account), _) => account,
+        let account = match &self.0.who {
+            Who::Operator | Who::Registry { .. } => return Ok(Standing::Superuser),
+            Who::Account(account) if account.superuser => return Ok(Standing::Superuser),
+            Who::Account(account) => account,
         };
         match place {
             Scope::Registry => Ok(Standing::Stranger),
@@ -153,7 +136,7 @@ impl Caller {
     pub(crate) fn entry(
         &self,
         action: &str,
-        target: impl ToString,
+        target: &impl ToString,
         place: &Scope,
         details: Map<String, Value>,
     ) -> AuditEntry {
@@ -175,7 +158,7 @@ impl Caller {
         details.insert("method".to_owned(), notification.method.as_str().into());
         details.insert("title".to_owned(), notification.title.as_deref().into());
         details.insert("kinds".to_owned(), notification.kinds.iter().map(|kind| kind.name()).collect());
-        app.api.store.audited(self.entry(action, notification.id, &notification.scope, details))
+        app.api.store.audited(self.entry(action, &notification.id, &notification.scope, details))
     }
 }
 

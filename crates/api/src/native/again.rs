@@ -45,7 +45,7 @@ pub(crate) async fn send(
 }
 
 /// Writes down who sent it again. It is sent, so trouble of the store can only be told.
-pub(crate) async fn note(app: &App, caller: &Caller, action: &str, target: impl ToString, event: &Event) {
+pub(crate) async fn note(app: &App, caller: &Caller, action: &str, target: &impl ToString, event: &Event) {
     let place = place(&event.subject);
     let entry = caller.entry(action, target, &place, serde_json::Map::new());
     if let Err(error) = app.api.store.note(entry).await {

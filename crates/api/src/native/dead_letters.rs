@@ -104,7 +104,7 @@ pub(crate) async fn discard(
 ) -> Result<StatusCode, Problem> {
     let letter = find(&app, &caller, &text).await?;
     let details = json!({ "reason": letter.reason, "origin": letter.origin, "subject": letter.subject });
-    let entry = caller.entry("dead_letter.discard", letter.id, &Scope::Registry, map(details));
+    let entry = caller.entry("dead_letter.discard", &letter.id, &Scope::Registry, map(details));
     let found = app.api.store.audited(entry).discard_dead_letter(letter.id).await?;
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("dead letter", &text)) }
 }

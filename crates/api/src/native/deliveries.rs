@@ -86,7 +86,7 @@ pub(crate) async fn resend(
         event: raw(body)?,
     };
     again::send(&app, &delivery.method, &message, &event, now).await?;
-    again::note(&app, &caller, "delivery.resend", delivery.id, &event).await;
+    again::note(&app, &caller, "delivery.resend", &delivery.id, &event).await;
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery.id, "attempt": next }))).into_response())
 }
 

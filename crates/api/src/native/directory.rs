@@ -323,7 +323,7 @@ pub(crate) async fn import(
 
 /// The same store, whose next change of the directory is written down.
 fn audited(app: &App, caller: &Caller, action: &str, target: &str, details: Value) -> Store {
-    app.api.store.audited(caller.entry(action, target, &Scope::Registry, map(details)))
+    app.api.store.audited(caller.entry(action, &target, &Scope::Registry, map(details)))
 }
 
 fn permission(uri: &Uri) -> Result<(RepositoryName, Grantee), Problem> {

@@ -60,7 +60,7 @@ pub(crate) async fn create(
     let (secret, hash) = make_token()?;
     let details =
         json!({ "title": token.title, "account": token.account, "scopes": token.scopes.to_string() });
-    let entry = caller.entry("token.create", token.id, &Scope::Registry, map(details));
+    let entry = caller.entry("token.create", &token.id, &Scope::Registry, map(details));
     app.api.store.audited(entry).create_token(&token, &hash).await?;
     let mut object = object(&token);
     object["token"] = secret.into();
@@ -150,7 +150,7 @@ pub(crate) async fn revoke(
         return Err(unknown("token", &text));
     }
     let details = map(json!({ "title": token.title, "account": token.account }));
-    let entry = caller.entry("token.revoke", token.id, &Scope::Registry, details);
+    let entry = caller.entry("token.revoke", &token.id, &Scope::Registry, details);
     let found = app.api.store.audited(entry).revoke_token(token.id).await?;
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("token", &text)) }
 }
