@@ -4,6 +4,8 @@
 //! Each test starts a node of its own, which takes some seconds; so the suite is one test, whose promises
 //! run side by side, each in a virtual host of its own.
 
+#![expect(clippy::print_stdout, reason = "what was measured, for whoever runs it with --no-capture")]
+
 mod conformance;
 
 use std::{
@@ -672,5 +674,63 @@ async fn what_travels_in_one_pack_is_ended_singly_and_only_the_poisonous_one_die
         let left = timeout(Duration::from_millis(300), broker.consume(&queue, many()).next()).await;
         assert!(left.is_err(), "{queue} is not empty");
     }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_waiting_messages_outlive_the_node_and_none_comes_before_its_time() {
+    const WAITING: usize = 100_000;
+    const BATCH: usize = 2500;
+    let mut node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let batch = |delay: Duration| {
+        let due = SystemTime::now() + delay;
+        let due = due.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis();
+        let numbered = |number| Outgoing::new(QueueName::new("q"), format!("{due} {number}")).after(delay);
+        (0..BATCH).map(numbered).collect::<Vec<_>>()
+    };
+    // How long all of them will take here, and so how long they have to wait to be killed while they do: the time of
+    // one level, which is one hop for each.
+    let began = Instant::now();
+    broker.publish(batch(Duration::ZERO)).await.expect("published");
+    let expected = began.elapsed() * u32::try_from(WAITING / BATCH).expect("a few");
+    let delay = (0..9).map(|level| Duration::from_secs(8 << level)).find(|delay| *delay > expected * 3 / 2);
+    let delay = delay.expect("a machine that publishes a message a second");
+
+    let mut ids = HashSet::new();
+    let began = Instant::now();
+    for _ in 0..WAITING / BATCH {
+        let messages = batch(delay);
+        ids.extend(messages.iter().map(|message| message.id));
+        broker.publish(messages).await.expect("published");
+    }
+    let published = began.elapsed();
+    assert!(published < delay, "too many were due before the kill: {published:?} of {delay:?}");
+    node.kill_9();
+    node.start_again().await;
+    connected(&broker).await;
+    let back = began.elapsed();
+
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    let (mut missing, mut repeated, mut early) = (ids.clone(), 0, 0);
+    while !missing.is_empty() {
+        let mut claims = vec![next(&mut consumer).await];
+        claims.extend(std::iter::from_fn(|| consumer.try_next()));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis();
+        for claim in claims.iter().filter(|claim| ids.contains(&claim.id())) {
+            let text = std::str::from_utf8(claim.body()).expect("a text");
+            let due: u128 = text.split(' ').next().and_then(|due| due.parse().ok()).expect("a time");
+            early += usize::from(now < due);
+            repeated += usize::from(!missing.remove(&claim.id()));
+        }
+        broker.settle(claims, Vec::new()).await.expect("settled");
+    }
+    println!(
+        "{WAITING} messages published in {published:.1?} to wait {delay:?}; the node is back after {back:.1?}, all \
+         have come after {:.1?}, {repeated} of them twice",
+        began.elapsed()
+    );
+    assert_eq!(early, 0, "came before their time");
+    assert!(repeated < WAITING / 100, "{repeated} came twice");
     broker.close().await;
 }

@@ -21,7 +21,7 @@ use lapin::{
 };
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -60,9 +60,31 @@ pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) confirms: Channel,
     blocked: watch::Sender<Option<String>>,
+    heard: watch::Sender<Instant>,
+    given_up: CancellationToken,
 }
 
 impl Link {
+    fn new(connection: Connection, confirms: Channel) -> Self {
+        let (blocked, heard) = (watch::Sender::new(None), watch::Sender::new(Instant::now()));
+        Self { connection, confirms, blocked, heard, given_up: CancellationToken::new() }
+    }
+
+    /// A message was confirmed on it, or refused.
+    pub(super) fn hears(&self) {
+        self.heard.send_replace(Instant::now());
+    }
+
+    /// For how long nothing was.
+    pub(super) fn silence(&self) -> Duration {
+        self.heard.borrow().elapsed()
+    }
+
+    /// It stands, and nothing comes of it: another one is made, on the next host.
+    pub(super) fn give_up(&self) {
+        self.given_up.cancel();
+    }
+
     /// Why RabbitMQ takes no messages now, if it doesn't.
     pub(super) fn blocked(&self) -> watch::Receiver<Option<String>> {
         self.blocked.subscribe()
@@ -166,7 +188,7 @@ impl Connector {
             Ok::<_, lapin::Error>(channel)
         });
         match channel.await {
-            Ok(Ok(confirms)) => Ok(Link { connection, confirms, blocked: watch::Sender::new(None) }),
+            Ok(Ok(confirms)) => Ok(Link::new(connection, confirms)),
             Ok(Err(error)) => Err(format!("RabbitMQ opened no channel: {error}")),
             Err(_) => Err(format!("RabbitMQ opened no channel within {CONNECT:?}")),
         }
@@ -225,6 +247,10 @@ async fn watch_over(link: &Link) -> String {
             }
             Ok(None) => return "the connection ended".into(),
             Ok(Some(_)) | Err(_) => {}
+        }
+        if link.given_up.is_cancelled() {
+            let _ = timeout(LOOK, link.connection.close(200, "given up".into())).await;
+            return "nothing was confirmed on it".into();
         }
         if !link.connection.status().connected() {
             return "the connection ended".into();

@@ -15,6 +15,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
@@ -47,6 +48,8 @@ pub(super) struct Publisher {
     window: Semaphore,
     // lapin hands a returned message to whichever confirm comes next, not to its own.
     returned: Mutex<HashSet<Uuid>>,
+    // Whether it was said that done work waits.
+    waits: AtomicBool,
     closed: AtomicBool,
     packable: Gathering,
 }
@@ -63,6 +66,7 @@ impl Publisher {
             state,
             window: Semaphore::new(WINDOW),
             returned: Mutex::default(),
+            waits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             packable: Gathering::default(),
         }
@@ -93,8 +97,19 @@ impl Publisher {
         let pending = pending(parcels);
         loop {
             match self.publish_open(&pending).await {
-                Err(BrokerError::Unavailable(_)) if wanted() => sleep(AGAIN).await,
-                ended => return ended,
+                Err(BrokerError::Unavailable(why)) if wanted() => {
+                    // Once for all that wait, until one of them has got through.
+                    if !self.waits.swap(true, Ordering::Relaxed) {
+                        warn!("done work waits for its way out: {why}");
+                    }
+                    sleep(AGAIN).await;
+                }
+                ended => {
+                    if ended.is_ok() && self.waits.swap(false, Ordering::Relaxed) {
+                        info!("done work finds its way out again");
+                    }
+                    return ended;
+                }
             }
         }
     }
@@ -173,6 +188,10 @@ impl Publisher {
             sent = sending.try_collect::<()>() => sent,
             () = blocked_for(&link, GRACE) => Err(BrokerError::Unavailable(alarm(&link))),
             () = sleep(CONFIRM) => {
+                // A channel can hang in a node that lost sight of a queue's leader, and does so for a minute.
+                if link.silence() >= CONFIRM {
+                    link.give_up();
+                }
                 Err(BrokerError::Unavailable(format!("RabbitMQ confirmed nothing within {CONFIRM:?}")))
             }
         }
@@ -193,7 +212,9 @@ impl Publisher {
             )
             .await
             .map_err(|error| failed(parcel, &error))?;
-        match confirm.await.map_err(|error| failed(parcel, &error))? {
+        let confirmation = confirm.await.map_err(|error| failed(parcel, &error))?;
+        link.hears();
+        match confirmation {
             Confirmation::Ack(returned) => {
                 self.note(returned.as_deref().and_then(|message| returned_id(&message.properties)), parcel)?;
                 pending.confirmed.store(true, Ordering::Relaxed);

@@ -221,7 +221,13 @@ impl Subscription {
         }
         session.end();
         // What was sent ahead goes back now and not only when the connection ends.
-        let _ = timeout(ANSWER, channel.close(200, "".into())).await;
+        let closing = timeout(ANSWER, async move { channel.close(200, "".into()).await });
+        if ended.is_ok() {
+            let _ = closing.await;
+        } else {
+            // RabbitMQ may be silent on this channel and well on the next one.
+            tokio::spawn(closing);
+        }
         ended
     }
 
