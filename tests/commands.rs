@@ -380,7 +380,7 @@ async fn misuse_is_2_and_a_server_that_does_not_help_is_1() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     for (args, part) in [
         (&["notifications", "create", "--kind", "repo_push"][..], "missing field `scope`"),
-        (&["notifications", "list", "--token", "wrong"], "not one of this server's admin tokens"),
+        (&["notifications", "list", "--token", "wrong"], "none of this server's"),
         (&["deliveries", "list", "--url", &nowhere], "refused"),
     ] {
         let said = shell.run(args).await;
