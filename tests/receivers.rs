@@ -79,7 +79,7 @@ async fn each_hostile_answer_is_a_deferred_attempt_with_its_cause_in_bounded_tim
             "redirect",
             Answer::redirect(&elsewhere.url("/secret")),
             "http_3xx",
-            "answered 302 to 127.0.0.1; redirects are not followed",
+            "answered 302 to 127.0.0.1; this redirect is not followed",
         ),
         ("error", Answer::text(500, "x".repeat(1000)), "http_5xx", "answered 500"),
     ];

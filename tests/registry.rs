@@ -271,6 +271,95 @@ fn word(event: &Value) -> String {
     }
 }
 
+/// Where each format's payload says what was pushed: the tag, and the repository.
+const FORMATS: &[(&str, &str, &str, &str)] = &[
+    ("quay", "/updated_tags/0", "/repository", "acme/app"),
+    ("cloudevents", "/data/updated_tags/0", "/subject", "acme/app"),
+    ("dockerhub", "/push_data/tag", "/repository/repo_name", "acme/app"),
+    ("dtr", "/contents/tag", "/contents/imageName", "registry.example.com/acme/app:v1"),
+    (
+        "harbor",
+        "/event_data/resources/0/tag",
+        "/event_data/resources/0/resource_url",
+        "registry.example.com/acme/app:v1",
+    ),
+    ("harbor-cloudevents", "/data/resources/0/tag", "/data/repository/repo_full_name", "acme/app"),
+    ("acr", "/target/tag", "/target/repository", "acme/app"),
+    ("distribution", "/events/0/target/tag", "/events/0/target/repository", "acme/app"),
+];
+
+#[tokio::test]
+async fn one_push_reaches_receivers_in_every_registrys_format_at_once() {
+    let chain = Chain::start().await;
+    for (format, ..) in FORMATS {
+        let wish = json!({
+            "scope": {"repository": "acme/app"}, "kinds": ["repo_push"], "method": "webhook", "format": format,
+            "config": {"url": chain.receiver.url(&format!("/{format}/${{name}}")), "bearer_token": "hunter2"},
+        });
+        chain.fleet.api.wish(&wish).await;
+    }
+    let image = Image::new("one");
+    chain.registry.push(&image, "acme/app", "v1").await;
+    chain.settled(3.0, FORMATS.len()).await;
+    let requests = chain.receiver.requests();
+    for (format, tag, subject, expected) in FORMATS {
+        let path = format!("/{format}/app");
+        let mut of = requests.iter().filter(|request| request.path == path);
+        let (Some(request), None) = (of.next(), of.next()) else { panic!("not one request to {path}") };
+        let payload = body(request);
+        assert_eq!(payload.pointer(tag), Some(&json!("v1")), "{format}: {payload}");
+        assert_eq!(payload.pointer(subject), Some(&json!(expected)), "{format}: {payload}");
+        let text = payload.to_string();
+        assert!(*format == "dockerhub" || text.contains(&image.digest()), "{format}: {payload}");
+        assert_eq!(request.header("authorization"), Some("Bearer hunter2"));
+    }
+    let shown = chain.fleet.api.get("/v1/notifications").await;
+    assert!(!shown.to_string().contains("hunter2") && shown.to_string().contains("********"), "{shown}");
+    assert!(chain.fleet.process.lines().iter().all(|line| !line.contains("hunter2")), "no secret in the log");
+}
+
+#[tokio::test]
+async fn what_one_bellbuoy_tells_as_a_registry_another_takes_for_one() {
+    let chain = Chain::start().await;
+    let next = Fleet::start(&[("BELLBUOY_REGISTRY__URL", "https://mirror.example.com")]).await;
+    let routes = [
+        ("distribution", "distribution"),
+        ("harbor", "harbor"),
+        ("harbor-cloudevents", "harbor"),
+        ("acr", "acr"),
+        ("dockerhub", "dockerhub"),
+    ];
+    for (format, registry) in routes {
+        let url = format!("{}/v1/ingest/{registry}?source={format}", next.api.url);
+        let wish = json!({
+            "scope": {"registry": true}, "kinds": ["repo_push"], "method": "webhook", "format": format,
+            "config": {"url": url, "bearer_token": TOKEN},
+        });
+        chain.fleet.api.wish(&wish).await;
+        let wish = json!({
+            "scope": {"repository": "acme/app"}, "kinds": ["repo_push"], "method": "webhook", "format": "cloudevents",
+            "filter": {}, "config": {"url": chain.receiver.url("/end")},
+        });
+        if format == "distribution" {
+            next.api.wish(&wish).await;
+        }
+    }
+    chain.registry.push(&Image::new("one"), "acme/app", "v1").await;
+    chain.fleet.api.until("", routes.len(), &["delivered"]).await;
+    next.api.until("", routes.len(), &["delivered"]).await;
+    let mut sources: Vec<String> = Vec::new();
+    for request in chain.receiver.requests() {
+        let event = body(&request);
+        assert_eq!((&event["type"], &event["subject"]), (&json!("repo_push"), &json!("acme/app")));
+        assert_eq!(event["data"]["updated_tags"], json!(["v1"]));
+        sources.push(event["source"].as_str().expect("a source").to_owned());
+    }
+    sources.sort();
+    let mut expected: Vec<&str> = routes.iter().map(|(format, _)| *format).collect();
+    expected.sort_unstable();
+    assert_eq!(sources, expected);
+}
+
 #[tokio::test]
 async fn what_was_pushed_while_serve_was_down_arrives_once_when_it_is_back() {
     let mut chain = Chain::start().await;

@@ -32,6 +32,7 @@ use crate::{
     App,
     counts::{self, Surface},
     guesses::TooMany,
+    ingest::credentials,
     now,
     problem::Problem,
     quay,
@@ -187,8 +188,9 @@ fn presented(headers: &HeaderMap) -> Result<Vec<u8>, Refused> {
 
 /// Lets a request through with its [`Caller`], or answers 401 in the words of the surface it aimed at.
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    credentials::lift_token(&mut request);
     let path = request.uri().path();
-    if app.api.auth.is_open(path) {
+    if app.api.auth.is_open(path) || credentials::is_signed(&app, request.uri(), request.headers()) {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().copied();

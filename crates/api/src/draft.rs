@@ -2,7 +2,7 @@
 //! that a notification means the same whichever way it came.
 
 use bellbuoy_domain::{
-    Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secret, take_secret,
+    Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secret, Secrets,
 };
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -58,8 +58,11 @@ impl Draft {
     /// one stays.
     pub(crate) fn replace(mut self, old: Notification, now: Timestamp) -> Result<Notification, Problem> {
         check_title(self.title.as_deref())?;
-        let secret = if signs(&self.method) { self.take_secret()?.or(old.secret) } else { None };
-        let secret = if signs(&self.method) && secret.is_none() { Some(make_secret()?) } else { secret };
+        let secret = if signs(&self.method) {
+            Some(self.take_secrets(old.secret.as_deref())?.to_stored())
+        } else {
+            None
+        };
         let notification = Notification {
             title: self.title,
             scope: self.scope,
@@ -77,9 +80,16 @@ impl Draft {
         Ok(notification)
     }
 
-    fn take_secret(&mut self) -> Result<Option<String>, Problem> {
-        let secret = take_secret(&mut self.config).map_err(|error| Problem::bad(error.to_string()))?;
-        Ok(secret.map(|secret| secret.reveal()))
+    /// What is secret of the settings, taken out of them. What is stored but can't be read is replaced
+    /// like any other: its owner can only write it anew.
+    fn take_secrets(&mut self, old: Option<&str>) -> Result<Secrets, Problem> {
+        let old = old.and_then(|old| Secrets::parse(old).ok()).unwrap_or_default();
+        let mut secrets =
+            Secrets::take(&mut self.config, &old).map_err(|error| Problem::bad(error.to_string()))?;
+        if secrets.signing.is_none() {
+            secrets.signing = Some(make_secret()?);
+        }
+        Ok(secrets)
     }
 }
 
@@ -88,10 +98,10 @@ fn signs(method: &str) -> bool {
     method == MethodName::Webhook.name()
 }
 
-fn make_secret() -> Result<String, Problem> {
+fn make_secret() -> Result<Secret, Problem> {
     let mut key = vec![0; SECRET_BYTES];
     let made = SystemRandom::new().fill(&mut key).ok().and_then(|()| Secret::from_bytes(key).ok());
-    made.map(|secret| secret.reveal()).ok_or_else(|| {
+    made.ok_or_else(|| {
         tracing::error!("the system gave no random bytes for a webhook's secret");
         Problem::internal()
     })
@@ -108,11 +118,13 @@ fn check_title(title: Option<&str>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The settings as their owner may see them: with the secret only when it is shown for once.
+/// The settings as their owner may see them: with the key to sign with only when it is shown for once, and
+/// a mask for whatever else is secret.
 pub(crate) fn shown_config(notification: &Notification, with_secret: bool) -> Map<String, Value> {
     let mut config = notification.config.clone();
-    if let (true, Some(secret)) = (with_secret, &notification.secret) {
-        config.insert("secret".to_owned(), secret.clone().into());
+    let stored = notification.secret.as_deref().filter(|_| with_secret);
+    if let Some(signing) = stored.and_then(|stored| Secrets::parse(stored).ok()?.signing) {
+        config.insert("secret".to_owned(), signing.reveal().into());
     }
     config
 }
@@ -171,6 +183,22 @@ mod tests {
         let given = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let other = draft(&json!({"url": "https://new.example.com/", "secret": given}));
         assert_eq!(other.replace(old, now).expect("one").secret.as_deref(), Some(given));
+    }
+
+    #[test]
+    fn whatever_else_is_secret_is_never_shown_and_stays_when_its_mask_is_written() {
+        let url = "https://ci.example.com/hook";
+        let made =
+            created(&json!({"url": url, "bearer_token": "hunter2", "secret_headers": {"X-A": "hunter3"}}));
+        let shown = Value::from(shown_config(&made, true));
+        assert!(!shown.to_string().contains("hunter"), "{shown}");
+        assert!(!format!("{made:?}").contains("hunter"), "{made:?}");
+        assert!(shown["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")));
+        let again = draft(&Value::from(shown_config(&made, false)));
+        let again = again.replace(made.clone(), Timestamp::UNIX_EPOCH).expect("one");
+        assert_eq!((&again.secret, &again.config), (&made.secret, &made.config));
+        let secrets = Secrets::parse(again.secret.as_deref().expect("secrets")).expect("secrets");
+        assert_eq!((secrets.get("bearer_token"), secrets.header("x-a")), (Some("hunter2"), Some("hunter3")));
     }
 
     #[test]

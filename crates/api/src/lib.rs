@@ -46,6 +46,8 @@ pub struct Api {
     pub registry: Registry,
     /// Our own base URL as clients know it, for links in answers.
     pub public_url: String,
+    /// The secret of the webhooks by which GitHub reports packages, if it signs them.
+    pub github_secret: Option<String>,
     /// What requests may take.
     pub limits: Limits,
     /// What else has to be well for `/readyz`.

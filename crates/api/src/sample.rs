@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::{
-    DeliveryId, DeliveryMessage, Event, FannedOut, Kind, KindScope, Notification, PlannedDelivery, Record,
-    RepositoryName, Scope, Subject, WIRE_VERSION,
+    DeliveryId, DeliveryMessage, Event, FannedOut, Grain, Kind, KindScope, Notification, PlannedDelivery,
+    Record, RepositoryName, Scope, Subject, WIRE_VERSION,
 };
 use bellbuoy_store::SeenEvent;
 use jiff::Timestamp;
@@ -30,7 +30,10 @@ pub(crate) async fn deliver_sample(
     let id = format!("test-{}", Uuid::new_v4());
     let subject = subject(&notification.scope, kind);
     let event = Event::sample(kind, subject, &notification.event_config, SOURCE, &id, now);
-    let delivery = DeliveryId::derive(&event.source, &event.id, notification.id);
+    // Where a request names one tag, it is the sample's first.
+    let grain = notification.check().map_or(Grain::Event, |checked| checked.grain());
+    let delivery = event.deliveries(notification.id, grain).into_iter().next();
+    let delivery = delivery.unwrap_or_else(|| DeliveryId::derive(&event.source, &event.id, notification.id));
     let body = event.to_json();
     // Kept like any event, so that the delivery can be looked into and sent again.
     let seen = SeenEvent {

@@ -5,7 +5,8 @@ mod common;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bellbuoy_api::{Auth, Readiness, ServerLimits};
 use bellbuoy_telemetry::Counter;
-use common::{Rig, TOKEN, problem, quay_problem};
+use common::{JSON, Rig, TOKEN, problem, quay_problem};
+use serde_json::json;
 
 /// Every route, a verb that it has, and what it answers to a holder of the token who sends no body.
 const ROUTES: &[(&str, &str, u16)] = &[
@@ -15,6 +16,13 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/events/1", 404),
     ("POST", "/v1/ingest/distribution", 202),
     ("POST", "/v1/ingest/distribution/", 202),
+    ("POST", "/v1/ingest/gitlab", 202),
+    ("POST", "/v1/ingest/harbor", 202),
+    ("POST", "/v1/ingest/zot", 202),
+    ("POST", "/v1/ingest/acr", 202),
+    ("POST", "/v1/ingest/dockerhub", 202),
+    ("POST", "/v1/ingest/ecr", 202),
+    ("POST", "/v1/ingest/ghcr", 202),
     ("GET", "/v1/notifications", 200),
     ("POST", "/v1/notifications", 415),
     ("GET", "/v1/notifications/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11", 404),
@@ -241,4 +249,72 @@ async fn a_verb_that_a_path_does_not_have_is_405_and_says_which_it_has() {
             problem(&answer, 405);
         }
     }
+}
+
+/// One notice of a push, as GitHub and Docker Hub send it.
+fn package() -> String {
+    json!({"action": "published", "package": {
+        "name": "api", "namespace": "acme", "ecosystem": "CONTAINER",
+        "package_version": {"container_metadata": {"tag": {"name": "v1"}}},
+    }})
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_registry_that_can_send_no_header_shows_its_token_in_the_url_of_ingest_and_nowhere_else() {
+    let (rig, token) = (Rig::start().await, TOKEN.replace(' ', "%20"));
+    for (path, status) in [
+        (format!("/v1/ingest/dockerhub?token={token}"), 202),
+        (format!("/v1/ingest/ghcr/?source=a&token={token}"), 202),
+        ("/v1/ingest/dockerhub?token=wrong".to_owned(), 401),
+        ("/v1/ingest/dockerhub?token=".to_owned(), 401),
+        ("/v1/ingest/dockerhub".to_owned(), 401),
+        (format!("/v1/events?token={token}"), 401),
+        (format!("/v1/notifications?token={token}"), 401),
+    ] {
+        let answer = rig.raw("POST", &path, &[JSON], package()).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    // A header of its own is what counts.
+    let headers = [JSON, ("authorization", "Bearer wrong")];
+    let answer = rig.raw("POST", &format!("/v1/ingest/ghcr?token={token}"), &headers, package()).await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn what_github_signs_with_our_secret_needs_no_token() {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"hunter2");
+    let sign = |body: &str| {
+        let tag = ring::hmac::sign(&key, body.as_bytes());
+        tag.as_ref().iter().fold("sha256=".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    };
+    let (genuine, forged) = (sign(&package()), sign("another body"));
+    let rig = Rig::with(|api| api.github_secret = Some("hunter2".into()), ServerLimits::default()).await;
+    let authorization = format!("Bearer {TOKEN}");
+    for (path, signature, token, status) in [
+        ("/v1/ingest/ghcr", genuine.as_str(), None, 202),
+        ("/v1/ingest/ghcr/", &genuine, Some(authorization.as_str()), 202),
+        ("/v1/ingest/ghcr", &forged, None, 401),
+        ("/v1/ingest/ghcr", &forged, Some(&authorization), 401),
+        ("/v1/ingest/ghcr", "sha256=", None, 401),
+        ("/v1/ingest/ghcr", &genuine, Some("Bearer wrong"), 401),
+        ("/v1/ingest/harbor", &genuine, None, 401),
+        ("/v1/events", &genuine, None, 401),
+    ] {
+        let mut headers = vec![JSON, ("x-hub-signature-256", signature)];
+        headers.extend(token.map(|token| ("authorization", token)));
+        let answer = rig.raw("POST", path, &headers, package()).await;
+        assert_eq!(answer.status, status, "{path} {signature} {token:?}");
+    }
+    let answer =
+        rig.raw("POST", "/v1/ingest/ghcr", &[JSON, ("authorization", &authorization)], package()).await;
+    assert_eq!(answer.status, 202, "without a signature a token will do");
+
+    let rig = Rig::start().await;
+    let headers = [JSON, ("x-hub-signature-256", genuine.as_str())];
+    assert_eq!(
+        rig.raw("POST", "/v1/ingest/ghcr", &headers, package()).await.status,
+        401,
+        "we have no secret"
+    );
 }

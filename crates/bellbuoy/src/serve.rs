@@ -110,6 +110,7 @@ impl Fleet {
             auth,
             registry,
             public_url: config.public_url.clone().unwrap_or_else(|| url.clone()),
+            github_secret: config.github_secret.as_ref().map(|secret| secret.reveal().to_owned()),
             limits: Limits::default(),
             readiness: crew.readiness,
             version: VERSION.to_owned(),

@@ -22,6 +22,8 @@ mod rights;
 mod secret;
 mod severity;
 mod template;
+mod url_template;
+mod webhook;
 
 pub use circuit::{Admission, Circuit};
 pub use delivery::{
@@ -50,5 +52,8 @@ pub use outcome::{Cause, CauseCode, Outcome};
 pub use part::{Grain, MAX_TAGS};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
 pub use rights::{Need, Right, Standing, TokenScope, TokenScopes, Verdict, judge, standing_by_actions};
-pub use secret::{Secret, SecretError, take_secret};
+pub use secret::{MASK, Secret, SecretError, Secrets};
 pub use template::{Template, TemplateError, TextTemplate};
+pub use webhook::{
+    Authorization, HttpMethod, OptionError, SignatureStyle, SuccessStatuses, WEBHOOK_VERSION, WebhookOptions,
+};

@@ -4,7 +4,7 @@
 mod chat;
 mod email;
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -12,7 +12,10 @@ use url::Url;
 pub use chat::{Channel, ChatConfig, ChatService};
 pub use email::{EmailAddress, EmailConfig, Letter};
 
-use crate::{Scope, Template, TemplateError, TextTemplate};
+use crate::{
+    DeliveryId, Event, OptionError, Scope, Template, TemplateError, TextTemplate, WebhookOptions,
+    url_template,
+};
 
 /// How a delivery reaches its receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,10 +129,21 @@ pub enum MethodConfig {
 /// Where a webhook goes and what it says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookConfig {
-    /// As its owner wrote it: `http` or `https`, with a host, without user and password.
+    /// As its owner wrote it: `http` or `https`, with a host, without user and password. Its path and
+    /// query may have places for what an event is about: see [`WebhookConfig::url_for`].
     pub url: String,
     /// The owner's own body instead of the format's.
     pub template: Option<Template>,
+    /// How the request looks, who it says it is from, and which answer means that it was taken.
+    pub options: Box<WebhookOptions>,
+}
+
+impl WebhookConfig {
+    /// Where the request of a delivery goes: `${repository}`, `${namespace}`, `${name}`, `${tag}`,
+    /// `${digest}`, `${kind}`, `${event}` and `${delivery}` filled, percent-encoded.
+    pub fn url_for(&self, event: &Event, delivery: DeliveryId) -> Cow<'_, str> {
+        url_template::filled(&self.url, event, delivery)
+    }
 }
 
 /// Whose in-app area.
@@ -202,7 +216,7 @@ fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
         Some(Value::String(url)) => url,
         Some(_) => return Err(ConfigError::InvalidUrl),
     };
-    if !is_receiver_url(url) {
+    if !is_receiver_url(&url_template::check(url).map_err(ConfigError::UrlTemplate)?) {
         return Err(ConfigError::InvalidUrl);
     }
     let template = match config.get("template") {
@@ -211,7 +225,7 @@ fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
         Some(Value::String(text)) => Some(Template::parse(text)?),
         Some(_) => return Err(ConfigError::TemplateNotText),
     };
-    Ok(WebhookConfig { url: url.clone(), template })
+    Ok(WebhookConfig { url: url.clone(), template, options: Box::new(WebhookOptions::parse(config)?) })
 }
 
 /// Whether a text is a URL that a request can be sent to and that everyone reads alike.
@@ -292,6 +306,12 @@ pub enum ConfigError {
     /// Not `http` or `https`, no host, with user or password, or readable in two ways.
     #[error("Invalid webhook URL")]
     InvalidUrl,
+    /// The URL has places that can't be filled.
+    #[error("Invalid webhook URL: it {0}")]
+    UrlTemplate(String),
+    /// Another setting of a webhook.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// The template is not understood.
     #[error(transparent)]
     Template(#[from] TemplateError),

@@ -1,12 +1,14 @@
 //! A standing wish to hear of events.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    ConfigError, Event, Filter, FilterError, Format, Kind, MethodConfig, MethodName, NotificationId,
-    RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod,
+    ConfigError, Event, Filter, FilterError, Format, Grain, Kind, MASK, MethodConfig, MethodName,
+    NotificationId, RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod,
 };
 
 /// Whose events a notification is for.
@@ -66,7 +68,7 @@ pub enum NotificationState {
 ///
 /// `config` and `event_config` are kept as their owner wrote them (Quay's API shows them so);
 /// `method`, `filter` and `format` are what was understood of them when it was checked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Notification {
     /// Its id.
     pub id: NotificationId,
@@ -82,7 +84,8 @@ pub struct Notification {
     pub method: String,
     /// The method's settings as written, without secrets.
     pub config: Map<String, Value>,
-    /// `whsec_...`, for methods that sign; shown once, when it is made.
+    /// What is secret of a webhook's settings, as [`Secrets::to_stored`](crate::Secrets::to_stored) writes
+    /// it: without more than a key to sign with it is `whsec_...`.
     pub secret: Option<String>,
     /// The payload format's name as written, such as `quay`.
     pub format: String,
@@ -98,6 +101,26 @@ pub struct Notification {
     pub created_at: Timestamp,
     /// When its owner last changed it.
     pub updated_at: Timestamp,
+}
+
+/// Without its secrets: this is what a log or a failed assertion shows.
+impl fmt::Debug for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notification")
+            .field("id", &self.id)
+            .field("title", &self.title)
+            .field("scope", &self.scope)
+            .field("kinds", &self.kinds)
+            .field("method", &self.method)
+            .field("format", &self.format)
+            .field("secret", &self.secret.as_ref().map(|_| MASK))
+            .field("state", &self.state)
+            .field("state_reason", &self.state_reason)
+            .field("failures", &self.failures)
+            .field("created_at", &self.created_at)
+            .field("updated_at", &self.updated_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Notification {
@@ -119,11 +142,11 @@ impl Notification {
         if let Some(kind) = self.kinds.iter().copied().find(|kind| !format.expresses(*kind)) {
             return Err(NotificationError::Inexpressible { format, kind });
         }
-        Ok(CheckedNotification {
-            filter: Filter::parse(&self.event_config, &self.kinds)?,
-            method: MethodConfig::parse(self.method.parse::<MethodName>()?, &self.config, &self.scope)?,
-            format,
-        })
+        let method = MethodConfig::parse(self.method.parse::<MethodName>()?, &self.config, &self.scope)?;
+        if let MethodConfig::Webhook(webhook) = &method {
+            webhook.options.check_format(format).map_err(ConfigError::from)?;
+        }
+        Ok(CheckedNotification { filter: Filter::parse(&self.event_config, &self.kinds)?, method, format })
     }
 }
 
@@ -136,6 +159,16 @@ pub struct CheckedNotification {
     pub method: MethodConfig,
     /// In which form.
     pub format: Format,
+}
+
+impl CheckedNotification {
+    /// Into how many requests an event goes: as a webhook's owner says or, without a word, as its format
+    /// needs it.
+    pub fn grain(&self) -> Grain {
+        let MethodConfig::Webhook(webhook) = &self.method else { return Grain::Event };
+        let usual = if self.format.names_one_tag() { Grain::Tag } else { Grain::Event };
+        webhook.options.grain.unwrap_or(usual)
+    }
 }
 
 /// Why a notification will not do.

@@ -21,9 +21,30 @@ pub fn sign(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> String {
     signature
 }
 
+/// The value of `X-Hub-Signature-256` and of `X-Signature`: `sha256=` and the HMAC-SHA256 of the body in
+/// lower-case hex. Receivers use the text of their secret, as it was given to them, as the key.
+pub fn sign_body(secret: &str, body: &[u8]) -> String {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), body);
+    tag.as_ref().iter().fold(String::from("sha256="), |mut text, byte| {
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(half)]));
+        }
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn githubs_own_example_comes_out() {
+        // https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+        assert_eq!(
+            sign_body("It's a Secret to Everybody", b"Hello, World!"),
+            "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+        );
+    }
 
     #[test]
     fn the_vectors_of_the_reference_libraries_come_out() {

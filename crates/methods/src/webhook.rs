@@ -1,18 +1,31 @@
-//! The `webhook` method: a signed POST to the receiver's own address.
+//! The `webhook` method: a signed request to the receiver's own address.
 
-use bellbuoy_domain::{CauseCode, Context, Registry, Secret, WebhookConfig, webhook_payload};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bellbuoy_domain::{
+    Authorization, CauseCode, Context, Event, Format, HttpMethod, Registry, Secret, Secrets, SignatureStyle,
+    SuccessStatuses, WebhookConfig, WebhookOptions, webhook_payload,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::{Attempt, Report, http::Client, signature::sign, trace};
+use crate::{
+    Attempt, Report,
+    http::{Client, Sending},
+    signature::{sign, sign_body},
+    trace,
+};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const HUB_SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
+const FLUX_SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 const BELLBUOY_EVENT: HeaderName = HeaderName::from_static("bellbuoy-event");
 const BELLBUOY_ATTEMPT: HeaderName = HeaderName::from_static("bellbuoy-attempt");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Sends the event in the notification's format, signed with the notification's secret if it has one.
+/// Sends what the delivery is of the event, in the notification's format, as the notification's settings
+/// say: signed with its secret if it has one.
 ///
 /// A template that can't be applied is final, and so is a format that can't tell of the event: the same
 /// ends the same.
@@ -22,42 +35,140 @@ pub(crate) async fn attempt(
     config: &WebhookConfig,
     attempt: &Attempt<'_>,
 ) -> Report {
-    let template = config.template.as_ref();
+    let (format, options) = (attempt.checked.format, &config.options);
+    let event = attempt.event.part(attempt.delivery, attempt.notification.id);
     let context = Context {
         registry,
         delivery: attempt.delivery,
         notification: attempt.notification.id,
         callback_url: "",
-        dtr_type: None,
+        dtr_type: options.dtr_type.as_deref(),
     };
-    let event = attempt.event.part(attempt.delivery, attempt.notification.id);
-    let payload = match webhook_payload(&event, attempt.checked.format, template, &context) {
+    let payload = match webhook_payload(&event, format, config.template.as_ref(), &context) {
         Ok(payload) => payload,
         Err(error) => return Report::rejected(None, CauseCode::Template, error.to_string()),
     };
-    let Some(mut headers) = headers(attempt, &payload.body) else {
-        return Report::deferred(CauseCode::Internal, "the notification's stored secret can't be read");
+    let method = method(options.method);
+    let body = if method == Method::GET { Bytes::new() } else { Bytes::from(payload.body) };
+    let Some((mut headers, private)) = headers(attempt, options, &body) else {
+        return Report::deferred(CauseCode::Internal, "the notification's stored secrets can't be read");
     };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(payload.content_type));
-    client.post(&config.url, headers, payload.body.into(), attempt.now).await
+    if method != Method::GET {
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(payload.content_type));
+    }
+    if let Some(agent) = format.user_agent() {
+        headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(agent));
+    }
+    let url = config.url_for(&event, attempt.delivery);
+    let success = success(options, format);
+    let sending = Sending {
+        method,
+        url: &url,
+        headers,
+        body,
+        success: Some(&success),
+        follow: options.follow_redirects,
+        private: &private,
+    };
+    client.send(sending, attempt.now).await
 }
 
-/// What every request says of itself; `None` when the stored secret is none.
-fn headers(attempt: &Attempt<'_>, body: &[u8]) -> Option<HeaderMap> {
-    let id = attempt.delivery.to_string();
-    let timestamp = attempt.now.as_second();
-    let trace = trace::child(attempt.event.traceparent.as_deref(), attempt.delivery, attempt.number);
-    let mut headers = HeaderMap::with_capacity(12);
-    headers.insert(BELLBUOY_EVENT, HeaderValue::from_static(attempt.event.kind.name()));
+fn method(method: HttpMethod) -> Method {
+    match method {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Patch => Method::PATCH,
+    }
+}
+
+fn success(options: &WebhookOptions, format: Format) -> SuccessStatuses {
+    options.success.clone().unwrap_or_else(|| SuccessStatuses::usual(format))
+}
+
+/// What a request says of itself, and which of it is for the URL's own origin alone; `None` when the
+/// stored secrets are not those that the settings speak of.
+fn headers(
+    attempt: &Attempt<'_>,
+    options: &WebhookOptions,
+    body: &[u8],
+) -> Option<(HeaderMap, Vec<HeaderName>)> {
+    let stored = attempt.notification.secret.as_deref();
+    let secrets = stored.map(Secrets::parse).transpose().ok()?.unwrap_or_default();
+    let mut headers = own(attempt);
+    sign_as(&options.signatures, &secrets, attempt, body, &mut headers);
+    let mut private = Vec::new();
+    for (name, value) in &options.headers {
+        put(&mut headers, &mut private, name, value)?;
+    }
+    for name in &options.secret_headers {
+        put(&mut headers, &mut private, name, secrets.header(name)?)?;
+    }
+    let authorization = match &options.authorization {
+        Authorization::None => None,
+        Authorization::Bearer => Some(format!("Bearer {}", secrets.get("bearer_token")?)),
+        Authorization::Basic(user) => {
+            let pair = format!("{user}:{}", secrets.get("password")?);
+            Some(format!("Basic {}", STANDARD.encode(pair)))
+        }
+        Authorization::Verbatim => Some(secrets.get("authorization")?.to_owned()),
+    };
+    if let Some(authorization) = authorization {
+        put(&mut headers, &mut private, header::AUTHORIZATION.as_str(), &authorization)?;
+    }
+    Some((headers, private))
+}
+
+fn put(headers: &mut HeaderMap, private: &mut Vec<HeaderName>, name: &str, value: &str) -> Option<()> {
+    let name = HeaderName::try_from(name).ok()?;
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    if name != header::CONTENT_TYPE && name != header::USER_AGENT {
+        private.push(name.clone());
+    }
+    headers.insert(name, value);
+    Some(())
+}
+
+/// What every request says.
+fn own(attempt: &Attempt<'_>) -> HeaderMap {
+    let event: &Event = attempt.event;
+    let trace = trace::child(event.traceparent.as_deref(), attempt.delivery, attempt.number);
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(BELLBUOY_EVENT, HeaderValue::from_static(event.kind.name()));
     headers.insert(BELLBUOY_ATTEMPT, attempt.number.into());
     headers.insert(TRACEPARENT, visible(trace));
-    headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
-    if let Some(secret) = &attempt.notification.secret {
-        let secret = Secret::parse(secret).ok()?;
-        headers.insert(WEBHOOK_SIGNATURE, visible(sign(&secret, &id, timestamp, body)));
+    headers.insert(WEBHOOK_TIMESTAMP, attempt.now.as_second().into());
+    headers.insert(WEBHOOK_ID, visible(attempt.delivery.to_string()));
+    headers
+}
+
+/// The signatures that the receiver checks. Those of a body alone use `hmac_secret` or, without one, the
+/// whole text of `secret` as the key.
+fn sign_as(
+    styles: &[SignatureStyle],
+    secrets: &Secrets,
+    attempt: &Attempt<'_>,
+    body: &[u8],
+    headers: &mut HeaderMap,
+) {
+    let text = || {
+        secrets.get("hmac_secret").map(str::to_owned).or_else(|| secrets.signing.as_ref().map(Secret::reveal))
+    };
+    for style in styles {
+        let (name, signature) = match style {
+            SignatureStyle::StandardWebhooks => {
+                let id = attempt.delivery.to_string();
+                let sign = |secret| sign(secret, &id, attempt.now.as_second(), body);
+                (WEBHOOK_SIGNATURE, secrets.signing.as_ref().map(sign))
+            }
+            SignatureStyle::Hub => (HUB_SIGNATURE, text().map(|secret| sign_body(&secret, body))),
+            SignatureStyle::Flux => (FLUX_SIGNATURE, text().map(|secret| sign_body(&secret, body))),
+        };
+        if let Some(signature) = signature {
+            headers.insert(name, visible(signature));
+        }
     }
-    headers.insert(WEBHOOK_ID, visible(id));
-    Some(headers)
 }
 
 fn visible(text: String) -> HeaderValue {

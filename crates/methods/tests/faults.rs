@@ -137,7 +137,7 @@ async fn a_redirect_is_not_followed_and_its_host_is_named() -> anyhow::Result<()
         let leads = other.url_at("localhost", "/x?k=hunter2");
         receiver.script("/hook", [Answer::status(status).with("location", &leads)]);
         let report = post(&client, &receiver.url("/hook")).await;
-        let said = format!("answered {status} to localhost; redirects are not followed");
+        let said = format!("answered {status} to localhost; this redirect is not followed");
         assert_deferred(&report, CauseCode::Http3xx, &said);
     }
     assert_eq!(other.connections(), 0);

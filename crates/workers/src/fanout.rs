@@ -1,4 +1,5 @@
-//! Expands each event into one delivery per notification that wants it.
+//! Expands each event into one delivery per notification that wants it; a push of several tags into one
+//! for each tag where the notification's requests name one.
 //!
 //! An event is admitted by the store first: a second message of the same event is dropped there,
 //! and the first one can't be lost by that, because it stays with the broker until its deliveries
@@ -20,8 +21,8 @@ use std::{
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
-    DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, NotificationState, PlannedDelivery, Record,
-    RepositoryName, Subject, WIRE_VERSION,
+    CheckedNotification, DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, Grain, NotificationState,
+    PlannedDelivery, Record, RepositoryName, Subject, WIRE_VERSION,
 };
 use bellbuoy_store::{Admission, SeenEvent, Store, StoreError};
 use bellbuoy_telemetry::{Counter, Metrics};
@@ -245,14 +246,16 @@ impl Fanout {
         let mut planned = Vec::new();
         for wish in wishes.iter().filter(|wish| wants(wish, event)) {
             let notification = &wish.notification;
-            let delivery = DeliveryId::derive(&event.source, &event.id, notification.id);
-            let message = arrival.delivery(delivery, wish, canonical.clone());
-            let queue = self.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
-            harvest.push(Outgoing::new(queue, message.to_json()));
-            harvest.count(Counter::DeliveriesQueued, method_label(&notification.method));
-            let method = notification.method.clone();
-            planned.push(PlannedDelivery { delivery, notification: notification.id, method });
-            self.send_piece(harvest, patience).await?;
+            let grain = wish.checked.as_ref().map_or(Grain::Event, CheckedNotification::grain);
+            for delivery in event.deliveries(notification.id, grain) {
+                let message = arrival.delivery(delivery, wish, canonical.clone());
+                let queue = self.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
+                harvest.push(Outgoing::new(queue, message.to_json()));
+                harvest.count(Counter::DeliveriesQueued, method_label(&notification.method));
+                let method = notification.method.clone();
+                planned.push(PlannedDelivery { delivery, notification: notification.id, method });
+                self.send_piece(harvest, patience).await?;
+            }
         }
         // Even without a delivery: then nothing but this says that the event is done.
         let rest = planned.split_off(planned.len().min(PLANNED_AT_ONCE));

@@ -5,7 +5,7 @@ mod common;
 use std::num::NonZeroUsize;
 
 use bellbuoy_broker::{Outgoing, queues};
-use bellbuoy_domain::{Event, Kind, Notification, NotificationState, Record, Scope};
+use bellbuoy_domain::{Event, Grain, Kind, Notification, NotificationState, Record, Scope};
 use bellbuoy_store::SeenEvent;
 use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::wait::eventually;
@@ -250,4 +250,30 @@ async fn a_notification_of_a_method_unknown_here_waits_for_a_worker_that_knows_i
     assert_eq!(rig.counted(Counter::DeliveriesQueued, &["unknown"]), 1, "no label of its own");
     let mut consumer = rig.broker.consume(&queues::deliver("carrier_pigeon"), NonZeroUsize::MIN);
     assert!(consumer.try_next().is_some());
+}
+
+#[tokio::test]
+async fn a_push_of_several_tags_is_a_delivery_for_each_where_requests_name_one() {
+    let rig = Rig::start().await;
+    let whole = rig.notify(1, |_| {}).await;
+    let hub = rig.notify(2, |hub| hub.format = "dockerhub".into()).await;
+    let mut pushed = push_event("1");
+    pushed["data"]["updated_tags"] = json!(["v1", "latest"]);
+    let event = Event::from_value(pushed.clone(), Timestamp::now()).expect("an event");
+    rig.publish(queues::events(), pushed.to_string()).await;
+    let fanout = rig.fanout();
+    rig.emptied(queues::events()).await;
+    // The same again, as after a crash, is the same deliveries.
+    rig.publish(queues::events(), pushed.to_string()).await;
+    rig.emptied(queues::events()).await;
+    fanout.stop().await;
+    let record = Record::from_json(rig.take(queues::outcomes()).await.body()).expect("a record");
+    let planned = record.fanned_out.expect("a fan-out").deliveries;
+    let of = |wish| planned.iter().filter(move |one| one.notification == wish).map(|one| one.delivery);
+    assert_eq!(of(whole).collect::<Vec<_>>(), [id_of("1", whole)]);
+    let by_tag: Vec<_> = of(hub).collect();
+    assert_eq!(by_tag, event.deliveries(hub, Grain::Tag));
+    let tags: Vec<_> = by_tag.iter().map(|id| event.part(*id, hub).data["updated_tags"].clone()).collect();
+    assert_eq!(tags, [json!(["v1"]), json!(["latest"])]);
+    assert_eq!(rig.depth(&queues::deliver("webhook")), 3);
 }

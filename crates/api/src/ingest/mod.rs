@@ -1,6 +1,7 @@
 //! Ways in: events become durable messages before anybody is told that they were taken.
 
 pub(crate) mod cloud_events;
+pub(crate) mod credentials;
 mod modes;
 mod pulls;
 pub(crate) mod registries;
@@ -9,10 +10,19 @@ pub(crate) use pulls::Pulls;
 
 use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::Event;
+use http::Uri;
 use jiff::Timestamp;
 
 /// Header that says when an event was accepted, in Unix milliseconds.
 const ACCEPTED: &str = "bellbuoy-accepted-ms";
+
+/// The last value of `name` in a query, decoded; `None` if there is none or it is no text.
+fn query_value(uri: &Uri, name: &str) -> Option<String> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let value = percent_encoding::percent_decode_str(values.next_back()?);
+    value.decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
 
 /// An event as a message for fan-out.
 pub(crate) fn message(event: Vec<u8>, now: Timestamp) -> Outgoing {

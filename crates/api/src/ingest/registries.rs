@@ -21,11 +21,11 @@ use bellbuoy_domain::{
     DeadReason, Kind,
     ingest::{Item, NoticeError, PullHalf, PullKey, acr, distribution, docker_hub, ecr, ghcr, harbor, zot},
 };
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri, header};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{canonical, message, modes};
+use super::{canonical, credentials, message, modes, query_value};
 use crate::{
     App, body,
     counts::{self, Source},
@@ -67,6 +67,7 @@ async fn take(app: &App, registry: Source, request: Request) -> Result<(), Probl
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let read = app.bodies.read(&parts.headers, body, app.api.limits.batch_bytes).await?;
+    check_signature(app, registry, &parts.headers, &read)?;
     let mut taken = Taken::new(registry);
     if read.is_cut {
         let detail = format!("the notice is too large; this is its first {} bytes", read.bytes.len());
@@ -88,6 +89,31 @@ async fn take(app: &App, registry: Source, request: Request) -> Result<(), Probl
         counts::dropped(&app.api.metrics, registry, reason);
     }
     Ok(())
+}
+
+/// Refuses a notice of GitHub's whose signature is not by our common secret. Without a secret, or
+/// without a signature, a token let it in.
+fn check_signature(
+    app: &App,
+    registry: Source,
+    headers: &HeaderMap,
+    read: &body::Read,
+) -> Result<(), Problem> {
+    let Some(secret) = app.api.github_secret.as_deref().filter(|_| registry == Source::Ghcr) else {
+        return Ok(());
+    };
+    if headers.contains_key(header::AUTHORIZATION) && !headers.contains_key(credentials::SIGNATURE) {
+        return Ok(());
+    }
+    if read.is_cut {
+        return Err(body::too_large(read.bytes.len()));
+    }
+    if credentials::is_genuine(secret, headers, &read.bytes) {
+        return Ok(());
+    }
+    counts::unauthorized(&app.api.metrics, counts::Surface::Ingest);
+    let detail = "the signature is not by the secret in `ingest.github_secret`";
+    Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
 }
 
 /// What one request turned into.
@@ -196,10 +222,7 @@ fn github_body<'a>(headers: &HeaderMap, body: &'a [u8]) -> Cow<'a, [u8]> {
 /// The source that the query names, if a source can be named so, or else the registry's host: a
 /// mistake in the query must not block a registry.
 fn source(app: &App, uri: &Uri) -> String {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    let named = pairs.filter_map(|pair| pair.strip_prefix("source=")).next_back().and_then(|value| {
-        percent_encoding::percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned)
-    });
+    let named = query_value(uri, "source");
     let fits = |text: &String| {
         !text.is_empty() && text.len() <= MAX_SOURCE_BYTES && !text.chars().any(char::is_control)
     };

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{DeliveryId, Event, Notification, NotificationState, Scope, Subject};
+use bellbuoy_domain::{Event, Grain, Notification, NotificationState, Scope, Subject};
 use bellbuoy_store::StoredEvent;
 use http::Uri;
 use serde::Deserialize;
@@ -83,13 +83,15 @@ pub(super) fn place(subject: &Subject) -> Scope {
 /// What the event is to a notification as it stands now: which delivery, or why none.
 fn verdict(notification: &Notification, event: &Event) -> Value {
     let why_not = why_not(notification, event);
-    let delivery = why_not.is_none().then(|| DeliveryId::derive(&event.source, &event.id, notification.id));
+    let grain = notification.check().map_or(Grain::Event, |checked| checked.grain());
+    let deliveries = why_not.is_none().then(|| event.deliveries(notification.id, grain));
     json!({
         "notification": notification.id,
         "title": notification.title,
         "method": notification.method,
         "matches": why_not.is_none(),
-        "delivery": delivery,
+        "delivery": deliveries.as_ref().and_then(|ids| ids.first()),
+        "deliveries": deliveries,
         "why_not": why_not,
     })
 }

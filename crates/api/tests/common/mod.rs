@@ -58,6 +58,7 @@ impl Rig {
             auth: Auth::new([TOKEN]).expect("a token"),
             registry: Registry { title: "Test".into(), url: "https://registry.example.com".into() },
             public_url: "https://bellbuoy.example.com/".into(),
+            github_secret: None,
             limits: Limits::default(),
             readiness: Readiness::default(),
             version: "1.2.3-test".into(),

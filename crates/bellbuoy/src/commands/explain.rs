@@ -61,21 +61,29 @@ async fn explain(client: &Client, event: &Value) -> anyhow::Result<()> {
     ]))?;
     let query = vec![("event", text(&event["id"])), ("source", text(&event["source"]))];
     let (rows, _) = client.pages("deliveries", "deliveries", query).first(DELIVERIES, |_| true).await?;
-    let mut made: HashMap<String, Value> =
-        rows.into_iter().map(|row| (text(&row["notification"]), row)).collect();
+    // A push of several tags may be several deliveries of one notification.
+    let mut made: HashMap<String, Vec<Value>> = HashMap::new();
+    for row in rows {
+        made.entry(text(&row["notification"])).or_default().push(row);
+    }
     let mut table = Table::new(&["NOTIFICATION", "TITLE", "METHOD", "DELIVERY", "WHAT AND WHY"]);
     for one in event["considered"].as_array().into_iter().flatten() {
-        let delivery = made.remove(&text(&one["notification"]));
-        let what = what(one, delivery.as_ref(), event["fanned_out"] == true);
-        table.add([
-            text(&one["notification"]),
-            text(&one["title"]),
-            text(&one["method"]),
-            delivery.map_or_else(|| "-".to_owned(), |row| text(&row["id"])),
-            what,
-        ]);
+        let rows = made.remove(&text(&one["notification"])).unwrap_or_default();
+        let deliveries = if rows.is_empty() { vec![None] } else { rows.iter().map(Some).collect() };
+        for delivery in deliveries {
+            table.add([
+                text(&one["notification"]),
+                text(&one["title"]),
+                text(&one["method"]),
+                delivery.map_or_else(|| "-".to_owned(), |row| text(&row["id"])),
+                what(one, delivery, event["fanned_out"] == true),
+            ]);
+        }
     }
-    for (notification, row) in made {
+    for (notification, row) in made
+        .into_iter()
+        .flat_map(|(notification, rows)| rows.into_iter().map(move |row| (notification.clone(), row)))
+    {
         let what = format!("{}; the notification is gone, or is of another scope now", state(&row));
         table.add([notification, "-".to_owned(), text(&row["method"]), text(&row["id"]), what]);
     }

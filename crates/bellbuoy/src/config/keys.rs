@@ -74,6 +74,10 @@ pub(crate) const KEYS: &[Key] = &[
         "The token that may do everything. Without it, one is made at the first start and kept in the data directory, in the file `admin-token`.",
     ),
     key("auth.open_metrics", "false", "Whether /metrics answers without a token."),
+    secret(
+        "ingest.github_secret",
+        "The secret of the webhooks by which GitHub reports packages. With it, what it signs needs no token.",
+    ),
     key(
         "outbound.allow",
         "",

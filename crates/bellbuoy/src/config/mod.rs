@@ -118,6 +118,7 @@ pub(crate) struct Config {
     pub(crate) delivery_limit: NonZeroU32,
     pub(crate) admin_token: Option<Hidden>,
     pub(crate) open_metrics: bool,
+    pub(crate) github_secret: Option<Hidden>,
     pub(crate) allow: Vec<IpNet>,
     pub(crate) deny: Vec<IpNet>,
     pub(crate) deadline: Duration,
@@ -289,6 +290,8 @@ pub(crate) fn load(
             |text| parse::is_token(text).then(|| Hidden(text.to_owned())),
         ),
         open_metrics: source.get("auth.open_metrics", "true or false", |text| text.parse().ok()),
+        github_secret: source
+            .optional("ingest.github_secret", "a text", |text| Some(Hidden(text.to_owned()))),
         allow: source.get("outbound.allow", parse::NETWORKS, parse::networks),
         deny: source.get("outbound.deny", parse::NETWORKS, parse::networks),
         deadline: source.get("outbound.deadline_seconds", parse::SECONDS, parse::seconds),

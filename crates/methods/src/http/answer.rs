@@ -9,13 +9,13 @@ use url::Url;
 
 use crate::Report;
 
-/// Judges a head whose status is not in the 200s; `asked` is the URL that it answers.
+/// Judges a head whose status does not mean success; `asked` is the URL that it answers.
 pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, asked: &Url, now: Timestamp) -> Report {
     let number = status.as_u16();
     let detail = match number {
         300..=399 => match redirected_to(headers, asked) {
-            Some(host) => format!("answered {number} to {host}; redirects are not followed"),
-            None => format!("answered {number}; redirects are not followed"),
+            Some(host) => format!("answered {number} to {host}; this redirect is not followed"),
+            None => format!("answered {number}; this redirect is not followed"),
         },
         410 => "answered 410: it wants no more of this notification".to_owned(),
         _ => format!("answered {number}"),
@@ -116,12 +116,12 @@ mod tests {
         for (location, detail) in [
             (
                 "https://other.example:8443/x?k=hunter2",
-                "answered 302 to other.example; redirects are not followed",
+                "answered 302 to other.example; this redirect is not followed",
             ),
-            ("//user:hunter2@third.example/", "answered 302 to third.example; redirects are not followed"),
-            ("/login", "answered 302 to receiver.example; redirects are not followed"),
-            ("http://[::1", "answered 302; redirects are not followed"),
-            ("mailto:x@y", "answered 302; redirects are not followed"),
+            ("//user:hunter2@third.example/", "answered 302 to third.example; this redirect is not followed"),
+            ("/login", "answered 302 to receiver.example; this redirect is not followed"),
+            ("http://[::1", "answered 302; this redirect is not followed"),
+            ("mailto:x@y", "answered 302; this redirect is not followed"),
         ] {
             let report = judged(302, &[("location", location)]);
             assert_eq!(report.outcome.cause().expect("a cause").detail, detail);

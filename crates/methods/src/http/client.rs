@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use bellbuoy_domain::{Cause, CauseCode};
+use bellbuoy_domain::{Cause, CauseCode, SuccessStatuses};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_rustls::HttpsConnector;
@@ -42,8 +42,8 @@ const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Sends requests to receivers. One for the process: it holds the pool of connections.
 ///
-/// It looks at no proxy settings of the environment, follows no redirect, asks for no compressed
-/// answer and repeats nothing that may have left the machine. Only a request of which no byte
+/// It looks at no proxy settings of the environment, follows no redirect unless it is told to, asks for
+/// no compressed answer and repeats nothing that may have left the machine. Only a request of which no byte
 /// was written (a pooled connection turned out to be closed) is written once more elsewhere.
 pub struct Client {
     #[expect(clippy::disallowed_types, reason = "the one client, with the guarded connector")]
@@ -54,6 +54,29 @@ pub struct Client {
     max_body: usize,
     head: HeadLimits,
 }
+
+/// A request and what its answer means.
+#[derive(Debug, Clone)]
+pub struct Sending<'a> {
+    /// Its method.
+    pub method: Method,
+    /// Where it goes.
+    pub url: &'a str,
+    /// Its headers; without a `user-agent` it gets ours.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Which statuses mean that it was taken; `None` for the 200s.
+    pub success: Option<&'a SuccessStatuses>,
+    /// Whether a 307 or 308 is followed: the same method and body, at most [`MOST_REDIRECTS`] times, not
+    /// from `https` to `http`.
+    pub follow: bool,
+    /// Headers that are for the URL's own origin alone: not sent along to another.
+    pub private: &'a [HeaderName],
+}
+
+/// Most redirects that one request follows.
+pub const MOST_REDIRECTS: usize = 3;
 
 impl Client {
     /// Builds the client.
@@ -79,40 +102,76 @@ impl Client {
     /// Posts `body` to `url`. Success is a whole answer with a status in the 200s, within the
     /// deadline and the limits; everything else is a cause. `now` is what dates in the answer are
     /// measured from.
-    pub async fn post(&self, url: &str, mut headers: HeaderMap, body: Bytes, now: Timestamp) -> Report {
-        let target = match Target::parse(url) {
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: Bytes, now: Timestamp) -> Report {
+        let method = Method::POST;
+        self.send(Sending { method, url, headers, body, success: None, follow: false, private: &[] }, now)
+            .await
+    }
+
+    /// Sends a request. Success is a whole answer with a status that means so, within the deadline and
+    /// the limits; everything else is a cause. Redirects that are followed count towards the same
+    /// deadline. `now` is what dates in the answer are measured from.
+    pub async fn send(&self, mut sending: Sending<'_>, now: Timestamp) -> Report {
+        let mut target = match Target::parse(sending.url) {
             Ok(target) => target,
             Err(error) => return Report::deferred(CauseCode::Blocked, error.to_string()),
         };
-        headers.insert(header::USER_AGENT, self.user_agent.clone());
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = target.uri;
-        *request.headers_mut() = headers;
-
+        sending.headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let begun = Instant::now();
         let until = begun + self.deadline;
-        let connection = capture_connection(&mut request);
-        let response = match timeout_at(until, self.pool.request(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Report::deferred_after(None, cause_of(&error, self.head), None),
-            Err(_) => return Report::deferred_after(None, self.overdue(&connection), None),
-        };
-        self.retire_if_old(&response, &connection);
-        if response.status().is_success() {
-            return self.whole(response, until, &connection).await;
+        let mut left = if sending.follow { MOST_REDIRECTS } else { 0 };
+        loop {
+            let (response, connection) = match self.ask(&sending, &target, until).await {
+                Ok(answered) => answered,
+                Err(report) => return report,
+            };
+            self.retire_if_old(&response, &connection);
+            let status = response.status();
+            let taken = match sending.success {
+                Some(success) => success.contains(status.as_u16()),
+                None => status.is_success(),
+            };
+            if taken {
+                return self.whole(response, until, &connection).await;
+            }
+            let next = if left > 0 { redirected(&response, &target) } else { None };
+            let waited = SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::ZERO);
+            let now = now.saturating_add(waited).unwrap_or(now);
+            let report = judge(status, response.headers(), &target.url, now);
+            let drained = timeout(DRAIN, read_whole(response.into_body(), self.max_body)).await;
+            if drained.is_err() {
+                retire(&connection);
+            }
+            let Some(next) = next else { return report };
+            if next.url.origin() != target.url.origin() {
+                for name in sending.private {
+                    sending.headers.remove(name);
+                }
+            }
+            (target, left) = (next, left - 1);
         }
-        let waited = SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::ZERO);
-        let now = now.saturating_add(waited).unwrap_or(now);
-        let report = judge(response.status(), response.headers(), &target.url, now);
-        let drained = timeout(DRAIN, read_whole(response.into_body(), self.max_body)).await;
-        if drained.is_err() {
-            retire(&connection);
-        }
-        report
     }
 
-    /// Waits for the rest of a 2xx answer.
+    /// Sends a request to one place and waits for the head of the answer.
+    async fn ask(
+        &self,
+        sending: &Sending<'_>,
+        target: &Target,
+        until: Instant,
+    ) -> Result<(Response<Incoming>, CaptureConnection), Report> {
+        let mut request = Request::new(Full::new(sending.body.clone()));
+        *request.method_mut() = sending.method.clone();
+        *request.uri_mut() = target.uri.clone();
+        *request.headers_mut() = sending.headers.clone();
+        let connection = capture_connection(&mut request);
+        match timeout_at(until, self.pool.request(request)).await {
+            Ok(Ok(response)) => Ok((response, connection)),
+            Ok(Err(error)) => Err(Report::deferred_after(None, cause_of(&error, self.head), None)),
+            Err(_) => Err(Report::deferred_after(None, self.overdue(&connection), None)),
+        }
+    }
+
+    /// Waits for the rest of an answer that means success.
     async fn whole(
         &self,
         response: Response<Incoming>,
@@ -184,6 +243,17 @@ fn pool(settings: Outbound, tls: ClientConfig, head: HeadLimits) -> legacy::Clie
 fn retire(connection: &CaptureConnection) -> bool {
     let metadata = connection.connection_metadata();
     metadata.as_ref().map(Connected::poison).is_some()
+}
+
+/// Where a 307 or 308 leads, if a request may follow it there.
+fn redirected(response: &Response<Incoming>, from: &Target) -> Option<Target> {
+    if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+        return None;
+    }
+    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+    let next = Target::parse(from.url.join(location).ok()?.as_str()).ok()?;
+    // What was private on its way must not be open from here on.
+    (from.url.scheme() != "https" || next.url.scheme() == "https").then_some(next)
 }
 
 enum BodyError {

@@ -9,7 +9,7 @@ mod target;
 mod tls;
 
 pub use answer::retry_after;
-pub use client::Client;
+pub use client::{Client, MOST_REDIRECTS, Sending};
 pub(crate) use dial::{DialError, Dialer};
 pub use resolve::{Resolver, Script, ScriptedAnswer};
 pub use target::{Target, TargetError};
