@@ -122,7 +122,7 @@ impl Methods {
                 webhook::attempt(&self.client, &self.registry, config, &attempt).await
             }
             MethodConfig::Email(config) => {
-                email::attempt(&self.mailer, &self.registry, config, &attempt).await
+                email::attempt(&self.mailer, &self.store, &self.registry, config, &attempt).await
             }
             MethodConfig::Chat(config) => {
                 chat::attempt(&self.client, &self.services, &self.registry, config, &attempt).await

@@ -43,6 +43,7 @@ fn smtp(port: u16, security: SmtpSecurity) -> Smtp {
 
 struct Bench {
     methods: Methods,
+    store: Store,
     folder: TempDir,
 }
 
@@ -53,7 +54,7 @@ async fn bench(folder: TempDir, smtp: Option<Smtp>, ca: Option<String>) -> Bench
     // The rules for receivers are not those for the operator's own server.
     let outbound =
         Outbound { allow: Vec::new(), services, extra_ca_pem: ca.map(String::into_bytes), ..settings() };
-    Bench { methods: Methods::new(outbound, registry, store).expect("settings"), folder }
+    Bench { methods: Methods::new(outbound, registry, store.clone()).expect("settings"), store, folder }
 }
 
 impl Bench {
@@ -90,7 +91,7 @@ fn notification(config: &Value) -> Notification {
     Notification {
         id: Uuid::from_u128(7).into(),
         title: None,
-        scope: Scope::Repository(RepositoryName::parse(REPOSITORY).expect("a name")),
+        scope: Scope::Registry, // The operator's own, so that no address has to be confirmed.
         kinds: vec![Kind::RepoPush],
         event_config: Map::new(),
         method: "email".to_owned(),
@@ -416,4 +417,31 @@ async fn a_mail_that_is_no_delivery_is_sent_at_once_or_refused_with_its_cause() 
     let refused = bench.methods.mail(&to("never-550@example.com"), &letter, now()).await;
     assert!(matches!(&refused, Err(Cause { code: CauseCode::SmtpRejected, .. })), "{refused:?}");
     assert!(Path::new(bench.folder.path()).exists());
+}
+
+#[tokio::test]
+async fn nobody_is_written_to_who_has_not_confirmed_the_address_for_that_repository() {
+    let (bench, server) = Bench::plain(&Setup::default()).await;
+    let repository = |name: &str| RepositoryName::parse(name).expect("a name");
+    let mut wish = notification(&json!({"email": "kim@example.com"}));
+    wish.scope = Scope::Repository(repository(REPOSITORY));
+    for (code, name) in [([1; 32], REPOSITORY), ([2; 32], "acme/web")] {
+        let requested = bench.store.request_email(&repository(name), "kim@example.com", &code, now()).await;
+        assert!(requested.expect("a store"), "{name}");
+    }
+    bench.store.confirm_email(&[2; 32]).await.expect("a store").expect("the other repository's");
+    for address in ["kim@example.com", "Kim@example.com", "eve@example.com"] {
+        wish.config["email"] = json!(address);
+        let report = bench.tell(&wish, &push("v1"), "42").await;
+        let Outcome::Rejected { cause } = &report.outcome else { panic!("{address}: {report:?}") };
+        assert_eq!(cause.code, CauseCode::NoRecipient, "{address}");
+    }
+    assert!(server.mails().is_empty());
+    wish.config["email"] = json!("kim@example.com");
+    bench.store.confirm_email(&[1; 32]).await.expect("a store").expect("this repository's");
+    assert_eq!(bench.tell(&wish, &push("v1"), "42").await, DELIVERED);
+    bench.store.forget_email(&repository(REPOSITORY), "kim@example.com").await.expect("a store");
+    let report = bench.tell(&wish, &push("v1"), "43").await;
+    assert_eq!(code(&report), Some(CauseCode::NoRecipient));
+    assert_eq!(server.wait_for(1).await.len(), 1);
 }
