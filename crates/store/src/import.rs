@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use bellbuoy_domain::{
-    AccountKind, AccountName, Grantee, NamespaceName, RepositoryName, RepositoryRole, TeamName, TeamRole,
+    AccountKind, AccountName, EmailAddress, Grantee, NamespaceName, RepositoryName, RepositoryRole, TeamName,
+    TeamRole,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::{
     Account, Permission, Put, Repository, Store, StoreError, Team,
     call::values,
     directory::{DirectoryError, add_member, again, put_account, put_team},
-    repositories::{grant, put_repository},
+    repositories::{EmailRow, grant, put_repository},
     sql_directory as texts,
     writing::Writing,
 };
@@ -124,6 +125,9 @@ pub struct RepositoryEntry {
     /// All who are granted something on it.
     #[serde(default)]
     pub permissions: Option<Vec<PermissionEntry>>,
+    /// All addresses that agreed to get its mail.
+    #[serde(default)]
+    pub emails: Option<Vec<EmailAddress>>,
 }
 
 /// A role that somebody is granted.
@@ -141,9 +145,10 @@ pub struct PermissionEntry {
 pub struct DirectoryChange {
     /// `create`, `change` or `remove`.
     pub action: String,
-    /// `user`, `organization`, `robot`, `team`, `member`, `repository` or `permission`.
+    /// `user`, `organization`, `robot`, `team`, `member`, `repository`, `permission` or `email`.
     pub what: String,
-    /// Its name; a member's is `acme/dev: ann`, a permission's `acme/api: acme/dev`.
+    /// Its name; a member's is `acme/dev: ann`, a permission's `acme/api: acme/dev`, an
+    /// e-mail's `acme/api: ann@example.com`.
     pub name: String,
 }
 
@@ -290,7 +295,43 @@ impl Import {
         let repository = Repository { name: name.clone(), public: entry.public, created_at: self.at };
         let put = put_repository(&mut self.writing, &repository).await?;
         self.told(put, "repository", name);
-        let Some(permissions) = &entry.permissions else { return Ok(()) };
+        if let Some(permissions) = &entry.permissions {
+            self.permissions(name, permissions).await?;
+        }
+        if let Some(emails) = &entry.emails {
+            self.emails(name, emails).await?;
+        }
+        Ok(())
+    }
+
+    // Whoever runs the registry vouches for them: no code was sent, so none can confirm them.
+    async fn emails(&mut self, name: &RepositoryName, emails: &[EmailAddress]) -> Result<(), DirectoryError> {
+        let known = self.writing.fetch::<EmailRow>(texts::EMAILS, &values![name.as_str()]).await?;
+        let known = known.into_iter().map(EmailRow::read).collect::<Result<Vec<_>, _>>()?;
+        for gone in known.iter().filter(|one| !emails.iter().any(|wanted| wanted.as_str() == one.email)) {
+            self.writing.run(texts::FORGET_EMAIL, &values![name.as_str(), gone.email.as_str()]).await?;
+            self.change("remove", "email", &format!("{name}: {}", gone.email));
+        }
+        for email in emails {
+            let before = known.iter().find(|one| one.email == email.as_str());
+            if before.is_some_and(|one| one.confirmed) {
+                continue;
+            }
+            let code = Uuid::new_v4();
+            let values =
+                values![name.as_str(), email.as_str(), code.as_bytes().as_slice(), self.at.as_millisecond()];
+            self.writing.run(texts::VOUCH_FOR_EMAIL, &values).await?;
+            let action = if before.is_some() { "change" } else { "create" };
+            self.change(action, "email", &format!("{name}: {email}"));
+        }
+        Ok(())
+    }
+
+    async fn permissions(
+        &mut self,
+        name: &RepositoryName,
+        permissions: &[PermissionEntry],
+    ) -> Result<(), DirectoryError> {
         let known: Vec<(String, String)> =
             self.writing.fetch(texts::PERMISSIONS, &values![name.as_str()]).await?;
         let wanted: BTreeSet<String> = permissions.iter().map(|one| one.grantee.to_string()).collect();

@@ -364,7 +364,7 @@ impl PermissionRow {
 }
 
 #[derive(FromRow)]
-struct EmailRow {
+pub(crate) struct EmailRow {
     repository: String,
     email: Text,
     confirmed: bool,
@@ -372,7 +372,7 @@ struct EmailRow {
 }
 
 impl EmailRow {
-    fn read(self) -> Result<AuthorizedEmail, StoreError> {
+    pub(crate) fn read(self) -> Result<AuthorizedEmail, StoreError> {
         Ok(AuthorizedEmail {
             repository: repository_name(self.repository)?,
             email: self.email.0,

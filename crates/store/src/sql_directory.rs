@@ -109,6 +109,9 @@ texts! {
         "INSERT INTO authorized_emails (repository, email, code, confirmed, requested_at) \
          VALUES ($1, $2, $3, FALSE, $4) ON CONFLICT (repository, email) DO UPDATE SET code = excluded.code, \
          requested_at = excluded.requested_at WHERE authorized_emails.confirmed = FALSE";
+    VOUCH_FOR_EMAIL =
+        "INSERT INTO authorized_emails (repository, email, code, confirmed, requested_at) \
+         VALUES ($1, $2, $3, TRUE, $4) ON CONFLICT (repository, email) DO UPDATE SET confirmed = TRUE";
     CONFIRM_EMAIL = "UPDATE authorized_emails SET confirmed = TRUE WHERE code = $1";
     FORGET_EMAIL = "DELETE FROM authorized_emails WHERE repository = $1 AND email = $2";
 

@@ -35,8 +35,9 @@ The file is TOML or JSON:
   [[repositories]]
   name = \"acme/api\"
   permissions = [{ grantee = \"acme/dev\", role = \"write\" }]
+  emails = [\"ann@example.com\"]
 
-A list that is given (owners, members, permissions) is complete: who is not in it is taken out. What the file does not
+A list that is given (owners, members, permissions, emails) is complete: who is not in it is taken out. What the file does not
 name stays as it is.")]
 pub(crate) struct Directory {
     #[command(flatten)]

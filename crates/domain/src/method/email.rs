@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{ConfigError, given, owners_text};
@@ -23,8 +24,24 @@ const MAX_LOCAL_BYTES: usize = 64;
 const MAX_SUBJECT: usize = 200;
 
 /// One mail address, checked: it can't hold a second one, a comment, quotes or a line break.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct EmailAddress(String);
+
+impl TryFrom<String> for EmailAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+            .ok_or_else(|| format!("`{text}` should be one mail address such as ann@example.com"))
+    }
+}
+
+impl From<EmailAddress> for String {
+    fn from(address: EmailAddress) -> Self {
+        address.0
+    }
+}
 
 impl EmailAddress {
     /// Reads `local@domain`: letters, digits and the signs of [RFC 5321]'s dot-string before the `@`, a DNS

@@ -182,7 +182,7 @@ fn document() -> DirectoryDocument {
         "robots": [{"name": "acme+ci"}],
         "repositories": [{"name": "acme/api", "permissions": [
             {"grantee": "acme/dev", "role": "write"}, {"grantee": "bob", "role": "admin"},
-        ]}],
+        ], "emails": ["kim@example.com", "ops@example.com"]}],
     }))
     .expect("a document")
 }
@@ -195,17 +195,29 @@ pub(crate) async fn an_import_ends_the_same_however_often_and_a_dry_run_keeps_no
     let tried = import(&document(), true).await;
     assert_eq!(store.accounts(None, None, 10).await.expect("a page"), []);
     assert_eq!(import(&document(), false).await, tried);
-    assert_eq!(tried.len(), 13, "{tried:?}");
+    assert_eq!(tried.len(), 15, "{tried:?}");
     assert_eq!(import(&document(), false).await, [""; 0]);
     assert_eq!(role_in(&store, "ann", "acme").await, Some(TeamRole::Admin));
     assert_eq!(role_on(&store, "acme+ci", "acme/api").await, Some(RepositoryRole::Write));
 
+    let api = repository_name("acme/api");
+    assert!(store.email_confirmed(&api, "kim@example.com").await.expect("answered"));
+
     let mut less = document();
+    less.repositories[0].emails.as_mut().expect("some").remove(0);
     less.organizations[0].teams.remove(1);
     less.organizations[0].teams[0].members = Some(vec![name("acme+ci")]);
     less.repositories[0].permissions.as_mut().expect("some").remove(1);
     let changes = import(&less, false).await;
-    assert_eq!(changes, ["remove member acme/dev: bob", "remove permission acme/api: bob"]);
+    assert_eq!(
+        changes,
+        [
+            "remove member acme/dev: bob",
+            "remove permission acme/api: bob",
+            "remove email acme/api: kim@example.com"
+        ]
+    );
+    assert!(!store.email_confirmed(&api, "kim@example.com").await.expect("answered"));
     assert_eq!(
         store.teams(&organization("acme")).await.expect("read").len(),
         3,
