@@ -129,6 +129,8 @@ async fn a_fleet_goes_on_where_one_machine_stopped() {
                "retry": at_once.clone()})
     };
     api.wish(&wish("acme/dies", "webhook", json!({"url": receiver.url("/dies")}))).await;
+    let ann = json!({"version": 1, "users": [{"name": "ann"}]});
+    assert_eq!(api.post("/v1/directory/import", &ann).await.status, 200);
     let in_app = json!({"target": {"kind": "user", "name": "ann"}});
     api.wish(&wish("acme/told", "quay_notification", in_app)).await;
     let paused = api.wish(&wish("acme/paused", "webhook", json!({"url": receiver.url("/paused")}))).await;

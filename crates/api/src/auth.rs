@@ -140,8 +140,8 @@ async fn find(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Call
             error!("can't look a token up: {error}");
             Refused::Unknowable
         })?;
-        let (who, scopes) = found.ok_or(Refused::Wrong)?;
-        return Ok(Caller::new(who, scopes, address));
+        let (who, scopes, until) = found.ok_or(Refused::Wrong)?;
+        return Ok(Caller::ending(who, scopes, until, address));
     }
     Err(Refused::Wrong)
 }

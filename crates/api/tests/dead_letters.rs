@@ -208,7 +208,10 @@ async fn a_letter_of_a_delivery_that_went_on_since_is_done_with() {
 async fn a_delivery_without_a_notification_that_takes_it_stays_dead() {
     let rig = Rig::start().await;
     let dead = Dead::of(&rig, DeadReason::Rejected).await;
-    rig.store.disable_notification(dead.message.notification, "gone").await.expect("disabled");
+    rig.store
+        .disable_notification(dead.message.notification, "gone", Timestamp::UNIX_EPOCH)
+        .await
+        .expect("disabled");
     assert!(problem(&replay(&rig, &dead.letter, "").await, 409).contains("reset it first"));
     assert!(problem(&replay(&rig, &dead.letter, "?as=event").await, 409).contains("could not be read"));
     rig.store.delete_notification(dead.message.notification).await.expect("deleted");

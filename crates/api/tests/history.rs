@@ -216,7 +216,7 @@ async fn what_can_not_be_sent_again_says_why() {
     past.record(&rig, 1, "deferred", DeliveryState::Waiting, Some(CauseCode::Timeout)).await;
     assert!(problem(&past.resend(&rig).await, 409).contains("waiting"));
     past.record(&rig, 2, "delivered", DeliveryState::Delivered, None).await;
-    rig.store.disable_notification(past.notification, "gone").await.expect("disabled");
+    rig.store.disable_notification(past.notification, "gone", Timestamp::UNIX_EPOCH).await.expect("disabled");
     assert!(problem(&past.resend(&rig).await, 409).contains("reset it first"));
     rig.store.delete_notification(past.notification).await.expect("deleted");
     assert!(problem(&past.resend(&rig).await, 409).contains("deleted"));
@@ -252,7 +252,7 @@ async fn an_event_says_what_it_matched_and_why_not() {
     let other_tags =
         make(hook(json!({"registry": true}), &["repo_push"], json!({"tags": ["release-*"]}))).await;
     let disabled = make(hook(json!({"registry": true}), &["repo_push"], json!({}))).await;
-    rig.store.disable_notification(disabled, "answered 410").await.expect("disabled");
+    rig.store.disable_notification(disabled, "answered 410", Timestamp::UNIX_EPOCH).await.expect("disabled");
     make(hook(json!({"repository": "acme/web"}), &["repo_push"], json!({}))).await;
 
     let answer = rig.get("/v1/events/a%2Fb%20c?source=registry.example.com").await;

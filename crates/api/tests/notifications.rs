@@ -133,7 +133,7 @@ async fn replacing_changes_what_its_owner_writes_and_nothing_else() {
     let rig = Rig::start().await;
     let made = create(&rig, &acme()).await;
     let path = format!("{ALL}/{}", id(&made));
-    rig.store.disable_notification(id(&made), "gone").await.expect("disabled");
+    rig.store.disable_notification(id(&made), "gone", jiff::Timestamp::UNIX_EPOCH).await.expect("disabled");
     let body = hook(&json!({"registry": true}), &["tag_delete"]);
     let answer = rig.send("PUT", &path, &[JSON], body.to_string()).await;
     let after = answer.json();
@@ -172,7 +172,10 @@ async fn pausing_resuming_and_resetting_move_between_the_three_states() {
         let answer = act(verb).await;
         assert_eq!((answer.status.as_u16(), answer.json()["state"].as_str()), (200, Some(state)), "{verb}");
     }
-    rig.store.disable_notification(id(&made), "answered 410").await.expect("disabled");
+    rig.store
+        .disable_notification(id(&made), "answered 410", jiff::Timestamp::UNIX_EPOCH)
+        .await
+        .expect("disabled");
     for verb in ["pause", "resume"] {
         let detail = problem(&act(verb).await, 409);
         assert!(detail.contains("answered 410") && detail.contains("reset"), "{detail}");

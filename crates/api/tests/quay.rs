@@ -184,7 +184,10 @@ async fn delete_and_reset_answer_204_without_a_body_and_400_for_what_is_not_ther
     let rig = Rig::start().await;
     let made = rig.webhook("acme/api").await;
     let path = one(&made);
-    rig.store.disable_notification(id(&made), "it kept failing").await.expect("disabled");
+    rig.store
+        .disable_notification(id(&made), "it kept failing", jiff::Timestamp::UNIX_EPOCH)
+        .await
+        .expect("disabled");
     assert_eq!(rig.get(&path).await.json()["number_of_failures"], 3);
     for body in ["{}", ""] {
         let answer = rig.send("POST", &path, &[], body).await;

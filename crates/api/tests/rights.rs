@@ -427,7 +427,7 @@ async fn restore(store: &Store) -> Made {
         delivery: delivery[0],
         target_kind: "user".into(),
         target: "admin".into(),
-        kind: Kind::RepoPush,
+        kind: Kind::RepoPush.into(),
         metadata: Map::new(),
         created_at: at,
     };
@@ -589,6 +589,34 @@ async fn nobody_makes_a_token_for_more_than_its_own() {
     assert_eq!(make("admin", &["repo:admin"], Some("owner")).await, 403);
     assert_eq!(make("superuser", &["repo:admin"], Some("nobody")).await, 400);
     assert_eq!(make("superuser", &[], Some("admin")).await, 400);
+}
+
+#[tokio::test]
+async fn a_token_with_an_end_makes_none_that_outlives_it() {
+    let rig = Rig::start().await;
+    fill(&rig.store).await;
+    let hour = Timestamp::from_second(Timestamp::now().as_second() + 3600).expect("a time");
+    for (role, account, scope) in
+        [("short", Some("admin"), TokenScope::Account), ("brief", None, TokenScope::Superuser)]
+    {
+        let ending = Token { expires_at: Some(hour), ..token(Uuid::new_v4(), account, scope) };
+        rig.store.create_token(&ending, &hash(&secret(role))).await.expect("created");
+    }
+    let make = async |role: &str, seconds: Option<u32>, account: Option<&str>| {
+        let authorization = format!("Bearer {}", secret(role));
+        let headers = [("authorization", &*authorization), JSON];
+        let body = json!({"title": "x", "scopes": ["user:admin"], "account": account, "expires_in_seconds": seconds});
+        rig.raw("POST", "/v1/tokens", &headers, body.to_string()).await
+    };
+    for (role, account) in [("short", "admin"), ("brief", "reader")] {
+        for seconds in [None, Some(3601), Some(u32::MAX)] {
+            let detail = problem(&make(role, seconds, Some(account)).await, 403);
+            assert!(detail.contains("expires_in_seconds") && detail.contains(&hour.to_string()), "{detail}");
+        }
+        let answer = make(role, Some(60), Some(account)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    assert_eq!(make("admin", None, Some("admin")).await.status, 201, "one without an end still can");
 }
 
 #[tokio::test]

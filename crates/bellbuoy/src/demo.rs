@@ -88,6 +88,9 @@ impl Demo {
             let config = json!({"url": format!("{}{path}", self.receiver.url)});
             self.notify(fleet, title, event, "webhook", config).await?;
         }
+        let people = json!({"version": 1, "users": [{"name": "kim"}], "organizations": [
+            {"name": "acme", "teams": [{"name": "platform", "members": ["kim"]}]}]});
+        ask(fleet, Method::POST, "/v1/directory/import", Some((people, "application/json"))).await?;
         let target = json!({"target": {"kind": "team", "name": "platform"}});
         self.notify(fleet, "the team's bell", "repo_push", "quay_notification", target).await?;
 

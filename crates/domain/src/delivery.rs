@@ -97,7 +97,8 @@ pub enum DeliveryState {
     Delivered,
     /// Given up.
     Dead,
-    /// Its notification was deleted or disabled before it could be delivered.
+    /// Ended without an attempt: its notification was deleted before it could be delivered, or it is told together with
+    /// others in a delivery of their own.
     Cancelled,
 }
 

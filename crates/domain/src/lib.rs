@@ -2,11 +2,13 @@
 
 mod circuit;
 mod delivery;
+pub mod digest;
 mod directory;
 mod event;
 mod filter;
 mod format;
 mod id;
+mod in_app;
 pub mod ingest;
 mod kind;
 mod message;
@@ -30,6 +32,7 @@ pub use delivery::{
     AttemptRecord, DeadReason, DeliveryMessage, DeliveryState, FannedOut, PlannedDelivery, Record,
     WIRE_VERSION, WireError,
 };
+pub use digest::Digest;
 pub use directory::{
     AccountKind, AccountName, Grantee, NamespaceName, RepositoryRole, TeamName, TeamRole, UnknownWord,
 };
@@ -40,6 +43,7 @@ pub use format::{
     webhook_payload,
 };
 pub use id::{DeliveryId, NotificationId};
+pub use in_app::InAppKind;
 pub use kind::{Kind, KindScope, Level, UnknownKind};
 pub use message::{Markup, Message};
 pub use method::{

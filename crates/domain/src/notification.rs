@@ -1,6 +1,6 @@
 //! A standing wish to hear of events.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ConfigError, Event, Filter, FilterError, Format, Grain, Kind, MASK, MethodConfig, MethodName,
-    NotificationId, RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod,
+    NotificationId, RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod, digest,
 };
 
 /// Whose events a notification is for.
@@ -146,7 +146,9 @@ impl Notification {
         if let MethodConfig::Webhook(webhook) = &method {
             webhook.options.check_format(format).map_err(ConfigError::from)?;
         }
-        Ok(CheckedNotification { filter: Filter::parse(&self.event_config, &self.kinds)?, method, format })
+        let filter = Filter::parse(&self.event_config, &self.kinds)?;
+        let digest = digest::window(&self.event_config, &self.kinds)?;
+        Ok(CheckedNotification { filter, digest, method, format })
     }
 }
 
@@ -155,6 +157,8 @@ impl Notification {
 pub struct CheckedNotification {
     /// Which events it wants.
     pub filter: Filter,
+    /// For how long vulnerabilities are collected to be told together, if they are.
+    pub digest: Option<Duration>,
     /// How, and where to.
     pub method: MethodConfig,
     /// In which form.

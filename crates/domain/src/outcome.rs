@@ -135,6 +135,8 @@ cause_codes! {
     Paused = "paused",
     /// The notification was switched off while the delivery waited.
     Disabled = "disabled",
+    /// It is told together with others, in a delivery of their own, which the detail names.
+    Digested = "digested",
     /// Our own task ended without a result.
     WorkerPanicked = "worker_panicked",
     /// Our own store or settings failed; never the receiver's fault.

@@ -4,11 +4,11 @@ mod common;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bellbuoy_domain::{
-    CauseCode, DeliveryId, Event, Kind, Notification, NotificationState, Outcome, Registry, RepositoryName,
-    Scope, Subject,
+    AccountKind, AccountName, CauseCode, DeliveryId, Event, Kind, NamespaceName, Notification,
+    NotificationState, Outcome, Registry, RepositoryName, Scope, Subject, TeamName, TeamRole,
 };
 use bellbuoy_methods::{Attempt, Methods, Report};
-use bellbuoy_store::Store;
+use bellbuoy_store::{Account, Store, Team};
 use bellbuoy_testkit::receiver::{Receiver, Recorded};
 use common::{assert_deferred, settings};
 use jiff::Timestamp;
@@ -161,24 +161,96 @@ async fn an_own_template_is_what_is_sent() -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn add_account(store: &Store, name: &str, kind: AccountKind) -> anyhow::Result<()> {
+    let account = Account {
+        name: AccountName::parse(name)?,
+        id: Uuid::new_v4(),
+        kind,
+        email: None,
+        email_verified: false,
+        superuser: false,
+        enabled: true,
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    store.put_account(&account).await?;
+    Ok(())
+}
+
 #[tokio::test]
-async fn an_in_app_notification_is_kept_once_for_its_target_alone() -> anyhow::Result<()> {
+async fn an_in_app_notification_reaches_a_user_each_member_of_a_team_or_an_organization_once()
+-> anyhow::Result<()> {
     let bench = bench().await?;
-    for (kind, name, place) in
-        [("user", "ada", "ada"), ("org", "acme", "acme"), ("team", "owners", "acme/owners")]
+    let store = &bench.store;
+    for (name, kind) in [
+        ("ada", AccountKind::User),
+        ("ben", AccountKind::User),
+        ("eve", AccountKind::User),
+        ("acme", AccountKind::Organization),
+        ("other", AccountKind::Organization),
+        ("acme+ci", AccountKind::Robot),
+    ] {
+        add_account(store, name, kind).await?;
+    }
+    for (organization, members) in [("acme", &["ada", "ben", "acme+ci"][..]), ("other", &["eve"])] {
+        let team = Team {
+            organization: NamespaceName::parse(organization)?,
+            name: TeamName::parse("dev")?,
+            role: TeamRole::Member,
+        };
+        store.put_team(&team).await?;
+        for member in members {
+            store.add_member(&team.organization, &team.name, &AccountName::parse(member)?).await?;
+        }
+    }
+    for (place, (kind, name, readers)) in [
+        ("user", "ada", &[("user", "ada")][..]),
+        ("org", "acme", &[("org", "acme")]),
+        ("team", "dev", &[("user", "ada"), ("user", "ben"), ("user", "acme+ci")]),
+        // Nobody, now or later.
+        ("team", "none", &[]),
+        ("user", "nobody", &[]),
+        ("user", "acme", &[]),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let config = json!({"target": {"kind": kind, "name": name}});
         let notification = notification("quay_notification", config);
+        let (event, checked) = (push(), notification.check()?);
+        let delivery = DeliveryId::derive("registry.example", &place.to_string(), notification.id);
         for number in [1, 2] {
-            let report = attempt(&bench, &notification, number).await?;
+            let attempt = Attempt {
+                delivery,
+                number,
+                event: &event,
+                notification: &notification,
+                checked: &checked,
+                now: now(),
+            };
+            let report = bench.methods.attempt(attempt).await;
             assert_eq!(report, Report { outcome: Outcome::Delivered, status: None });
         }
-        let rows = bench.store.inbox(kind, place, None, 10).await?.rows;
-        assert_eq!(rows.len(), 1, "{kind}");
-        assert_eq!((rows[0].kind, rows[0].delivery), (Kind::RepoPush, delivery()));
-        assert_eq!(rows[0].metadata["repository"], json!("acme/api"));
+        for (kind, name) in [
+            ("user", "ada"),
+            ("user", "ben"),
+            ("user", "eve"),
+            ("user", "acme+ci"),
+            ("user", "nobody"),
+            ("org", "acme"),
+            ("org", "other"),
+            ("team", "acme/dev"),
+        ] {
+            let rows = store.inbox(kind, name, None, 100).await?.rows;
+            let own: Vec<_> = rows.iter().filter(|row| row.delivery == delivery).collect();
+            assert_eq!(own.len(), usize::from(readers.contains(&(kind, name))), "{kind} {name}: {place}");
+            for row in own {
+                assert_eq!(
+                    (row.kind, &row.metadata["repository"]),
+                    (Kind::RepoPush.into(), &json!("acme/api"))
+                );
+            }
+        }
     }
-    assert!(bench.store.inbox("team", "owners", None, 10).await?.rows.is_empty(), "seen by another's team");
     Ok(())
 }
 

@@ -436,7 +436,7 @@ pub(crate) async fn need_team(
     Ok(())
 }
 
-fn read_accounts(rows: Vec<AccountRow>) -> Result<Vec<Account>, StoreError> {
+pub(crate) fn read_accounts(rows: Vec<AccountRow>) -> Result<Vec<Account>, StoreError> {
     rows.into_iter().map(AccountRow::read).collect()
 }
 
@@ -460,7 +460,7 @@ impl Account {
 }
 
 #[derive(FromRow)]
-struct AccountRow {
+pub(crate) struct AccountRow {
     name: String,
     id: Uuid,
     kind: String,
@@ -472,7 +472,7 @@ struct AccountRow {
 }
 
 impl AccountRow {
-    fn read(self) -> Result<Account, StoreError> {
+    pub(crate) fn read(self) -> Result<Account, StoreError> {
         Ok(Account {
             name: account_name(&self.name)?,
             id: self.id,

@@ -1,6 +1,6 @@
 //! The in-app area: what people, teams and organizations are told inside the registry.
 
-use bellbuoy_domain::{DeliveryId, Kind};
+use bellbuoy_domain::{DeliveryId, InAppKind};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sqlx::FromRow;
@@ -11,8 +11,8 @@ use crate::{
     call::{self, values},
     page::{self, Stretch},
     sql,
-    value::{from_json, kind, timestamp, to_json},
-    writing::retried,
+    value::{from_json, in_app_kind, timestamp, to_json},
+    writing::{Writing, retried},
 };
 
 const LIST: char = 'i';
@@ -26,8 +26,8 @@ pub struct InboxRow {
     pub target_kind: String,
     /// The target's name.
     pub target: String,
-    /// The kind of the event.
-    pub kind: Kind,
+    /// What it tells of.
+    pub kind: InAppKind,
     /// What is told.
     pub metadata: Map<String, Value>,
     /// When it was made.
@@ -39,10 +39,14 @@ pub struct InboxRow {
 pub struct InboxItem {
     /// Its id, the same however often it is added.
     pub id: Uuid,
+    /// `user`, `team` or `org`.
+    pub target_kind: String,
+    /// The target's name.
+    pub target: String,
     /// The delivery that it comes from.
     pub delivery: DeliveryId,
-    /// The kind of the event.
-    pub kind: Kind,
+    /// What it tells of.
+    pub kind: InAppKind,
     /// What is told.
     pub metadata: Map<String, Value>,
     /// When it was made.
@@ -66,17 +70,12 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
-        let rows: Vec<Added<'_>> = rows
-            .iter()
-            .map(|row| Ok(Added { id: row.id(), row, metadata: to_json(&row.metadata)? }))
-            .collect::<Result<_, StoreError>>()?;
-        retried(|| self.add_once(&rows)).await
-    }
-
-    async fn add_once(&self, rows: &[Added<'_>]) -> Result<(), StoreError> {
-        let mut writing = self.write().await?;
-        writing.run_many(&sql::ADD_TO_INBOX, rows, |added| added.metadata.len(), Added::columns).await?;
-        writing.commit().await
+        retried(async || {
+            let mut writing = self.write().await?;
+            add(&mut writing, rows).await?;
+            writing.commit().await
+        })
+        .await
     }
 
     /// A page of a target's items, newest first.
@@ -91,12 +90,32 @@ impl Store {
         after: Option<&Cursor>,
         limit: u32,
     ) -> Result<InboxPage, StoreError> {
+        self.inbox_of(&[(target_kind, target)], after, limit).await
+    }
+
+    /// A page of the items of several targets (kind and name, each once) as one list, newest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::inbox`]. Its cursors are good for this list as well, and these for that.
+    pub async fn inbox_of(
+        &self,
+        targets: &[(&str, &str)],
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<InboxPage, StoreError> {
         let stretch = Stretch::whole(Cursor::seq(after, LIST)?);
         let limit = page::limit(limit);
-        let values = values![target_kind, target, stretch.before, limit + 1];
-        let mut rows: Vec<ItemRow> = self.fetch(sql::INBOX, &values).await?;
-        let next = stretch.cut(&mut rows, limit, LIST, |row| row.seq);
-        let rows = rows.into_iter().map(ItemRow::read).collect::<Result<_, _>>()?;
+        let mut rows = Vec::new();
+        // An index leads to each target's newest, and to nothing of several targets at once.
+        for (kind, name) in targets {
+            let values = values![*kind, *name, stretch.before, limit + 1];
+            let found: Vec<ItemRow> = self.fetch(sql::INBOX, &values).await?;
+            rows.extend(found.into_iter().map(|row| ((*kind, *name), row)));
+        }
+        rows.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(row.seq));
+        let next = stretch.cut(&mut rows, limit, LIST, |(_, row)| row.seq);
+        let rows = rows.into_iter().map(|(target, row)| row.read(target)).collect::<Result<_, _>>()?;
         Ok(InboxPage { rows, next })
     }
 
@@ -110,6 +129,15 @@ impl Store {
     ) -> Result<bool, StoreError> {
         Ok(self.write_one(sql::SET_DISMISSED, &values![target_kind, target, id, dismissed]).await? > 0)
     }
+}
+
+/// Adds items that are not there yet.
+pub(crate) async fn add(writing: &mut Writing, rows: &[InboxRow]) -> Result<(), StoreError> {
+    let rows: Vec<Added<'_>> = rows
+        .iter()
+        .map(|row| Ok(Added { id: row.id(), row, metadata: to_json(&row.metadata)? }))
+        .collect::<Result<_, StoreError>>()?;
+    writing.run_many(&sql::ADD_TO_INBOX, &rows, |added| added.metadata.len(), Added::columns).await.map(drop)
 }
 
 impl InboxRow {
@@ -154,11 +182,13 @@ struct ItemRow {
 }
 
 impl ItemRow {
-    fn read(self) -> Result<InboxItem, StoreError> {
+    fn read(self, (target_kind, target): (&str, &str)) -> Result<InboxItem, StoreError> {
         Ok(InboxItem {
             id: self.id,
+            target_kind: target_kind.to_owned(),
+            target: target.to_owned(),
             delivery: self.delivery.into(),
-            kind: kind(&self.kind)?,
+            kind: in_app_kind(&self.kind)?,
             metadata: from_json(&self.metadata)?,
             created_at: timestamp(self.created_at)?,
             dismissed: self.dismissed,

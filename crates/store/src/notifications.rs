@@ -1,6 +1,7 @@
 //! Notifications, and the version that tells caches when to look again.
 
 use bellbuoy_domain::{Notification, NotificationId, RepositoryName, Scope, Subject};
+use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -8,6 +9,7 @@ use crate::{
     Page, Store, StoreError,
     call::{Value, values},
     follow::raise,
+    keepers,
     page::limit,
     sql,
     text::Text,
@@ -91,10 +93,41 @@ impl Store {
         self.change(sql::RESET_FAILURES, &values![id.as_uuid()]).await
     }
 
-    /// Disables a notification for `reason`, and raises `failures` to at least 3, which is how Quay's clients see
-    /// it. False when there is none.
-    pub async fn disable_notification(&self, id: NotificationId, reason: &str) -> Result<bool, StoreError> {
-        self.change(sql::DISABLE_NOTIFICATION, &values![id.as_uuid(), reason, FAILURES_OF_DISABLED]).await
+    /// Disables a notification for `reason` at `at`, and raises `failures` to at least 3, which is how Quay's clients
+    /// see it. In the same transaction, whoever looks after the notification is told in the in-app area: one item for
+    /// each of them and each time that it is disabled. False, and nobody is told, when there is none or it is disabled
+    /// already.
+    pub async fn disable_notification(
+        &self,
+        id: NotificationId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let version = retried(|| self.disable_once(id, reason, at)).await?;
+        if let Some(version) = version {
+            raise(&self.inner.version, version);
+        }
+        Ok(version.is_some())
+    }
+
+    async fn disable_once(
+        &self,
+        id: NotificationId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut writing = self.write().await?;
+        let values = values![id.as_uuid(), reason, FAILURES_OF_DISABLED];
+        if writing.run(sql::DISABLE_NOTIFICATION, &values).await? == 0 {
+            writing.give_up().await?;
+            return Ok(None);
+        }
+        let row: NotificationRow = writing.one(sql::NOTIFICATION, &values![id.as_uuid()]).await?;
+        keepers::tell_of_disabling(&mut writing, &row.read()?, reason, at).await?;
+        let (version,) = writing.one(sql::BUMP_VERSION, &[]).await?;
+        writing.notify().await?;
+        writing.commit().await?;
+        Ok(Some(version))
     }
 
     /// Grows with every change made by the methods above, in the same transaction, whichever process makes it. Does

@@ -351,13 +351,13 @@ impl RepositoryRow {
 }
 
 #[derive(FromRow)]
-struct PermissionRow {
+pub(crate) struct PermissionRow {
     grantee: String,
     role: String,
 }
 
 impl PermissionRow {
-    fn read(self) -> Result<Permission, StoreError> {
+    pub(crate) fn read(self) -> Result<Permission, StoreError> {
         let grantee = Grantee::parse(&self.grantee).map_err(|error| StoreError::corrupt("grantee", error))?;
         Ok(Permission { grantee, role: word(&self.role)? })
     }

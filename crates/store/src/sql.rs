@@ -180,7 +180,7 @@ texts! {
          state = CASE WHEN state = 'disabled' THEN 'active' ELSE state END WHERE id = $1";
     DISABLE_NOTIFICATION =
         "UPDATE notifications SET state = 'disabled', state_reason = $2, \
-         failures = CASE WHEN failures < $3 THEN $3 ELSE failures END WHERE id = $1";
+         failures = CASE WHEN failures < $3 THEN $3 ELSE failures END WHERE id = $1 AND state <> 'disabled'";
     MOVE_FAILURES =
         "UPDATE notifications SET failures = (CASE WHEN $2 THEN 0 ELSE failures END) + $3 WHERE id = $1";
     BUMP_VERSION = "UPDATE counters SET value = value + 1 WHERE name = 'notifications' RETURNING value";
@@ -228,6 +228,22 @@ texts! {
         "SELECT seq, id, delivery, kind, metadata, created_at, dismissed FROM inbox WHERE target_kind = $1 \
          AND target = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4";
     SET_DISMISSED = "UPDATE inbox SET dismissed = $4 WHERE id = $3 AND target_kind = $1 AND target = $2";
+
+    /// The open digest of a notification and a subject, which is made if there is none; and no other process's until
+    /// the transaction ends.
+    OPEN_DIGEST =
+        "INSERT INTO digests (id, notification, subject, method, source, due_at, open, items, bytes, leased_until) \
+         VALUES ($1, $2, $3, $4, $5, $6, TRUE, 0, 0, 0) ON CONFLICT (notification, subject) WHERE open \
+         DO UPDATE SET items = digests.items RETURNING id, source, items, bytes";
+    FILL_DIGEST = "UPDATE digests SET items = $2, bytes = $3, open = $4 WHERE id = $1";
+    DUE_DIGESTS =
+        "SELECT id FROM digests WHERE due_at <= $1 AND leased_until <= $1 ORDER BY due_at LIMIT $2";
+    TAKE_DIGEST =
+        "UPDATE digests SET open = FALSE, leased_until = $2 WHERE id = $1 AND leased_until <= $3 \
+         RETURNING notification, subject, method, source, due_at";
+    DIGEST_ITEMS = "SELECT body FROM digest_items WHERE digest = $1 ORDER BY delivery";
+    FORGET_DIGEST = "DELETE FROM digests WHERE id = $1";
+    FORGET_DIGEST_ITEMS = "DELETE FROM digest_items WHERE digest = $1";
 
     /// The sweeps of retention: the next rows in order, whether each is old, and whether it may go.
     SWEEP_DELIVERIES =
@@ -290,6 +306,13 @@ many! {
     ADD_TO_INBOX = [Uuid Uuid Text Text Text Text Int Bool]
         "INSERT INTO inbox (id, delivery, target_kind, target, kind, metadata, created_at, dismissed)",
         "ON CONFLICT (id) DO NOTHING";
+
+    DIGESTS_OF = [Uuid]
+        "SELECT i.delivery, d.id, d.source FROM digest_items i JOIN digests d ON d.id = i.digest WHERE i.delivery IN (",
+        ")";
+    ADD_DIGEST_ITEMS = [Uuid Uuid Bytes]
+        "INSERT INTO digest_items (delivery, digest, body)",
+        "ON CONFLICT (delivery) DO NOTHING";
 
     REMOVE_DELIVERIES = [Int]
         "DELETE FROM deliveries WHERE state IN ('delivered', 'dead', 'cancelled') AND seq IN (",
@@ -458,6 +481,9 @@ mod tests {
         INSERT INTO audit (id, at, actor, address, action, target, place, details)
             SELECT gen_random_uuid(), i, 'user-' || i, NULL, 'notification.create', i::text, '', '{}'
             FROM generate_series(1, 50000) i;
+        INSERT INTO digests SELECT gen_random_uuid(), gen_random_uuid(), 'acme/api', 'webhook', 'registry', i, true,
+            1, 2, 0 FROM generate_series(1, 5000) i;
+        INSERT INTO digest_items SELECT gen_random_uuid(), id, '{}' FROM digests;
     ";
 
     /// What PostgreSQL would do, for any values.

@@ -35,6 +35,9 @@ texts! {
         "SELECT ", account_columns!(), " FROM accounts WHERE name > $1 AND (kind = $2 OR $2 IS NULL) \
          ORDER BY name LIMIT $3"
     );
+    SUPERUSERS = concat!(
+        "SELECT ", account_columns!(), " FROM accounts WHERE superuser AND enabled AND name > '' ORDER BY name"
+    );
     PUT_ACCOUNT = concat!(
         "INSERT INTO accounts (", account_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
          ON CONFLICT (name) DO UPDATE SET email = excluded.email, email_verified = excluded.email_verified, \

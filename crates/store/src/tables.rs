@@ -243,6 +243,31 @@ const AUDIT: Plan = Plan {
     key: &["id"],
 };
 
+const DIGESTS: Plan = Plan {
+    name: "digests",
+    has_seq: false,
+    columns: &[
+        Plain("id", Uuid),
+        Plain("notification", Uuid),
+        Plain("subject", Text),
+        Plain("method", Text),
+        Plain("source", Text),
+        Plain("due_at", Int),
+        Plain("open", Bool),
+        Plain("items", Int),
+        Plain("bytes", Int),
+        Plain("leased_until", Int),
+    ],
+    key: &["id"],
+};
+
+const DIGEST_ITEMS: Plan = Plan {
+    name: "digest_items",
+    has_seq: false,
+    columns: &[Plain("delivery", Uuid), Plain("digest", Uuid), Plain("body", Bytes)],
+    key: &["delivery"],
+};
+
 /// Each after those that it refers to.
 const PLANS: &[Plan] = &[
     NOTIFICATIONS,
@@ -259,6 +284,8 @@ const PLANS: &[Plan] = &[
     AUTHORIZED_EMAILS,
     TOKENS,
     AUDIT,
+    DIGESTS,
+    DIGEST_ITEMS,
 ];
 
 /// What stays behind: the version of the notifications, which each database counts by itself.

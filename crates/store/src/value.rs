@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use bellbuoy_domain::{Cause, CauseCode, DeliveryState, Kind, NotificationState};
+use bellbuoy_domain::{Cause, CauseCode, DeliveryState, InAppKind, Kind, NotificationState};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -16,6 +16,10 @@ pub(crate) fn timestamp(millis: i64) -> Result<Timestamp, StoreError> {
 
 pub(crate) fn kind(name: &str) -> Result<Kind, StoreError> {
     Kind::from_str(name).map_err(|error| StoreError::corrupt("kind", error))
+}
+
+pub(crate) fn in_app_kind(name: &str) -> Result<InAppKind, StoreError> {
+    InAppKind::from_str(name).map_err(|error| StoreError::corrupt("in-app kind", error))
 }
 
 /// A number that is never negative, in the type that it has in the domain.

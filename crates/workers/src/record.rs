@@ -18,6 +18,7 @@ use crate::{
     Retention, Vital, WorkerError,
     aside::{Why, put_aside},
     batch::Batch,
+    clock,
     error::{Halt, sentence},
     method_label,
     patience::{Patience, refuses_nothing_in_particular},
@@ -173,7 +174,10 @@ impl Record {
     ) -> Result<(), StoreError> {
         let Some(notification) = self.store.notification(id).await? else { return Ok(()) };
         let known = notification.state == NotificationState::Disabled;
-        if known || notification.updated_at > seen_at || !self.store.disable_notification(id, reason).await? {
+        if known || notification.updated_at > seen_at {
+            return Ok(());
+        }
+        if !self.store.disable_notification(id, reason, clock::now()).await? {
             return Ok(());
         }
         warn!(notification.id = %id, "disabled notification {id}: {reason}");

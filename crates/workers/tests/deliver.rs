@@ -10,8 +10,10 @@ use std::{
 
 use bellbuoy_broker::queues;
 use bellbuoy_domain::{
-    CauseCode, DeliveryMessage, DeliveryState, MethodName, NotificationState, Record, WIRE_VERSION,
+    AccountKind, AccountName, CauseCode, DeliveryMessage, DeliveryState, MethodName, NotificationState,
+    Record, WIRE_VERSION,
 };
+use bellbuoy_store::Account;
 use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::{
     receiver::{Answer, Reply},
@@ -182,7 +184,7 @@ async fn a_delivery_of_a_deleted_notification_is_cancelled_and_says_so() {
 async fn a_delivery_whose_notification_was_disabled_meanwhile_becomes_a_dead_letter() {
     let rig = Rig::start().await;
     let to = rig.notify(1, |_| {}).await;
-    rig.store.disable_notification(to, "it kept failing").await.expect("disabled");
+    rig.store.disable_notification(to, "it kept failing", Timestamp::UNIX_EPOCH).await.expect("disabled");
     let workers = [rig.deliver(WEBHOOK), rig.record(), rig.archive()];
     let id = rig.queue("1", to).await;
     let row = rig.row(id, |row| row.state == DeliveryState::Dead).await;
@@ -254,6 +256,17 @@ async fn a_fault_of_our_own_holds_and_spends_nothing() {
         let Value::Object(config) = json!({ "target": { "kind": "user", "name": "ada" } }) else { return };
         notification.config = config;
     };
+    let ada = Account {
+        name: AccountName::parse("ada").expect("a name"),
+        id: uuid::Uuid::new_v4(),
+        kind: AccountKind::User,
+        email: None,
+        email_verified: false,
+        superuser: false,
+        enabled: true,
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    rig.store.put_account(&ada).await.expect("put");
     let to = rig.notify(1, in_app).await;
     let message = delivery("1", to);
     rig.publish(queues::deliver("quay_notification"), message.to_json()).await;

@@ -13,6 +13,7 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::{Account, AuditEntry, Store};
 use http::{StatusCode, request::Parts};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -26,6 +27,7 @@ pub(crate) struct Caller(Arc<Inner>);
 struct Inner {
     who: Who,
     scopes: TokenScopes,
+    until: Option<Timestamp>,
     address: Option<IpAddr>,
 }
 
@@ -45,7 +47,22 @@ pub(crate) enum Who {
 
 impl Caller {
     pub(crate) fn new(who: Who, scopes: TokenScopes, address: Option<IpAddr>) -> Self {
-        Self(Arc::new(Inner { who, scopes, address }))
+        Self::ending(who, scopes, None, address)
+    }
+
+    /// One whose credential is good until then.
+    pub(crate) fn ending(
+        who: Who,
+        scopes: TokenScopes,
+        until: Option<Timestamp>,
+        address: Option<IpAddr>,
+    ) -> Self {
+        Self(Arc::new(Inner { who, scopes, until, address }))
+    }
+
+    /// Until when its credential is good, if it is one with an end: what it makes must not outlive it.
+    pub(crate) fn until(&self) -> Option<Timestamp> {
+        self.0.until
     }
 
     /// What its credential may be used for.

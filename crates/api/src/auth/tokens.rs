@@ -71,14 +71,14 @@ struct Known {
 }
 
 impl Tokens {
-    /// Whose a presented token is and what it may be used for. `None` when it is none of ours, expired, revoked, or of
+    /// Whose a presented token is, what it may be used for and until when. `None` when it is none of ours, expired, revoked, or of
     /// an account that is disabled or gone.
     pub(super) async fn find(
         &self,
         store: &Store,
         presented: &[u8],
         now: Timestamp,
-    ) -> Result<Option<(Who, TokenScopes)>, StoreError> {
+    ) -> Result<Option<(Who, TokenScopes, Option<Timestamp>)>, StoreError> {
         let hash = fingerprint(presented);
         let remembered = self.remembered(&hash);
         let known = match remembered {
@@ -143,12 +143,12 @@ impl Known {
             && self.account.as_ref().is_none_or(|account| account.enabled)
     }
 
-    fn holder(self) -> (Who, TokenScopes) {
+    fn holder(self) -> (Who, TokenScopes, Option<Timestamp>) {
         let who = match self.account {
             Some(account) => Who::Account(Box::new(account)),
             None => Who::Registry { token: self.token.id },
         };
-        (who, self.token.scopes)
+        (who, self.token.scopes, self.token.expires_at)
     }
 }
 

@@ -1,5 +1,5 @@
-//! `/v1/inbox`: what an account is told inside the registry: itself, as a member of a team, as an owner of an
-//! organization.
+//! `/v1/inbox`: what an account is told inside the registry: itself, and as an owner of an organization. What an
+//! organization is told its owners share, so that one puts it away for all.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) struct Target {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// `user/ann`, `team/acme/dev` or `org/acme`; the account itself without it.
+    /// `user/ann`, `team/acme/dev` or `org/acme`; everything that the account reads without it.
     target: Option<String>,
     after: Option<String>,
     limit: Option<u32>,
@@ -60,15 +60,15 @@ pub(crate) async fn targets(app: &App, account: &Account) -> Result<Vec<Target>,
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let targets = readable(&app, &caller).await?;
     let wanted: ListQuery = query(&uri)?;
-    let target = match &wanted.target {
-        None => targets.first(),
-        Some(text) => targets.iter().find(|target| target.text() == *text),
-    };
-    let target = target.ok_or_else(|| unknown("inbox", wanted.target.as_deref().unwrap_or_default()))?;
+    let is_wanted = |target: &&Target| wanted.target.as_ref().is_none_or(|text| target.text() == *text);
+    let of: Vec<_> =
+        targets.iter().filter(is_wanted).map(|target| (target.kind.name(), target.name.as_str())).collect();
+    if let (true, Some(text)) = (of.is_empty(), &wanted.target) {
+        return Err(unknown("inbox", text));
+    }
     let after = wanted.after.map(Cursor::from);
     let limit = limit(wanted.limit)?;
-    let page = app.api.store.inbox(target.kind.name(), &target.name, after.as_ref(), limit).await;
-    let page = page.map_err(list_fault)?;
+    let page = app.api.store.inbox_of(&of, after.as_ref(), limit).await.map_err(list_fault)?;
     let items: Vec<Value> = page.rows.iter().map(object).collect();
     let next = page.next.map(|next| next.to_string());
     let targets: Vec<String> = targets.iter().map(Target::text).collect();
@@ -112,6 +112,7 @@ impl Target {
 fn object(item: &InboxItem) -> Value {
     json!({
         "id": item.id,
+        "target": format!("{}/{}", item.target_kind, item.target),
         "delivery": item.delivery,
         "kind": item.kind,
         "metadata": item.metadata,

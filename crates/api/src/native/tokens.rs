@@ -34,7 +34,7 @@ struct Body {
     scopes: Vec<TokenScope>,
     /// Whose rights it carries; of the registry itself if nobody's.
     account: Option<AccountName>,
-    /// For how long from now; for ever without it.
+    /// For how long from now; for ever without it, if the credential that asks lasts for ever.
     expires_in_seconds: Option<u32>,
 }
 
@@ -98,11 +98,22 @@ fn later(now: Timestamp, seconds: u32) -> Result<Timestamp, Problem> {
         .ok_or_else(|| Problem::bad("`expires_in_seconds` should be a time to come"))
 }
 
-/// A superuser gives tokens to anybody, everybody else to itself; nobody gives what its own credential does not have.
+/// A superuser gives tokens to anybody, everybody else to itself; nobody gives what its own credential does not have,
+/// be it scopes or time.
 async fn check(app: &App, caller: &Caller, token: &Token) -> Result<(), Problem> {
     need_holder(app, caller, token.account.as_ref()).await?;
     if !token.scopes.are_within(caller.scopes()) {
         let detail = format!("`scopes` goes beyond those of your own credential ({})", caller.scopes());
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    if let Some(end) = caller.until()
+        && token.expires_at.is_none_or(|at| at > end)
+    {
+        let left = end.duration_since(token.created_at).as_secs();
+        let detail = format!(
+            "your own credential ends at {end}, and no token made with it may outlive it; give \
+             `expires_in_seconds` of at most {left}"
+        );
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     if let Some(name) = &token.account

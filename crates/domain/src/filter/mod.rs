@@ -9,6 +9,9 @@
 //! | `tags` | any kind | events of which one tag matches one of these patterns: globs, or expressions written `/re/` |
 //! | `condition` | any kind | events of which one value at `path` is what `equals`, `in`, `matches` or `exists` says |
 //!
+//! One line filters nothing: `digest`, for vulnerabilities, has them collected and told together; see
+//! [`digest`](crate::digest).
+//!
 //! An absent, null or empty line takes everything. A line for kinds that the notification does
 //! not listen to, and any unknown key, is kept and ignored, as Quay does.
 //!
@@ -19,6 +22,8 @@
 //! on first index.
 
 mod read;
+
+pub(crate) use read::{is_blank, whole_number};
 
 use std::fmt;
 
@@ -73,7 +78,7 @@ impl Filter {
     /// Names the first line that will not do.
     pub fn parse(event_config: &Map<String, Value>, kinds: &[Kind]) -> Result<Self, FilterError> {
         let line = |name: &'static str, wanted: fn(Kind) -> bool| {
-            let written = event_config.get(name).filter(|value| !read::is_blank(value));
+            let written = event_config.get(name).filter(|value| !is_blank(value));
             read::Line { name, written: written.filter(|_| kinds.iter().any(|kind| wanted(*kind))) }
         };
         Ok(Self {
@@ -242,7 +247,7 @@ fn shown(text: &str) -> String {
     format!("`{cut}`")
 }
 
-fn shown_json(value: &Value) -> String {
+pub(crate) fn shown_json(value: &Value) -> String {
     shown(&value.to_string())
 }
 
@@ -259,6 +264,10 @@ pub struct FilterError {
 }
 
 impl FilterError {
+    pub(crate) fn new(line: &'static str, problem: String) -> Self {
+        Self { line, problem }
+    }
+
     /// The line, such as `ref-regex`.
     pub fn line(&self) -> &'static str {
         self.line

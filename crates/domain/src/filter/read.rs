@@ -32,7 +32,7 @@ impl Line<'_> {
     }
 }
 
-pub(super) fn is_blank(value: &Value) -> bool {
+pub(crate) fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -65,7 +65,7 @@ pub(super) fn days(written: &Value) -> Result<u32, String> {
 }
 
 /// A number, or a text that holds one, as Quay's automation clients send it.
-fn whole_number(written: &Value) -> Option<u64> {
+pub(crate) fn whole_number(written: &Value) -> Option<u64> {
     match written {
         Value::String(digits) => digits.trim().parse().ok(),
         other => other.as_u64(),

@@ -4,7 +4,8 @@ use std::{cell::Cell, time::Duration};
 
 use bellbuoy_domain::{DeliveryState, Kind, Notification, NotificationState};
 use bellbuoy_store::{
-    Admission, Comparison, CopiedTable, DeadLetter, DeadLetterQuery, DeliveryQuery, InboxRow, Store,
+    Admission, Collected, Comparison, CopiedTable, DeadLetter, DeadLetterQuery, DeliveryQuery, InboxRow,
+    Store,
 };
 use bellbuoy_testkit::postgres::Postgres;
 use serde_json::json;
@@ -78,7 +79,7 @@ fn told(number: u128) -> InboxRow {
         delivery: delivery_id("1", number),
         target_kind: "user".into(),
         target: "ann".into(),
-        kind: Kind::RepoPush,
+        kind: Kind::RepoPush.into(),
         metadata: map(json!({ AWKWARD: [AWKWARD] })),
         created_at: at(0),
     }
@@ -101,6 +102,16 @@ async fn fill(store: &Store) {
     store.record(&records, 100).await.expect("recorded");
     store.archive_dead_letters(&[letter(1, vec![0, 0xff, 0]), letter(2, vec![])]).await.expect("archived");
     store.add_to_inbox(&[told(1), told(2)]).await.expect("added");
+    let collected = Collected {
+        delivery: delivery_id("collected", 1),
+        notification: notification_id(1),
+        method: "webhook".into(),
+        source: AWKWARD.into(),
+        subject: "acme/api".into(),
+        due_at: at(60),
+        body: vec![b'x'],
+    };
+    store.collect(&[collected]).await.expect("collected");
     let item = store.inbox("user", "ann", None, 1).await.expect("a page").rows.remove(0);
     assert!(store.set_dismissed("user", "ann", item.id, true).await.expect("dismissed"));
 }
@@ -156,6 +167,8 @@ async fn every_row_arrives_as_it_is_and_a_second_copy_adds_none(from: Store, to:
     }
     let inbox = async |store: &Store| store.inbox("user", "ann", None, 10).await.expect("a page").rows;
     assert_eq!(inbox(&to).await, inbox(&from).await, "in the same order, and what was put away still is");
+    let due = async |store: &Store| store.take_due_digests(at(60), at(61), 9).await.expect("taken");
+    assert_eq!(due(&to).await, due(&from).await, "and what was collected is told from there");
     let again = [seen("1", 9, 3), seen(AWKWARD, 9, 3), seen("3", 3, 3)];
     let admitted = to.admit_events(&again, DAY).await.expect("judged");
     let expected = [Admission::Repeat, Admission::Repeat, Admission::New];

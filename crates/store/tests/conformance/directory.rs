@@ -163,7 +163,7 @@ pub(crate) async fn a_disabling_is_not_undone_by_a_change_that_did_not_know_of_i
     let was = notification(1);
     store.create_notification(&was).await.expect("created");
     let changed = Notification { title: Some("new".into()), updated_at: at(5), ..was.clone() };
-    assert!(store.disable_notification(was.id, "gone").await.expect("disabled"));
+    assert!(store.disable_notification(was.id, "gone", at(0)).await.expect("disabled"));
     assert!(!store.replace_notification(&changed, &was).await.expect("answered"));
     let known = store.notification(was.id).await.expect("read").expect("there");
     assert_eq!(known.state, bellbuoy_domain::NotificationState::Disabled);
@@ -368,7 +368,7 @@ fn item(kind: &str, target: &str) -> InboxRow {
         delivery: delivery_id("1", 1),
         target_kind: kind.into(),
         target: target.into(),
-        kind: bellbuoy_domain::Kind::RepoPush,
+        kind: bellbuoy_domain::Kind::RepoPush.into(),
         metadata: map(serde_json::json!({})),
         created_at: at(0),
     }

@@ -194,7 +194,7 @@ pub(crate) async fn failing_notifications_are_told_again_until_disabled(store: S
     let last = [record(attempt("a", 1, 1, Dead))];
     assert_eq!(write(&store, &last).await, [notification_id(1)]);
     assert_eq!(write(&store, &last).await, [notification_id(1)], "the caller may have crashed");
-    store.disable_notification(notification_id(1), "it keeps failing").await.expect("disabled");
+    store.disable_notification(notification_id(1), "it keeps failing", at(0)).await.expect("disabled");
     assert_eq!(write(&store, &last).await, []);
     let found = store.notification(notification_id(1)).await.expect("read").expect("there");
     assert_eq!((found.failures, found.state), (3, NotificationState::Disabled));

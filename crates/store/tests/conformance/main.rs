@@ -3,6 +3,7 @@
 
 mod copy;
 mod dead_letters;
+mod digests;
 mod directory;
 mod events;
 mod history;
@@ -98,6 +99,13 @@ checks! {
         large_bodies_are_kept_whole,
         a_foreign_cursor_is_refused,
     }
+    digests {
+        each_notification_and_subject_collects_by_itself_until_its_first_is_due,
+        what_is_collected_again_stays_in_its_digest,
+        a_digest_is_one_workers_until_its_lease_is_over_and_goes_when_it_is_forgotten,
+        a_full_digest_takes_no_more_and_the_next_begins,
+        collectors_and_takers_at_once_lose_nothing_and_take_nothing_twice,
+    }
     directory {
         what_is_put_is_read_back_and_put_again_is_the_same,
         nothing_is_put_upon_what_is_not_there,
@@ -117,8 +125,11 @@ checks! {
     inbox {
         a_delivery_tells_a_target_once,
         a_target_sees_its_own_newest_first,
+        several_targets_are_one_list_and_each_item_says_whose_it_is,
         only_the_target_itself_dismisses,
         a_foreign_cursor_is_refused,
+        whoever_looks_after_a_notification_is_told_once_that_it_was_disabled,
+        where_nobody_looks_after_it_the_superusers_are_told,
     }
     retention {
         what_is_old_goes_in_chunks_and_what_is_new_stays,

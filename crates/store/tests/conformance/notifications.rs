@@ -65,7 +65,7 @@ pub(crate) async fn what_is_not_there_is_neither_changed_nor_deleted(store: Stor
     assert!(!store.update_notification(&notification(1)).await.expect("answered"));
     assert!(!store.delete_notification(id).await.expect("answered"));
     assert!(!store.reset_failures(id).await.expect("answered"));
-    assert!(!store.disable_notification(id, "gone").await.expect("answered"));
+    assert!(!store.disable_notification(id, "gone", at(0)).await.expect("answered"));
     assert!(store.delete_notification(notification_id(2)).await.expect("deleted"));
     assert!(!store.delete_notification(notification_id(2)).await.expect("answered"));
     assert_eq!(read(&store, 2).await, None);
@@ -148,7 +148,7 @@ pub(crate) async fn disabling_and_resetting_move_state_and_failures(store: Store
     };
     create(&store, &[failing.clone(), worse.clone(), paused.clone()]).await;
     for (number, failures) in [(1, 3), (2, 5)] {
-        assert!(store.disable_notification(notification_id(number), "gone").await.expect("disabled"));
+        assert!(store.disable_notification(notification_id(number), "gone", at(0)).await.expect("disabled"));
         let found = read(&store, number).await.expect("there");
         assert_eq!((found.state, found.failures), (NotificationState::Disabled, failures));
         assert_eq!(found.state_reason.as_deref(), Some("gone"));
@@ -169,7 +169,7 @@ pub(crate) async fn the_version_grows_with_every_change_and_only_then(store: Sto
             0 => store.update_notification(&notification(1)).await,
             1 => store.create_notification(&notification(1)).await.map(|()| true),
             2 => store.update_notification(&full()).await,
-            3 => store.disable_notification(id, "gone").await,
+            3 => store.disable_notification(id, "gone", at(0)).await,
             4 | 7 => store.reset_failures(id).await,
             5 => store.clone().delete_notification(id).await,
             _ => store.delete_notification(id).await,

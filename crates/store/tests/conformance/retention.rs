@@ -86,7 +86,7 @@ pub(crate) async fn what_is_old_goes_in_chunks_and_what_is_new_stays(store: Stor
         delivery: delivery_id("1", number),
         target_kind: "user".into(),
         target: "ann".into(),
-        kind: Kind::RepoPush,
+        kind: Kind::RepoPush.into(),
         metadata: Map::new(),
         created_at: at(created_at),
     };

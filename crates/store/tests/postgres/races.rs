@@ -99,7 +99,10 @@ async fn a_transaction_that_was_given_up_for_another_is_run_again() {
              CREATE TRIGGER refuse BEFORE UPDATE ON notifications FOR EACH ROW EXECUTE FUNCTION refuse();",
         )
         .await;
-    assert!(store.disable_notification(notification_id(1), "gone").await.expect("changed at the third try"));
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    assert!(
+        store.disable_notification(notification_id(1), "gone", now).await.expect("changed at the third try")
+    );
     let found = store.notification(notification_id(1)).await.expect("read").expect("there");
     assert_eq!(found.state_reason.as_deref(), Some("gone"));
 }
@@ -117,6 +120,6 @@ async fn of_nodes_that_start_at_once_one_makes_the_schema() {
         store.ping().await.expect("ready");
     }
     let name = url.rsplit('/').next().expect("a name");
-    assert_eq!(server.sql(name, "SELECT version, success FROM _sqlx_migrations").await, "1|t\n3|t");
+    assert_eq!(server.sql(name, "SELECT version, success FROM _sqlx_migrations").await, "1|t\n3|t\n6|t");
     assert_eq!(server.sql(name, "SELECT count(*) FROM counters").await, "1");
 }
