@@ -429,7 +429,7 @@ async fn nobody_is_written_to_who_has_not_confirmed_the_address_for_that_reposit
         let requested = bench.store.request_email(&repository(name), "kim@example.com", &code, now()).await;
         assert!(requested.expect("a store"), "{name}");
     }
-    bench.store.confirm_email(&[2; 32]).await.expect("a store").expect("the other repository's");
+    bench.store.confirm_email(&[2; 32], now()).await.expect("a store").expect("the other repository's");
     for address in ["kim@example.com", "Kim@example.com", "eve@example.com"] {
         wish.config["email"] = json!(address);
         let report = bench.tell(&wish, &push("v1"), "42").await;
@@ -438,7 +438,7 @@ async fn nobody_is_written_to_who_has_not_confirmed_the_address_for_that_reposit
     }
     assert!(server.mails().is_empty());
     wish.config["email"] = json!("kim@example.com");
-    bench.store.confirm_email(&[1; 32]).await.expect("a store").expect("this repository's");
+    bench.store.confirm_email(&[1; 32], now()).await.expect("a store").expect("this repository's");
     assert_eq!(bench.tell(&wish, &push("v1"), "42").await, DELIVERED);
     bench.store.forget_email(&repository(REPOSITORY), "kim@example.com").await.expect("a store");
     let report = bench.tell(&wish, &push("v1"), "43").await;

@@ -181,6 +181,7 @@ impl Store {
         for text in [texts::DELETE_TOKENS_OF, texts::DELETE_MEMBERSHIPS_OF, texts::DELETE_GRANTS_TO] {
             writing.run(text, &with_robots()).await?;
         }
+        writing.run(texts::END_SESSIONS_OF, &values![name.as_str()]).await?;
         writing.run(texts::DELETE_TEAMS, &values![name.as_str()]).await?;
         writing.run(texts::DELETE_ALL_MEMBERS, &values![name.as_str()]).await?;
         for kind in ["user", "org"] {
@@ -199,9 +200,20 @@ impl Store {
         Ok(row.and_then(|(password,)| password))
     }
 
-    /// Sets the hash of an account's password, or takes it away. False when there is no such account.
+    /// Sets the hash of an account's password, or takes it away, and ends its sessions. False when there is no such
+    /// account.
     pub async fn set_password(&self, name: &AccountName, hash: Option<&str>) -> Result<bool, StoreError> {
-        Ok(self.write_one(texts::SET_PASSWORD, &values![name.as_str(), hash]).await? > 0)
+        retried(async || {
+            let mut writing = self.write().await?;
+            if writing.run(texts::SET_PASSWORD, &values![name.as_str(), hash]).await? == 0 {
+                writing.give_up().await?;
+                return Ok(false);
+            }
+            writing.run(texts::END_SESSIONS_OF, &values![name.as_str()]).await?;
+            writing.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// One team.

@@ -11,6 +11,7 @@ use crate::{
     call::{self, values},
     page::{self, Stretch},
     sql,
+    text::Text,
     value::{from_json, in_app_kind, timestamp, to_json},
     writing::{Writing, retried},
 };
@@ -119,6 +120,32 @@ impl Store {
         Ok(InboxPage { rows, next })
     }
 
+    /// What several targets (kind and name, each once) were told and have not put away, newest first: `most` of it
+    /// after the first `skip`.
+    pub async fn undismissed(
+        &self,
+        targets: &[(&str, &str)],
+        skip: u32,
+        most: u32,
+    ) -> Result<Vec<InboxItem>, StoreError> {
+        let wanted = i64::from(skip) + i64::from(most);
+        let mut found = Vec::new();
+        for target @ (kind, name) in targets {
+            let rows: Vec<ItemRow> =
+                self.fetch(sql::INBOX_UNDISMISSED, &values![*kind, *name, wanted]).await?;
+            found.extend(rows.into_iter().map(|row| (*target, row)));
+        }
+        found.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(row.seq));
+        let page = found.into_iter().skip(skip as usize).take(most as usize);
+        page.map(|(target, row)| row.read(target)).collect()
+    }
+
+    /// The item of that id, dismissed or not.
+    pub async fn inbox_item(&self, id: Uuid) -> Result<Option<InboxItem>, StoreError> {
+        let row: Option<TargetedRow> = self.fetch_one(sql::INBOX_ITEM, &values![id]).await?;
+        row.map(|row| row.item.read((&row.target_kind, &row.target.0))).transpose()
+    }
+
     /// Puts an item of that target away, or back. False when the target has no such item.
     pub async fn set_dismissed(
         &self,
@@ -179,6 +206,14 @@ struct ItemRow {
     metadata: String,
     created_at: i64,
     dismissed: bool,
+}
+
+#[derive(FromRow)]
+struct TargetedRow {
+    #[sqlx(flatten)]
+    item: ItemRow,
+    target_kind: String,
+    target: Text,
 }
 
 impl ItemRow {

@@ -23,6 +23,7 @@ mod page;
 mod record;
 mod repositories;
 mod retention;
+mod sessions;
 mod sql;
 mod sql_directory;
 mod store;

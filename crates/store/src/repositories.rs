@@ -8,6 +8,7 @@ use std::{
 use bellbuoy_domain::{AccountName, Grantee, NamespaceName, RepositoryName, RepositoryRole, TeamRole};
 use jiff::Timestamp;
 use sqlx::FromRow;
+use uuid::Uuid;
 
 use crate::{
     Store, StoreError,
@@ -112,6 +113,37 @@ impl Store {
             let put = put_repository(&mut writing, repository).await?;
             writing.commit().await?;
             Ok(put)
+        })
+        .await
+    }
+
+    /// Adds a repository that is not there yet, and makes `admin` its administrator. False when it is there already,
+    /// and then it stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such account.
+    pub async fn create_repository(
+        &self,
+        repository: &Repository,
+        admin: Option<&AccountName>,
+    ) -> Result<bool, DirectoryError> {
+        let name = &repository.name;
+        again(async || {
+            let mut writing = self.write().await?;
+            let at = repository.created_at.as_millisecond();
+            let values = values![name.as_str(), name.namespace(), repository.public, at];
+            if writing.run(texts::ADD_REPOSITORY, &values).await? == 0 {
+                writing.give_up().await?;
+                return Ok(false);
+            }
+            if let Some(admin) = admin {
+                let grantee = Grantee::Account(admin.clone());
+                let permission = Permission { grantee, role: RepositoryRole::Admin };
+                grant(&mut writing, name, &permission).await?;
+            }
+            writing.commit().await?;
+            Ok(true)
         })
         .await
     }
@@ -247,8 +279,8 @@ impl Store {
         rows.into_iter().map(EmailRow::read).collect()
     }
 
-    /// Notes that a code is about to be sent to an address. `code` is the SHA-256 of it; it replaces an earlier one.
-    /// False when the address is confirmed already, and nothing has to be sent.
+    /// Notes that a code was sent to an address. `code` is the SHA-256 of it; it replaces an earlier one.
+    /// False when the address is confirmed already.
     pub async fn request_email(
         &self,
         repository: &RepositoryName,
@@ -260,18 +292,34 @@ impl Store {
         Ok(self.write_one(texts::REQUEST_EMAIL, &values).await? > 0)
     }
 
-    /// Confirms the address that was sent the code of that SHA-256; confirming twice does no harm. `None` when there
-    /// is no such code.
-    pub async fn confirm_email(&self, code: &[u8; 32]) -> Result<Option<AuthorizedEmail>, StoreError> {
+    /// Confirms the address that was sent the code of that SHA-256, once, if it was sent at `since` or later. `None`
+    /// when there is no such code, or no more.
+    pub async fn confirm_email(
+        &self,
+        code: &[u8; 32],
+        since: Timestamp,
+    ) -> Result<Option<AuthorizedEmail>, StoreError> {
+        // Nobody was sent a code of this, so that nothing confirms the address again once it is forgotten.
+        let spent = Uuid::new_v4();
+        let spent = spent.as_bytes().as_slice();
         retried(async || {
             let mut writing = self.write().await?;
-            writing.run(texts::CONFIRM_EMAIL, &values![code.as_slice()]).await?;
-            let row: Option<EmailRow> =
-                writing.fetch(texts::EMAIL_BY_CODE, &values![code.as_slice()]).await?.pop();
+            let values = values![code.as_slice(), spent, since.as_millisecond()];
+            if writing.run(texts::CONFIRM_EMAIL, &values).await? == 0 {
+                writing.give_up().await?;
+                return Ok(None);
+            }
+            let row: EmailRow = writing.one(texts::EMAIL_BY_CODE, &values![spent]).await?;
             writing.commit().await?;
-            row.map(EmailRow::read).transpose()
+            row.read().map(Some)
         })
         .await
+    }
+
+    /// The address that was sent the code of that SHA-256.
+    pub async fn email_by_code(&self, code: &[u8; 32]) -> Result<Option<AuthorizedEmail>, StoreError> {
+        let row: Option<EmailRow> = self.fetch_one(texts::EMAIL_BY_CODE, &values![code.as_slice()]).await?;
+        row.map(EmailRow::read).transpose()
     }
 
     /// Forgets an address, confirmed or not: it is written to no more. False when it was not known.

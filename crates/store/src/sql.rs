@@ -227,6 +227,12 @@ texts! {
     INBOX =
         "SELECT seq, id, delivery, kind, metadata, created_at, dismissed FROM inbox WHERE target_kind = $1 \
          AND target = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4";
+    INBOX_UNDISMISSED =
+        "SELECT seq, id, delivery, kind, metadata, created_at, dismissed FROM inbox WHERE target_kind = $1 \
+         AND target = $2 AND dismissed = FALSE ORDER BY seq DESC LIMIT $3";
+    INBOX_ITEM =
+        "SELECT seq, id, delivery, kind, metadata, created_at, dismissed, target_kind, target FROM inbox \
+         WHERE id = $1";
     SET_DISMISSED = "UPDATE inbox SET dismissed = $4 WHERE id = $3 AND target_kind = $1 AND target = $2";
 
     /// The open digest of a notification and a subject, which is made if there is none; and no other process's until
@@ -478,6 +484,7 @@ mod tests {
             FROM generate_series(1, 50000) i;
         INSERT INTO tokens SELECT gen_random_uuid(), i::text::bytea, '', 'user-' || i, '', '', 0, NULL, NULL
             FROM generate_series(1, 50000) i;
+        INSERT INTO sessions SELECT i::text::bytea, 'user-' || i, 0, i FROM generate_series(1, 50000) i;
         INSERT INTO audit (id, at, actor, address, action, target, place, details)
             SELECT gen_random_uuid(), i, 'user-' || i, NULL, 'notification.create', i::text, '', '{}'
             FROM generate_series(1, 50000) i;

@@ -44,6 +44,13 @@ texts! {
          superuser = excluded.superuser, enabled = excluded.enabled WHERE accounts.kind = excluded.kind"
     );
     PASSWORD = "SELECT password FROM accounts WHERE name = $1";
+    BEGIN_SESSION =
+        "INSERT INTO sessions (hash, account, created_at, expires_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (hash) DO NOTHING";
+    SESSION = "SELECT account FROM sessions WHERE hash = $1 AND expires_at > $2";
+    END_SESSION = "DELETE FROM sessions WHERE hash = $1";
+    END_SESSIONS_OF = "DELETE FROM sessions WHERE account = $1";
+    FORGET_SESSIONS = "DELETE FROM sessions WHERE expires_at <= $1";
     SET_PASSWORD = "UPDATE accounts SET password = $2 WHERE name = $1";
     DELETE_ACCOUNT = "DELETE FROM accounts WHERE name = $1";
     DELETE_ROBOTS_OF = "DELETE FROM accounts WHERE name > $1 AND name < $2";
@@ -80,6 +87,9 @@ texts! {
     PUT_REPOSITORY =
         "INSERT INTO repositories (name, namespace, public, created_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (name) DO UPDATE SET public = excluded.public";
+    ADD_REPOSITORY =
+        "INSERT INTO repositories (name, namespace, public, created_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (name) DO NOTHING";
     DELETE_REPOSITORY = "DELETE FROM repositories WHERE name = $1";
     DELETE_REPOSITORIES = "DELETE FROM repositories WHERE name > $1 AND name < $2";
     DELETE_GRANTS_ON = "DELETE FROM permissions WHERE repository = $1 OR (repository > $2 AND repository < $3)";
@@ -115,7 +125,9 @@ texts! {
     VOUCH_FOR_EMAIL =
         "INSERT INTO authorized_emails (repository, email, code, confirmed, requested_at) \
          VALUES ($1, $2, $3, TRUE, $4) ON CONFLICT (repository, email) DO UPDATE SET confirmed = TRUE";
-    CONFIRM_EMAIL = "UPDATE authorized_emails SET confirmed = TRUE WHERE code = $1";
+    CONFIRM_EMAIL =
+        "UPDATE authorized_emails SET confirmed = TRUE, code = $2 WHERE code = $1 AND confirmed = FALSE \
+         AND requested_at >= $3";
     FORGET_EMAIL = "DELETE FROM authorized_emails WHERE repository = $1 AND email = $2";
 
     CREATE_TOKEN =

@@ -458,6 +458,45 @@ pub(crate) async fn a_password_is_kept_apart_and_survives_a_change(store: Store)
     assert!(!store.set_password(&name("nobody"), Some("x")).await.expect("answered"));
 }
 
+pub(crate) async fn a_session_ends_by_itself_by_its_holder_with_the_password_and_with_its_account(
+    store: Store,
+) {
+    fill(&store).await;
+    let ann = name("ann");
+    let held = async |number: u8, now: i64| {
+        store.session(&[number; 32], at(now)).await.expect("answered").map(|name| name.to_string())
+    };
+    for (number, account) in [(1, "ann"), (2, "ann"), (3, "bob"), (4, "eve")] {
+        store.begin_session(&name(account), &[number; 32], at(0), at(10)).await.expect("begun");
+    }
+    assert_eq!(held(1, 9).await.as_deref(), Some("ann"));
+    assert_eq!((held(1, 10).await, held(9, 1).await), (None, None), "expired, and never begun");
+    assert!(store.end_session(&[1; 32]).await.expect("ended"));
+    assert!(!store.end_session(&[1; 32]).await.expect("answered"));
+    assert_eq!((held(1, 1).await, held(2, 1).await.as_deref()), (None, Some("ann")));
+    assert!(store.set_password(&ann, Some("$argon2id$...")).await.expect("set"));
+    assert_eq!((held(2, 1).await, held(3, 1).await.as_deref()), (None, Some("bob")));
+    assert!(store.delete_account(&name("bob")).await.expect("deleted"));
+    assert_eq!((held(3, 1).await, held(4, 1).await.as_deref()), (None, Some("eve")));
+    store.begin_session(&ann, &[5; 32], at(10), at(20)).await.expect("begun");
+    assert_eq!(held(4, 1).await, None, "what has expired is forgotten");
+    assert_eq!(held(5, 19).await.as_deref(), Some("ann"));
+}
+
+pub(crate) async fn a_repository_is_created_once_with_its_administrator(store: Store) {
+    fill(&store).await;
+    let new = Repository { public: true, ..known("acme/new") };
+    assert!(store.create_repository(&new, Some(&name("bob"))).await.expect("created"));
+    let again = Repository { public: false, created_at: at(5), ..new.clone() };
+    assert!(!store.create_repository(&again, Some(&name("eve"))).await.expect("answered"));
+    assert_eq!(store.repository(&new.name).await.expect("read"), Some(new.clone()));
+    assert_eq!(store.permissions(&new.name).await.expect("read"), [grant("bob", RepositoryRole::Admin)]);
+    let other = known("acme/other");
+    let refused = store.create_repository(&other, Some(&name("nobody"))).await;
+    assert!(matches!(refused, Err(DirectoryError::Missing { .. })), "{refused:?}");
+    assert_eq!(store.repository(&other.name).await.expect("read"), None, "all of it or nothing");
+}
+
 pub(crate) async fn repositories_are_seen_once_and_stay_as_they_are(store: Store) {
     let public = Repository { public: true, ..known("acme/api") };
     store.put_repository(&public).await.expect("put");
@@ -505,11 +544,15 @@ pub(crate) async fn an_address_is_confirmed_by_the_last_code_for_its_repository_
     assert!(store.request_email(&api, "a@b.c", &[2; 32], at(2)).await.expect("noted"));
     assert!(store.request_email(&web, "a@b.c", &[3; 32], at(2)).await.expect("noted"));
     assert!(!confirmed(&api, "a@b.c").await);
-    assert!(store.confirm_email(&[1; 32]).await.expect("answered").is_none(), "replaced");
-    for _ in 0..2 {
-        let email = store.confirm_email(&[2; 32]).await.expect("answered").expect("a code");
-        assert_eq!((&email.repository, &*email.email, email.confirmed), (&api, "a@b.c", true));
-    }
+    assert!(store.confirm_email(&[1; 32], at(0)).await.expect("answered").is_none(), "replaced");
+    assert!(store.confirm_email(&[2; 32], at(3)).await.expect("answered").is_none(), "expired");
+    assert!(!confirmed(&api, "a@b.c").await);
+    let asked = store.email_by_code(&[2; 32]).await.expect("answered").expect("a code");
+    assert_eq!((&*asked.email, asked.confirmed), ("a@b.c", false));
+    let email = store.confirm_email(&[2; 32], at(2)).await.expect("answered").expect("a code");
+    assert_eq!((&email.repository, &*email.email, email.confirmed), (&api, "a@b.c", true));
+    assert!(store.confirm_email(&[2; 32], at(2)).await.expect("answered").is_none(), "spent");
+    assert!(store.email_by_code(&[2; 32]).await.expect("answered").is_none());
     assert!(confirmed(&api, "a@b.c").await);
     assert!(!confirmed(&web, "a@b.c").await && !confirmed(&api, "A@b.c").await);
     assert!(!store.request_email(&api, "a@b.c", &[4; 32], at(3)).await.expect("answered"), "nothing to send");

@@ -95,6 +95,41 @@ pub(crate) async fn only_the_target_itself_dismisses(store: Store) {
     assert!(!store.inbox("user", "ann", None, 10).await.expect("a page").rows[0].dismissed);
 }
 
+pub(crate) async fn what_several_targets_have_not_put_away_is_one_list_without_gaps(store: Store) {
+    let org = |number, name: &str| InboxRow { target_kind: "org".into(), ..row(number, name) };
+    for number in 0..3 {
+        add(&store, &[row(number, "ann"), org(number + 10, "acme"), row(number + 20, "bob")]).await;
+    }
+    let targets = [("user", "ann"), ("org", "acme"), ("team", "acme")];
+    let page = async |skip, most| -> Vec<(String, String)> {
+        let rows = store.undismissed(&targets, skip, most).await.expect("a page");
+        let number = |item: &InboxItem| item.metadata["number"].as_str().expect("a number").to_owned();
+        rows.into_iter()
+            .map(|item| (number(&item), format!("{}/{}", item.target_kind, item.target)))
+            .collect()
+    };
+    let all = page(0, 10).await;
+    let expected = [
+        ("12", "org/acme"),
+        ("2", "user/ann"),
+        ("11", "org/acme"),
+        ("1", "user/ann"),
+        ("10", "org/acme"),
+        ("0", "user/ann"),
+    ];
+    assert_eq!(all, expected.map(|(number, target)| (number.to_owned(), target.to_owned())));
+    let pages = [page(0, 4).await, page(4, 4).await, page(8, 4).await].concat();
+    assert_eq!(pages, all);
+
+    let item = store.undismissed(&targets, 0, 1).await.expect("a page").remove(0);
+    assert!(store.set_dismissed("org", "acme", item.id, true).await.expect("dismissed"));
+    assert_eq!(page(0, 10).await, all[1..]);
+    let kept = store.inbox_item(item.id).await.expect("answered").expect("it");
+    assert_eq!(kept, InboxItem { dismissed: true, ..item });
+    assert!(store.inbox_item(Uuid::nil()).await.expect("answered").is_none());
+    assert!(store.undismissed(&[], 0, 5).await.expect("a page").is_empty());
+}
+
 pub(crate) async fn a_foreign_cursor_is_refused(store: Store) {
     let answer = store.inbox("user", "ann", Some(&Cursor::from("d1")), 10).await;
     assert!(matches!(answer, Err(StoreError::BadCursor { .. })));
