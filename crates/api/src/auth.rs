@@ -1,11 +1,13 @@
 //! Who asks: the holder of the admin token, or of a token of ours. Everything but health wants one
 //! of them. What the holder may do is the caller's: see [`Caller`]. Guessing is slow: see `guesses`.
 
+pub(crate) mod passwords;
 mod principal;
+pub(crate) mod session;
 mod tokens;
 
 pub(crate) use principal::Caller;
-pub(crate) use tokens::{Tokens, make as make_token};
+pub(crate) use tokens::{Tokens, make as make_token, make_secret};
 
 use std::{
     collections::HashMap,
@@ -22,7 +24,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bellbuoy_domain::{Right, Scope, TokenScopes, Verdict};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::time::Instant;
@@ -88,7 +90,9 @@ impl Auth {
     }
 
     fn is_open(&self, path: &str) -> bool {
-        matches!(path, "/" | "/healthz" | "/readyz") || (path == "/metrics" && self.open_metrics)
+        matches!(path, "/" | "/healthz" | "/readyz")
+            || quay::is_open(path)
+            || (path == "/metrics" && self.open_metrics)
     }
 }
 
@@ -110,6 +114,8 @@ pub(crate) enum Refused {
     Wrong,
     /// It carries one, after too many wrong ones from the same address.
     TooMany(TooMany),
+    /// It carries a login, but not the word that shows that its holder meant it.
+    Unmeant,
     /// It carries one that does not give this right over the registry.
     Forbidden(Right),
     /// It carries one that can't be looked up just now.
@@ -130,8 +136,17 @@ pub(crate) async fn identify(app: &App, peer: Option<Peer>, headers: &HeaderMap)
 }
 
 async fn find(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Caller, Refused> {
-    let presented = presented(headers)?;
     let address = peer.map(|Peer(address)| address);
+    if let Some(cookie) = session::of(headers) {
+        let holder = session::holder(app, &cookie).await.map_err(|error| {
+            error!("can't look a session up: {error}");
+            Refused::Unknowable
+        })?;
+        // One that has ended is no guess: whoever held it asks with it until told.
+        let account = holder.ok_or(Refused::Missing)?;
+        return Ok(Caller::signed_in(account, peer));
+    }
+    let presented = presented(headers)?;
     if app.api.auth.is_admin(&presented) {
         return Ok(Caller::new(Who::Operator, TokenScopes::all(), address));
     }
@@ -157,7 +172,8 @@ fn right_of(path: &str) -> Option<Right> {
     }
 }
 
-fn fingerprint(token: &[u8]) -> [u8; 32] {
+/// The SHA-256 of a secret.
+pub(crate) fn fingerprint(token: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, token).as_ref());
     bytes
@@ -194,17 +210,26 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().copied();
-    match admit(&app, peer, path, request.headers()).await {
+    match admit(&app, peer, request.method(), path, request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(refused) => refuse(&app, peer, path, refused),
+        Err(refused) => refuse(&app, peer, &request, refused),
     }
 }
 
-async fn admit(app: &App, peer: Option<Peer>, path: &str, headers: &HeaderMap) -> Result<Caller, Refused> {
+async fn admit(
+    app: &App,
+    peer: Option<Peer>,
+    verb: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Caller, Refused> {
     let caller = identify(app, peer, headers).await?;
+    if session::changes(verb) && session::of(headers).is_some_and(|it| !it.is_meant(headers)) {
+        return Err(Refused::Unmeant);
+    }
     match right_of(path) {
         Some(right) => {
             let verdict =
@@ -215,14 +240,15 @@ async fn admit(app: &App, peer: Option<Peer>, path: &str, headers: &HeaderMap) -
     }
 }
 
-fn refuse(app: &App, peer: Option<Peer>, path: &str, refused: Refused) -> Response {
+fn refuse(app: &App, peer: Option<Peer>, request: &Request, refused: Refused) -> Response {
+    let path = request.uri().path();
     let surface = Surface::of(path);
     counts::unauthorized(&app.api.metrics, surface);
     if surface == Surface::Ingest {
         log_bad_ingest(&app.throttle, peer, path, refused);
     }
     let mut response = if surface == Surface::Quay {
-        quay::problem_response(app, refused.problem(Some("Requires authentication")))
+        quay::unauthorized(app, request, refused)
     } else {
         refused.problem(None).into_response()
     };
@@ -234,8 +260,12 @@ fn refuse(app: &App, peer: Option<Peer>, path: &str, refused: Refused) -> Respon
 
 impl Refused {
     /// What it is answered, in `words` where its surface has its own for a wrong or missing token.
-    fn problem(self, words: Option<&'static str>) -> Problem {
+    pub(crate) fn problem(self, words: Option<&'static str>) -> Problem {
         let detail = match self {
+            Self::Unmeant => {
+                let detail = "repeat the `csrf_token` of /csrf_token, or the one that signing in gave, as `X-CSRF-Token`";
+                return Problem::new(StatusCode::FORBIDDEN, detail);
+            }
             Self::Missing => "send a token as `Authorization: Bearer TOKEN`",
             Self::Wrong => "the credential is none of this server's, has expired or was revoked",
             Self::Unknowable => return Problem::unavailable("the store is out of reach; try again"),
@@ -260,6 +290,7 @@ fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: 
             Refused::Missing => "no credential",
             Refused::Wrong => "a wrong credential",
             Refused::TooMany(_) => "a credential after too many wrong ones",
+            Refused::Unmeant => "a login without its word",
             Refused::Forbidden(_) => "a credential that may not send events",
             Refused::Unknowable => "a credential that can't be looked up just now",
         };

@@ -38,11 +38,15 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Wrong tokens from one address in a minute; what follows is answered 429.
     pub wrong_tokens: u32,
+    /// Wrong passwords of one account in a minute, wherever they come from; what follows is answered 429.
+    pub wrong_passwords: u32,
+    /// Mails that ask for a confirmation, to one address in a minute; what follows is answered 429.
+    pub letters: u32,
 }
 
 impl Default for Limits {
     /// 30 s a body, 60 s a request; 256 KiB an event; 4 MiB and 1000 events a batch; 128 MiB for all;
-    /// 100 wrong tokens a minute.
+    /// 100 wrong tokens a minute, 10 wrong passwords of an account; 5 letters to an address.
     fn default() -> Self {
         Self {
             body_time: Duration::from_secs(30),
@@ -52,6 +56,8 @@ impl Default for Limits {
             batch_events: 1000,
             memory_bytes: 128 * 1024 * 1024,
             wrong_tokens: 100,
+            wrong_passwords: 10,
+            letters: 5,
         }
     }
 }

@@ -4,12 +4,13 @@
 use bellbuoy_domain::{
     Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secret, Secrets,
 };
+use bellbuoy_store::Store;
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::problem::Problem;
+use crate::{problem::Problem, recipients};
 
 /// Longest title, in characters: Quay's column.
 const MAX_TITLE: usize = 255;
@@ -32,6 +33,17 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// Asks the directory of those whom it would tell: see [`recipients::check`].
+    pub(crate) async fn check_recipients(&self, store: &Store) -> Result<(), Problem> {
+        match self.method.parse() {
+            Ok(method @ (MethodName::QuayNotification | MethodName::Email)) => {
+                recipients::check(store, method, &self.config, &self.scope).await
+            }
+            // Nobody of the directory; or refused by `Notification::check`.
+            _ => Ok(()),
+        }
+    }
+
     /// A new notification.
     pub(crate) fn create(self, now: Timestamp) -> Result<Notification, Problem> {
         let blank = Notification {

@@ -1,5 +1,5 @@
-//! How often one address may guess a token: a bucket of guesses per address, in a fixed number of
-//! places.
+//! How often one address may guess a token, and anybody an account's password: a bucket of guesses for each, in a
+//! fixed number of places.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Places for addresses. Two that share one share their guesses; the hash is seeded at start, so
+/// Places for buckets. Two that share one share their guesses; the hash is seeded at start, so
 /// that nobody can choose with whom.
 const PLACES: usize = 4096;
 
@@ -21,6 +21,27 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// How long an address that presented a right token is let in with it, whatever else comes from
 /// there: behind a proxy, strangers have the same address and must not shut everybody out.
 const WELCOME: Duration = Duration::from_hours(1);
+
+/// Whose guesses are counted together.
+#[derive(Debug, Clone, Copy, Hash)]
+pub(crate) enum Guesser<'a> {
+    /// Those from one network.
+    Network(u128),
+    /// Those about one thing, such as an account's password.
+    About(&'a str),
+}
+
+impl From<IpAddr> for Guesser<'_> {
+    fn from(address: IpAddr) -> Self {
+        Self::Network(network(address))
+    }
+}
+
+impl<'a> From<&'a str> for Guesser<'a> {
+    fn from(thing: &'a str) -> Self {
+        Self::About(thing)
+    }
+}
 
 /// No further guess now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +75,14 @@ impl Guesses {
         }
     }
 
-    /// A right token came from `address`.
+    /// A right one came from `guesser`.
     ///
     /// # Errors
     ///
     /// When too many wrong ones came from there and no right one within the hour: that this one is
     /// right may then be a guesser's luck.
-    pub(crate) fn right(&self, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        self.at(address, |bucket| {
+    pub(crate) fn right<'a>(&self, guesser: impl Into<Guesser<'a>>, now: Instant) -> Result<(), TooMany> {
+        self.at(guesser, |bucket| {
             if bucket.welcome_until.is_none_or(|until| until < now) {
                 bucket.room(self.each, now)?;
             }
@@ -70,21 +91,40 @@ impl Guesses {
         })
     }
 
-    /// A wrong token came from `address`.
+    /// A wrong one came from `guesser`.
     ///
     /// # Errors
     ///
     /// When too many did.
-    pub(crate) fn wrong(&self, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        self.at(address, |bucket| {
+    pub(crate) fn wrong<'a>(&self, guesser: impl Into<Guesser<'a>>, now: Instant) -> Result<(), TooMany> {
+        self.at(guesser, |bucket| {
             bucket.full_at = Some(bucket.room(self.each, now)? + self.each);
             Ok(())
         })
     }
 
-    fn at<T>(&self, address: IpAddr, act: impl FnOnce(&mut Bucket) -> T) -> T {
+    /// Whether `guesser` may guess at all now, where finding out whether it is right is dear.
+    ///
+    /// # Errors
+    ///
+    /// When too many wrong ones came and no right one within the hour.
+    pub(crate) fn check<'a>(&self, guesser: impl Into<Guesser<'a>>, now: Instant) -> Result<(), TooMany> {
+        self.at(guesser, |bucket| match bucket.welcome_until {
+            Some(until) if now <= until => Ok(()),
+            _ => bucket.room(self.each, now).map(drop),
+        })
+    }
+
+    /// What was counted as wrong was right.
+    pub(crate) fn back<'a>(&self, guesser: impl Into<Guesser<'a>>) {
+        self.at(guesser, |bucket| {
+            bucket.full_at = bucket.full_at.and_then(|full_at| full_at.checked_sub(self.each));
+        });
+    }
+
+    fn at<'a, T>(&self, guesser: impl Into<Guesser<'a>>, act: impl FnOnce(&mut Bucket) -> T) -> T {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = self.seed.hash_one(network(address)) % PLACES as u64;
+        let place = self.seed.hash_one(guesser.into()) % PLACES as u64;
         act(&mut places[usize::try_from(place).unwrap_or_default()])
     }
 }
@@ -151,6 +191,24 @@ mod tests {
         assert_eq!(guesses.right(stranger, now), Err(TooMany { wait: MINUTE / 100 }));
         guesses.right(friend, now).expect("let in");
         guesses.right(stranger, now + MINUTE / 100).expect("one is back");
+    }
+
+    #[test]
+    fn what_turns_out_right_is_given_back_and_what_is_about_another_thing_counts_apart() {
+        let (guesses, now) = (Guesses::new(3), Instant::now());
+        for _ in 0..10 {
+            guesses.wrong("ann", now).expect("room");
+            guesses.back("ann");
+        }
+        for _ in 0..3 {
+            guesses.wrong("ann", now).expect("room");
+        }
+        assert!(guesses.wrong("ann", now).is_err() && guesses.check("ann", now).is_err());
+        guesses.check("bob", now).expect("its own");
+        let friend = address("192.0.2.7");
+        guesses.right(friend, now).expect("let in");
+        spend(&guesses, friend, now);
+        guesses.check(friend, now).expect("welcome");
     }
 
     #[test]

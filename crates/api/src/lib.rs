@@ -2,14 +2,17 @@
 
 mod auth;
 mod body;
+mod change;
 mod counts;
 mod draft;
 mod guesses;
 mod health;
 mod ingest;
+mod mail;
 mod native;
 mod problem;
 mod quay;
+mod recipients;
 mod routes;
 mod sample;
 mod server;
@@ -18,6 +21,7 @@ mod waiting;
 pub use auth::{Auth, BlankToken};
 pub use body::Limits;
 pub use health::Readiness;
+pub use mail::Mailer;
 pub use server::{ServerLimits, serve};
 pub use waiting::waiting;
 
@@ -48,6 +52,8 @@ pub struct Api {
     pub public_url: String,
     /// The secret of the webhooks by which GitHub reports packages, if it signs them.
     pub github_secret: Option<String>,
+    /// What sends the mail that asks an address whether it wants to hear of a repository.
+    pub mailer: Mailer,
     /// What requests may take.
     pub limits: Limits,
     /// What else has to be well for `/readyz`.
@@ -74,6 +80,9 @@ struct App {
     bodies: body::Bodies,
     findings: health::Findings,
     guesses: guesses::Guesses,
+    /// How often an address may be written to.
+    letters: guesses::Guesses,
+    passwords: auth::passwords::Passwords,
     pulls: ingest::Pulls,
     throttle: auth::Throttle,
     tokens: auth::Tokens,
@@ -86,6 +95,8 @@ impl App {
             bodies: body::Bodies::new(&api.limits),
             findings: health::Findings::default(),
             guesses: guesses::Guesses::new(api.limits.wrong_tokens),
+            letters: guesses::Guesses::new(api.limits.letters),
+            passwords: auth::passwords::Passwords::new(api.limits.wrong_passwords),
             pulls: ingest::Pulls::default(),
             throttle: auth::Throttle::default(),
             tokens: auth::Tokens::default(),

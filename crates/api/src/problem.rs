@@ -67,10 +67,13 @@ impl IntoResponse for Problem {
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        // For a surface with a form of its own: see `routes`.
+        let problem = self.clone();
         if let Value::Object(members) = &mut body {
             members.extend(self.members);
         }
         let mut response = Response::new(Body::from(body.to_string()));
+        response.extensions_mut().insert(problem);
         *response.status_mut() = self.status;
         response
             .headers_mut()

@@ -55,6 +55,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v1/directory/accounts/{name}",
             get(directory::get_account).put(directory::put_account).delete(directory::delete_account),
         )
+        .route(
+            "/v1/directory/accounts/{name}/password",
+            put(directory::put_password).delete(directory::delete_password),
+        )
         .route("/v1/directory/organizations/{name}/teams", get(directory::teams))
         .route(
             "/v1/directory/organizations/{name}/teams/{team}",
@@ -75,6 +79,27 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             get(directory::permissions).put(directory::grant).delete(directory::revoke),
         )
         .route("/v1/directory/import", post(directory::import))
+        .route("/csrf_token", get(quay::csrf_token))
+        .route("/api/v1/signin", post(quay::sign_in))
+        .route("/api/v1/signout", post(quay::sign_out))
+        .route("/authrepoemail", get(quay::confirm))
+        .route("/api/v1/user", any(quay::with_slash))
+        .route("/api/v1/user/", get(quay::user))
+        .route("/api/v1/user/robots", get(quay::robots))
+        .route("/api/v1/user/robots/{name}", get(quay::robot))
+        .route("/api/v1/user/notifications", get(quay::inbox))
+        .route("/api/v1/user/notifications/{uuid}", get(quay::inbox_item).put(quay::dismiss))
+        .route("/api/v1/user/namespacenotifications", any(quay::of_own_namespace))
+        .route("/api/v1/user/namespacenotifications/{uuid}", any(quay::of_own_namespace))
+        .route("/api/v1/user/namespacenotifications/{uuid}/{act}", any(quay::of_own_namespace))
+        .route("/api/v1/organization/{org}", get(quay::organization))
+        .route("/api/v1/organization/{org}/robots", get(quay::robots))
+        .route("/api/v1/organization/{org}/robots/{name}", get(quay::robot))
+        .route("/api/v1/organization/{org}/notifications", any(quay::of_organization))
+        .route("/api/v1/organization/{org}/notifications/{uuid}", any(quay::of_organization))
+        .route("/api/v1/organization/{org}/notifications/{uuid}/{act}", any(quay::of_organization))
+        .route("/api/v1/entities/{prefix}", get(quay::entities))
+        .route("/api/v1/repository", post(quay::create_repository))
         .route("/api/v1/repository/{*rest}", any(quay::dispatch))
         .route("/api/v1/error/{type}", get(quay::describe_error));
     guarded(app, routes)
@@ -139,6 +164,11 @@ fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
 async fn seal(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let surface = Surface::of(request.uri().path());
     let mut response = next.run(request).await;
+    if surface == Surface::Quay
+        && let Some(problem) = response.extensions_mut().remove::<Problem>()
+    {
+        response = quay::problem_response(&app, problem);
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

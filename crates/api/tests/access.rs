@@ -55,6 +55,19 @@ const QUAY_ROUTES: &[(&str, &str, u16)] = &[
     ("DELETE", "/api/v1/repository/acme/api/notification/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11", 400),
     ("POST", "/api/v1/repository/acme/api/notification/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11", 400),
     ("POST", "/api/v1/repository/acme/api/notification/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11/test", 400),
+    ("PUT", "/api/v1/repository/acme/api/notification/0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11", 400),
+    ("GET", "/api/v1/repository/acme/api", 404),
+    ("DELETE", "/api/v1/repository/acme/api", 404),
+    ("POST", "/api/v1/repository", 415),
+    ("GET", "/api/v1/repository/acme/api/permissions/team/", 200),
+    ("GET", "/api/v1/repository/acme/api/authorizedemail/a@b.c", 404),
+    ("GET", "/api/v1/user/", 200),
+    ("GET", "/api/v1/user/notifications", 200),
+    ("GET", "/api/v1/user/namespacenotifications", 403),
+    ("GET", "/api/v1/organization/acme", 404),
+    ("POST", "/api/v1/organization/acme/notifications", 404),
+    ("GET", "/api/v1/entities/ann", 200),
+    ("POST", "/api/v1/signout", 200),
     ("GET", "/api/v1/error/not_found", 200),
     ("GET", "/api/v1/error/nothing", 404),
     ("GET", "/api/v1/nothing", 404),
@@ -83,9 +96,13 @@ async fn every_route_but_health_needs_a_token_of_ours() {
         for credential in &wrong {
             let headers: Vec<_> = credential.iter().map(|value| ("authorization", value.as_str())).collect();
             let answer = rig.raw(verb, path, &headers, "").await;
-            assert_eq!(answer.headers["www-authenticate"], "Bearer", "{verb} {path}");
+            // Quay takes a change without a right credential for the doing of a browser that was misled.
+            let misled = index >= ROUTES.len() && *verb != "GET";
+            assert_eq!(answer.headers.contains_key("www-authenticate"), !misled, "{verb} {path}");
             if index < ROUTES.len() {
                 problem(&answer, 401);
+            } else if misled {
+                quay_problem(&answer, 403, "insufficient_scope");
             } else {
                 assert_eq!(quay_problem(&answer, 401, "invalid_token"), "Requires authentication");
             }
@@ -234,7 +251,9 @@ async fn a_verb_that_a_path_does_not_have_is_405_and_says_which_it_has() {
         ("PUT", "/v1/dead-letters/1", "GET,HEAD,DELETE"),
         ("GET", "/v1/dead-letters/1/replay", "POST"),
         ("PUT", "/api/v1/repository/acme/api/notification/", "GET,HEAD,POST"),
-        ("PATCH", "/api/v1/repository/acme/api/notification/u", "GET,HEAD,DELETE,POST"),
+        ("PATCH", "/api/v1/repository/acme/api/notification/u", "GET,HEAD,PUT,DELETE,POST"),
+        ("GET", "/api/v1/signin", "POST"),
+        ("DELETE", "/api/v1/user/notifications/u", "GET,HEAD,PUT"),
         ("GET", "/api/v1/repository/acme/api/notification/u/test", "POST"),
         ("DELETE", "/api/v1/error/not_found", "GET,HEAD"),
     ] {

@@ -144,6 +144,8 @@ async fn replacing_changes_what_its_owner_writes_and_nothing_else() {
     let kept = rig.store.notification(id(&made)).await.expect("a store").expect("it");
     assert_eq!(kept.secret.as_deref(), made["config"]["secret"].as_str());
 
+    let ann = json!({"kind": "user"});
+    rig.send("PUT", "/v1/directory/accounts/ann", &[JSON], ann.to_string()).await;
     let body = json!({"scope": {"registry": true}, "kinds": ["tag_delete"], "method": "quay_notification",
                       "config": {"target": {"kind": "user", "name": "ann"}}});
     assert_eq!(rig.send("PUT", &path, &[JSON], body.to_string()).await.status, 200);

@@ -12,7 +12,7 @@ use crate::{
     commands::{
         self, Misuse, OutputClosed, audit::Audit, dead_letters::DeadLetters, deliveries::Deliveries,
         directory::Directory, explain::Explain, migrate::Migrate, notifications::Notifications,
-        publish::Publish, token::Tokens,
+        publish::Publish, token::Tokens, user::User,
     },
     config::{self, Config, ConfigFile},
     demo, serve,
@@ -44,6 +44,7 @@ enum Command {
     #[command(name = "token")]
     Tokens(Tokens),
     Directory(Directory),
+    User(User),
     Audit(Audit),
     /// Look at the settings without running anything.
     #[command(subcommand)]
@@ -114,6 +115,7 @@ impl Cli {
             Command::DeadLetters(args) => commands::dead_letters::run(&args),
             Command::Tokens(args) => commands::token::run(&args),
             Command::Directory(args) => commands::directory::run(&args),
+            Command::User(args) => commands::user::run(&args),
             Command::Audit(args) => commands::audit::run(&args),
             Command::Explain(args) => commands::explain::run(&args),
             Command::Config(ConfigCommand::Check(args)) => {

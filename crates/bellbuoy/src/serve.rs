@@ -8,7 +8,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use bellbuoy_api::{Api, Auth, Limits, Readiness, ServerLimits};
+use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits};
 use bellbuoy_broker::Broker;
 use bellbuoy_domain::Registry;
 use bellbuoy_methods::Methods;
@@ -111,11 +111,15 @@ impl Fleet {
             registry,
             public_url: config.public_url.clone().unwrap_or_else(|| url.clone()),
             github_secret: config.github_secret.as_ref().map(|secret| secret.reveal().to_owned()),
+            mailer: mailer(methods),
             limits: Limits::default(),
             readiness: crew.readiness,
             version: VERSION.to_owned(),
         };
         let serves_api = config.roles.contains(&Role::Api);
+        if serves_api && config.smtp.host.is_some() && config.public_url.is_none() {
+            warn!("`public_url` is not set, so the links of confirmation mails lead to {url}");
+        }
         let router = if serves_api { api.router() } else { api.probes() };
         let serving = bellbuoy_api::serve(listener, router.clone(), intake.clone(), limits);
         let api = tokio::spawn(serving);
@@ -146,6 +150,14 @@ impl Fleet {
         self.store.close().await;
         info!("stopped; what was not delivered yet goes on at the next start");
     }
+}
+
+/// The methods' own mailer, for mails that are no deliveries.
+fn mailer(methods: Arc<Methods>) -> Mailer {
+    Mailer::new(move |to, letter| {
+        let methods = Arc::clone(&methods);
+        async move { methods.mail(&to, &letter, jiff::Timestamp::now()).await.map_err(|cause| cause.to_string()) }
+    })
 }
 
 /// Answers probes on the process's own port until it has its store. Dropped, it ends as well.

@@ -16,7 +16,7 @@ pub enum Standing {
     Stranger,
     /// It may pull from it, or is a member of the organization: it knows that the place exists.
     Reader,
-    /// It may push to it.
+    /// It may push to it, or make repositories in the namespace.
     Writer,
     /// It administers the repository, or owns the namespace.
     Admin,
@@ -48,6 +48,10 @@ pub enum Right {
     /// Make, see, change, test and delete notifications, see their history, send deliveries again, replay and discard
     /// dead letters, see events and what they matched, authorize addresses.
     Notifications,
+    /// Make a repository, where the place is its namespace; delete it, see and change who may do what with it.
+    Repositories,
+    /// Know what is there.
+    Look,
     /// Send events in.
     Publish,
     /// Read metrics.
@@ -71,19 +75,35 @@ pub struct Need {
 
 impl Right {
     /// Every right.
-    pub const ALL: &[Self] =
-        &[Self::Notifications, Self::Publish, Self::Metrics, Self::Directory, Self::Audit, Self::Account];
+    pub const ALL: &[Self] = &[
+        Self::Notifications,
+        Self::Repositories,
+        Self::Look,
+        Self::Publish,
+        Self::Metrics,
+        Self::Directory,
+        Self::Audit,
+        Self::Account,
+    ];
 
     /// The table.
     pub fn need(self, place: &Scope) -> Need {
-        use Right::{Account, Audit, Directory, Metrics, Notifications, Publish};
+        use Right::{Account, Audit, Directory, Look, Metrics, Notifications, Publish, Repositories};
         let (standing, scope) = match (self, place) {
-            (Notifications, Scope::Repository(_)) => (Standing::Admin, TokenScope::RepositoryAdmin),
+            (Notifications | Repositories, Scope::Repository(_)) => {
+                (Standing::Admin, TokenScope::RepositoryAdmin)
+            }
+            (Repositories, Scope::Namespace(_)) => (Standing::Writer, TokenScope::RepositoryAdmin),
+            (Look, Scope::Repository(_) | Scope::Namespace(_)) => {
+                (Standing::Reader, TokenScope::RepositoryAdmin)
+            }
             (Notifications, Scope::Namespace(_)) => (Standing::Admin, TokenScope::NamespaceAdmin),
             (Account, Scope::Namespace(_)) => (Standing::Admin, TokenScope::Account),
             (Publish, _) => (Standing::Superuser, TokenScope::Publish),
             (Metrics, _) => (Standing::Superuser, TokenScope::Metrics),
-            (Notifications | Account | Directory | Audit, _) => (Standing::Superuser, TokenScope::Superuser),
+            (Notifications | Repositories | Look | Account | Directory | Audit, _) => {
+                (Standing::Superuser, TokenScope::Superuser)
+            }
         };
         Need { standing, scope }
     }
@@ -184,7 +204,8 @@ impl From<RepositoryRole> for Standing {
 impl From<TeamRole> for Standing {
     fn from(role: TeamRole) -> Self {
         match role {
-            TeamRole::Member | TeamRole::Creator => Self::Reader,
+            TeamRole::Member => Self::Reader,
+            TeamRole::Creator => Self::Writer,
             TeamRole::Admin => Self::Admin,
         }
     }
@@ -221,6 +242,8 @@ mod tests {
     /// `a`llowed, `f`orbidden, `h`idden, from stranger to superuser.
     const TABLE: &[(Right, [&str; 3])] = &[
         (Right::Notifications, ["hffaa", "hffaa", "ffffa"]),
+        (Right::Repositories, ["hffaa", "hfaaa", "ffffa"]),
+        (Right::Look, ["haaaa", "haaaa", "ffffa"]),
         (Right::Publish, ["hfffa", "hfffa", "ffffa"]),
         (Right::Metrics, ["hfffa", "hfffa", "ffffa"]),
         (Right::Directory, ["hfffa", "hfffa", "ffffa"]),

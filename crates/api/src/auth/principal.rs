@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{App, now, problem::Problem};
+use crate::{App, now, problem::Problem, server::Peer};
 
 /// Who made a request, by which credential, from where.
 #[derive(Debug, Clone)]
@@ -63,6 +63,11 @@ impl Caller {
     /// Until when its credential is good, if it is one with an end: what it makes must not outlive it.
     pub(crate) fn until(&self) -> Option<Timestamp> {
         self.0.until
+    }
+
+    /// An account that has just shown its password.
+    pub(crate) fn signed_in(account: Account, peer: Option<Peer>) -> Self {
+        Self::new(Who::Account(Box::new(account)), TokenScopes::all(), peer.map(|Peer(address)| address))
     }
 
     /// What its credential may be used for.

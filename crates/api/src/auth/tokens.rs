@@ -40,19 +40,33 @@ const NOTED: SignedDuration = SignedDuration::from_hours(1);
 ///
 /// When the system gives no random bytes.
 pub(crate) fn make() -> Result<(String, [u8; 32]), Problem> {
+    make_secret(PREFIX)
+}
+
+/// 256 random bits behind `prefix`, and the SHA-256 of all of it.
+///
+/// # Errors
+///
+/// When the system gives no random bytes.
+pub(crate) fn make_secret(prefix: &str) -> Result<(String, [u8; 32]), Problem> {
     let mut bytes = [0; BYTES];
     SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        tracing::error!("the system gave no random bytes for a token");
+        tracing::error!("the system gave no random bytes for a secret");
         Problem::internal()
     })?;
-    let token = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
-    let hash = fingerprint(token.as_bytes());
-    Ok((token, hash))
+    let secret = format!("{prefix}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
+    let hash = fingerprint(secret.as_bytes());
+    Ok((secret, hash))
 }
 
 /// Whether a text can be a token of ours: what can't is not looked up.
 pub(super) fn is_one(presented: &[u8]) -> bool {
-    let digits = presented.strip_prefix(PREFIX.as_bytes());
+    is_secret(PREFIX, presented)
+}
+
+/// Whether a text can be a secret of ours behind `prefix`.
+pub(super) fn is_secret(prefix: &str, presented: &[u8]) -> bool {
+    let digits = presented.strip_prefix(prefix.as_bytes());
     digits.is_some_and(|digits| {
         digits.len() == BYTES.div_ceil(3) * 4 - 1
             && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

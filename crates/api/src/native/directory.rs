@@ -39,6 +39,12 @@ fn yes() -> bool {
     true
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasswordBody {
+    password: String,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountsQuery {
@@ -144,6 +150,36 @@ pub(crate) async fn delete_account(
     let name = name(&text, AccountName::parse)?;
     let store = audited(&app, &caller, "account.delete", &text, Value::Null);
     gone(store.delete_account(&name).await?, "account", &text)
+}
+
+/// Sets an account's password, which ends its logins.
+pub(crate) async fn put_password(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(text): Path<String>,
+    request: Request,
+) -> Answer {
+    caller.need_superuser(&app).await?;
+    let PasswordBody { password } = read(&app, request).await?;
+    let name = name(&text, AccountName::parse)?;
+    let account = app.api.store.account(&name).await?.ok_or_else(|| unknown("account", &text))?;
+    if account.kind != AccountKind::User {
+        return Err(Problem::bad(format!("{name} is of kind {}; only users sign in", account.kind)));
+    }
+    let hash = app.passwords.hash(password).await?;
+    let store = audited(&app, &caller, "account.password.put", &text, Value::Null);
+    gone(store.set_password(&name, Some(&hash)).await?, "account", &text)
+}
+
+pub(crate) async fn delete_password(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Answer {
+    caller.need_superuser(&app).await?;
+    let name = name(&text, AccountName::parse)?;
+    let store = audited(&app, &caller, "account.password.delete", &text, Value::Null);
+    gone(store.set_password(&name, None).await?, "account", &text)
 }
 
 pub(crate) async fn teams(State(app): State<Arc<App>>, caller: Caller, Path(text): Path<String>) -> Answer {

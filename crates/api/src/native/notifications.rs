@@ -13,7 +13,6 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::Page;
 use http::{StatusCode, Uri};
-use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -22,14 +21,12 @@ use crate::{
     App,
     auth::Caller,
     body,
+    change::{change, switched},
     draft::{Draft, kind_outside, shown_config},
     now,
     problem::Problem,
     sample,
 };
-
-/// How often a change is tried while others change the same notification.
-const CHANGES: usize = 10;
 
 /// A notification as it is sent to us.
 #[derive(Debug, Deserialize)]
@@ -80,6 +77,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
+    draft.check_recipients(&app.api.store).await?;
     let notification = draft.create(now())?;
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;
     let location = [(http::header::LOCATION, format!("/v1/notifications/{}", notification.id))];
@@ -134,6 +132,7 @@ pub(crate) async fn replace(
 ) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
+    draft.check_recipients(&app.api.store).await?;
     let mut had_secret = false;
     let notification = update(&app, &caller, "notification.change", &id, |old| {
         had_secret = old.secret.is_some();
@@ -170,8 +169,6 @@ pub(crate) async fn resume(
     switch(&app, &caller, &id, "notification.resume", NotificationState::Active).await
 }
 
-/// Makes a notification paused or active. One that is disabled stays so: its receiver has to be
-/// put right first, and `reset` says that it was.
 async fn switch(
     app: &App,
     caller: &Caller,
@@ -179,14 +176,7 @@ async fn switch(
     action: &str,
     state: NotificationState,
 ) -> Result<Response, Problem> {
-    let notification = update(app, caller, action, id, |old| {
-        if old.state == NotificationState::Disabled {
-            let why = old.state_reason.as_deref().unwrap_or("its deliveries kept failing");
-            return Err(Problem::conflict(format!("the notification is disabled ({why}); reset it instead")));
-        }
-        Ok((old.state != state).then(|| Notification { state, updated_at: now(), ..old }))
-    });
-    let notification = notification.await?;
+    let notification = update(app, caller, action, id, |old| switched(old, state)).await?;
     Ok(Json(object(&notification, false)).into_response())
 }
 
@@ -228,27 +218,16 @@ async fn find(app: &App, caller: &Caller, text: &str) -> Result<Notification, Pr
     found.ok_or_else(|| unknown("notification", text))
 }
 
-/// Changes a notification as `change` says of what it is; `None` leaves it. A worker may disable it, or another caller
-/// change it, at the same moment: then `change` is asked again, of what it is by then.
+/// Changes a notification that the caller administers: see [`change`].
 async fn update(
     app: &App,
     caller: &Caller,
     action: &str,
     text: &str,
-    mut change: impl FnMut(Notification) -> Result<Option<Notification>, Problem>,
+    to: impl FnMut(Notification) -> Result<Option<Notification>, Problem>,
 ) -> Result<Notification, Problem> {
-    for _ in 0..CHANGES {
-        let old = find(app, caller, text).await?;
-        let Some(new) = change(old.clone())? else { return Ok(old) };
-        // Two changes within a millisecond are two all the same.
-        let tick = SignedDuration::from_millis(1);
-        let updated_at = new.updated_at.max(old.updated_at.saturating_add(tick).unwrap_or(new.updated_at));
-        let new = Notification { updated_at, ..new };
-        if caller.audited(app, action, &new).replace_notification(&new, &old).await? {
-            return Ok(new);
-        }
-    }
-    Err(Problem::unavailable("the notification is being changed by many at once; try again"))
+    let found = find(app, caller, text).await?;
+    change(app, caller, action, found, to).await?.ok_or_else(|| unknown("notification", text))
 }
 
 async fn read_draft(app: &App, request: Request) -> Result<Draft, Problem> {

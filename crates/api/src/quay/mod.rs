@@ -1,13 +1,28 @@
-//! Repository notifications as Quay's API has them, for Quay's clients and automation.
+//! Quay's API, for its clients and automation: notifications, the in-app area, authorized addresses, and what such
+//! clients ask around them.
 //!
 //! Paths, codes and bodies are Quay's. Where Quay answers 500 or looks away (an unknown event or
 //! method, a target that can't be, another repository's notification) this answers 400 or 404.
 
+mod authorized_email;
+mod inbox;
+mod namespace;
+mod notifications;
 mod path;
+mod people;
+mod permissions;
 mod problem;
+mod repositories;
 mod schema;
+mod sign_in;
 
+pub(crate) use authorized_email::confirm;
+pub(crate) use inbox::{get as inbox_item, list as inbox, put as dismiss};
+pub(crate) use namespace::{of_organization, own as of_own_namespace};
+pub(crate) use people::{entities, organization, robot, robots, user};
 pub(crate) use problem::response as problem_response;
+pub(crate) use repositories::create as create_repository;
+pub(crate) use sign_in::{csrf_token, sign_in, sign_out};
 
 use std::sync::Arc;
 
@@ -17,34 +32,35 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{
-    Format, Kind, MethodConfig, MethodName, Notification, NotificationId, NotificationState, RepositoryName,
-    Scope,
-};
+use bellbuoy_domain::{RepositoryName, Scope};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
-use serde_json::{Value, json};
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
+use serde_json::Value;
 
 use crate::{
     App,
-    auth::Caller,
+    auth::{Caller, Refused, session},
     body,
-    draft::{Draft, shown_config},
-    now,
     problem::Problem,
-    sample,
 };
+use notifications::Notifications;
 use path::Target;
 
 /// Where Quay's API lies.
 const PREFIX: &str = "/api/v1/";
 const REPOSITORY: &str = "/api/v1/repository/";
 
-/// How often a notification fails until Quay's clients call it disabled.
-const DISABLED_FROM: u32 = 3;
+/// What Quay answers to whoever may not.
+const UNAUTHORIZED: &str = "Unauthorized";
 
 /// Whether a path belongs to Quay's surface, so that even its refusals are in Quay's form.
 pub(crate) fn owns(path: &str) -> bool {
-    path.starts_with(PREFIX)
+    path.starts_with(PREFIX) || matches!(path, "/csrf_token" | "/authrepoemail")
+}
+
+/// Whether a path is for those who have no credential yet.
+pub(crate) fn is_open(path: &str) -> bool {
+    matches!(path, "/csrf_token" | "/authrepoemail" | "/api/v1/signin")
 }
 
 /// A path of Quay's surface that is not there.
@@ -58,6 +74,30 @@ pub(crate) fn not_allowed() -> Problem {
     problem::with_message(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
+/// What a request without a right credential is answered. To Quay, one that would change something and shows no
+/// credential of its own comes from a browser that was misled: 403, where others are told 401.
+pub(crate) fn unauthorized(app: &App, request: &Request, refused: Refused) -> Response {
+    let problem = match refused {
+        Refused::Unmeant => problem::csrf(),
+        Refused::Missing | Refused::Wrong if is_jwt(request.headers()) => {
+            let text = "Requires authentication";
+            Problem::new(StatusCode::UNAUTHORIZED, text).with("error", text)
+        }
+        Refused::Missing | Refused::Wrong if session::changes(request.method()) => problem::csrf(),
+        other => other.problem(Some("Requires authentication")),
+    };
+    problem_response(app, problem)
+}
+
+/// Whether a request carries a bearer token of three parts, as no token of ours is.
+fn is_jwt(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = value
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    token.is_some_and(|(_, token)| token.trim().split('.').filter(|part| !part.is_empty()).count() == 3)
+}
+
 /// `GET /api/v1/error/{type}`.
 pub(crate) async fn describe_error(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     match problem::describe(&app, &name) {
@@ -66,47 +106,52 @@ pub(crate) async fn describe_error(State(app): State<Arc<App>>, Path(name): Path
     }
 }
 
-/// Everything below `/api/v1/repository/`.
-pub(crate) async fn dispatch(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+/// A path that has a slash at its end, without it.
+pub(crate) async fn with_slash(uri: Uri) -> Response {
+    redirect(&uri)
+}
+
+/// Everything below `/api/v1/repository/`. A repository's name may hold slashes, so the path is read from its end.
+pub(crate) async fn dispatch(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    answer(&app, &caller, &parts, body).await.unwrap_or_else(|problem| problem_response(&app, problem))
+    let rest = parts.uri.path().strip_prefix(REPOSITORY).unwrap_or_default();
+    match path::parse(rest).ok_or_else(not_found)? {
+        Target::WithoutSlash => Ok(redirect(&parts.uri)),
+        Target::Notifications { repository, part } => {
+            need_admin(&app, &caller, &repository).await?;
+            let of = Notifications::of_repository(&app, &caller, &repository, &part, verb(&parts))?;
+            of.answer(&part, &parts, body).await
+        }
+        Target::Email { repository, email } => {
+            need_admin(&app, &caller, &repository).await?;
+            authorized_email::answer(&app, &caller, &repository, &email, &parts).await
+        }
+        Target::Permissions { repository, whose } => {
+            need_admin(&app, &caller, &repository).await?;
+            permissions::answer(&app, &caller, &repository, &whose, &parts, body).await
+        }
+        Target::Repository { repository } => repositories::answer(&app, &caller, &repository, &parts).await,
+    }
 }
 
 /// Refuses a caller that does not administer a repository as Quay does: 403, whether there is such a repository or not,
 /// so that it does not show. What is no name of a repository is nobody's but a superuser's.
 async fn need_admin(app: &App, caller: &Caller, repository: &str) -> Result<(), Problem> {
     let place = RepositoryName::parse(repository).map_or(Scope::Registry, Scope::Repository);
-    if caller.owns(app, &place).await? {
-        Ok(())
-    } else {
-        Err(Problem::new(StatusCode::FORBIDDEN, "Unauthorized"))
-    }
+    if caller.owns(app, &place).await? { Ok(()) } else { Err(forbidden()) }
 }
 
-async fn answer(app: &App, caller: &Caller, parts: &Parts, body: Body) -> Result<Response, Problem> {
-    let rest = parts.uri.path().strip_prefix(REPOSITORY).unwrap_or_default();
-    let target = path::parse(rest).ok_or_else(not_found)?;
-    match &target {
-        Target::AllWithoutSlash => {}
-        Target::All { repository } | Target::One { repository, .. } | Target::Test { repository, .. } => {
-            need_admin(app, caller, repository).await?;
-        }
-    }
-    let verb = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
-    match (target, verb) {
-        (Target::AllWithoutSlash, _) => Ok(redirect(&parts.uri)),
-        (Target::All { repository }, &Method::GET) => list(app, &repository).await,
-        (Target::All { repository }, &Method::POST) => {
-            create(app, caller, &repository, &parts.headers, body).await
-        }
-        (Target::All { .. }, _) => Ok(wrong_verb(app, "GET,HEAD,POST")),
-        (Target::One { repository, uuid }, &Method::GET) => get(app, &repository, &uuid).await,
-        (Target::One { repository, uuid }, &Method::DELETE) => delete(app, caller, &repository, &uuid).await,
-        (Target::One { repository, uuid }, &Method::POST) => reset(app, caller, &repository, &uuid).await,
-        (Target::One { .. }, _) => Ok(wrong_verb(app, "GET,HEAD,DELETE,POST")),
-        (Target::Test { repository, uuid }, &Method::POST) => test(app, &repository, &uuid).await,
-        (Target::Test { .. }, _) => Ok(wrong_verb(app, "POST")),
-    }
+fn forbidden() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, UNAUTHORIZED)
+}
+
+/// The verb, HEAD as the GET that it is the head of.
+fn verb(parts: &Parts) -> &Method {
+    if parts.method == Method::HEAD { &Method::GET } else { &parts.method }
 }
 
 /// Quay's router answers a collection without its trailing slash so. The path begins with ours, so
@@ -126,34 +171,15 @@ fn wrong_verb(app: &App, allowed: &'static str) -> Response {
     response
 }
 
-async fn list(app: &App, repository: &str) -> Result<Response, Problem> {
-    let notifications = app.api.store.notifications_in(&scope(repository)?).await?;
-    let objects: Vec<Value> = notifications.iter().map(|notification| object(notification, false)).collect();
-    Ok(Json(json!({ "notifications": objects })).into_response())
-}
-
-async fn create(
-    app: &App,
-    caller: &Caller,
-    repository: &str,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+/// A request's body as JSON, refused as Quay's framework refuses it.
+async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
     let read = app.bodies.read_whole(headers, body, app.api.limits.event_bytes).await?;
-    let body = schema::read(json_body(headers, &read.bytes)?).map_err(Problem::bad)?;
-    let draft = draft(body, scope(repository)?).map_err(Problem::bad)?;
-    let notification = draft.create(now())?;
-    caller.audited(app, "notification.create", &notification).create_notification(&notification).await?;
-    Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())
-}
-
-fn json_body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Problem> {
     if !body::media_type(headers).is_some_and(|(essence, _)| body::is_json(&essence)) {
         let detail =
             "Did not attempt to load JSON data because the request Content-Type was not 'application/json'.";
         return Err(problem::with_message(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    match serde_json::from_slice(bytes) {
+    match serde_json::from_slice(&read.bytes) {
         Ok(Value::Null) => Err(Problem::bad("Missing JSON body")),
         Ok(value) => Ok(value),
         Err(error) => {
@@ -163,86 +189,12 @@ fn json_body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Problem> {
     }
 }
 
-/// Checks in Quay's order: method, its settings, event.
-fn draft(body: schema::CreateBody, scope: Scope) -> Result<Draft, String> {
-    let method = body.method.parse::<MethodName>().map_err(|error| error.to_string())?;
-    MethodConfig::parse(method, &body.config, &scope).map_err(|error| error.to_string())?;
-    let kind = body.event.parse::<Kind>().map_err(|error| format!("event: {error}"))?;
-    Ok(Draft {
-        title: body.title,
-        scope,
-        kinds: vec![kind],
-        event_config: body.event_config,
-        method: body.method,
-        config: body.config,
-        format: Format::Quay.name().to_owned(),
-        retry: None,
-    })
-}
-
-async fn get(app: &App, repository: &str, uuid: &str) -> Result<Response, Problem> {
-    let notification = find(app, repository, uuid).await?.ok_or_else(not_found)?;
-    Ok(Json(object(&notification, false)).into_response())
-}
-
-async fn delete(app: &App, caller: &Caller, repository: &str, uuid: &str) -> Result<Response, Problem> {
-    let notification = find(app, repository, uuid).await?.ok_or_else(|| absent(repository, uuid))?;
-    let store = caller.audited(app, "notification.delete", &notification);
-    let found = store.delete_notification(notification.id).await?;
-    if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent(repository, uuid)) }
-}
-
-async fn reset(app: &App, caller: &Caller, repository: &str, uuid: &str) -> Result<Response, Problem> {
-    let notification = find(app, repository, uuid).await?.ok_or_else(|| absent(repository, uuid))?;
-    let store = caller.audited(app, "notification.reset", &notification);
-    let found = store.reset_failures(notification.id).await?;
-    if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent(repository, uuid)) }
-}
-
-async fn test(app: &App, repository: &str, uuid: &str) -> Result<Response, Problem> {
-    let notification = find(app, repository, uuid).await?.ok_or_else(|| absent(repository, uuid))?;
-    let kind = notification.kinds.first().copied().ok_or_else(|| absent(repository, uuid))?;
-    sample::deliver_sample(app, &notification, kind, now()).await?;
-    Ok(Json(json!({})).into_response())
-}
-
-/// The notification, if it is one of this repository.
-async fn find(app: &App, repository: &str, uuid: &str) -> Result<Option<Notification>, Problem> {
-    let (Ok(id), Ok(name)) = (uuid.parse::<NotificationId>(), RepositoryName::parse(repository)) else {
-        return Ok(None);
-    };
-    let found = app.api.store.notification(id).await?;
-    Ok(found.filter(|notification| notification.scope == Scope::Repository(name)))
-}
-
-fn absent(repository: &str, uuid: &str) -> Problem {
-    let (namespace, name) = repository.split_once('/').unwrap_or(("", repository));
-    let (namespace, name, uuid) = (shown(namespace), shown(name), shown(uuid));
-    Problem::bad(format!("No repository notification found for: {namespace}, {name}, {uuid}"))
-}
-
 /// What a client wrote, as far as it is repeated to it.
 fn shown(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(80).collect()
 }
 
-fn scope(repository: &str) -> Result<Scope, Problem> {
-    let name = RepositoryName::parse(repository);
-    name.map(Scope::Repository).map_err(|error| Problem::bad(error.to_string()))
-}
-
-/// A notification as Quay shows it. One that was made for several kinds by the native API shows its
-/// first as `event`.
-fn object(notification: &Notification, with_secret: bool) -> Value {
-    let is_disabled = notification.state == NotificationState::Disabled;
-    let least = if is_disabled { DISABLED_FROM } else { 0 };
-    json!({
-        "uuid": notification.id,
-        "title": notification.title,
-        "event": notification.kinds.first(),
-        "method": notification.method,
-        "config": shown_config(notification, with_secret),
-        "event_config": notification.event_config,
-        "number_of_failures": notification.failures.max(least),
-    })
+/// A time as Quay writes it: RFC 2822.
+fn written(at: Timestamp) -> String {
+    DateTimePrinter::new().timestamp_to_string(&at).unwrap_or_default()
 }

@@ -47,6 +47,12 @@ pub(super) fn with_message(status: StatusCode, detail: impl Into<String>) -> Pro
     Problem::new(status, detail.clone()).with("message", detail)
 }
 
+/// A request that would change something, without the word that shows that it was meant.
+pub(super) fn csrf() -> Problem {
+    let text = "CSRF token was invalid or missing.";
+    Problem::new(StatusCode::FORBIDDEN, text).with("error", text)
+}
+
 /// What `GET /api/v1/error/{type}` tells of a type.
 pub(super) fn describe(app: &App, name: &str) -> Option<Value> {
     let (name, description) = TYPES.iter().find(|(known, _)| *known == name)?;

@@ -1,24 +1,34 @@
-//! The create body's schema, and what Quay's validator (jsonschema 3.2.0) says of a body that
-//! breaks it: the same first line, then which part of which body.
+//! What bodies have to look like, and what Quay's validator (jsonschema 3.2.0) says of one that
+//! does not: the same first line, then which part of which body.
 
+use bellbuoy_domain::RepositoryRole;
 use serde_json::{Map, Value};
 
-/// The members in Quay's order, and their types; the first four are required.
-const MEMBERS: [(&str, &str); 5] = [
+/// A body's members in Quay's order, and their types.
+type Members = &'static [(&'static str, &'static str)];
+
+const NOTIFICATION: Members = &[
     ("event", "string"),
     ("method", "string"),
     ("config", "object"),
     ("eventConfig", "object"),
     ("title", "string"),
 ];
-const REQUIRED: usize = 4;
+
+const REPOSITORY: Members = &[
+    ("repository", "string"),
+    ("visibility", "string"),
+    ("namespace", "string"),
+    ("description", "string"),
+    ("repo_kind", "string"),
+];
 
 /// Longest value that is repeated in a refusal, in characters.
 const SHOWN: usize = 200;
 
-/// A create body whose members have the right types. What else it holds is ignored.
+/// A notification's body whose members have the right types. What else it holds is ignored.
 #[derive(Debug)]
-pub(super) struct CreateBody {
+pub(super) struct NotificationBody {
     pub(super) event: String,
     pub(super) method: String,
     pub(super) config: Map<String, Value>,
@@ -26,30 +36,101 @@ pub(super) struct CreateBody {
     pub(super) title: Option<String>,
 }
 
-/// Checks a body against the schema.
+/// A name and a password.
+pub(super) struct SignIn {
+    pub(super) username: String,
+    pub(super) password: String,
+}
+
+/// A repository to be made.
+#[derive(Debug)]
+pub(super) struct NewRepository {
+    pub(super) repository: String,
+    pub(super) namespace: Option<String>,
+    pub(super) public: bool,
+}
+
+/// Checks a notification's body against the schema.
 ///
 /// # Errors
 ///
 /// The validator's text for the first fault: missing members before wrong types.
-pub(super) fn read(body: Value) -> Result<CreateBody, String> {
-    let Value::Object(mut body) = body else { return Err(wrong_type(&body, "object", None)) };
-    if let Some((name, _)) = MEMBERS[..REQUIRED].iter().find(|(name, _)| !body.contains_key(*name)) {
-        return Err(format!("'{name}' is a required property\n\nFailed validating 'required' in schema"));
-    }
-    for (name, kind) in MEMBERS {
-        if let Some(value) = body.get(name)
-            && type_name(value) != kind
-        {
-            return Err(wrong_type(value, kind, Some(name)));
-        }
-    }
-    Ok(CreateBody {
+pub(super) fn read(body: Value) -> Result<NotificationBody, String> {
+    let mut body = members(body, NOTIFICATION, &["event", "method", "config", "eventConfig"])?;
+    Ok(NotificationBody {
         event: text(&mut body, "event").unwrap_or_default(),
         method: text(&mut body, "method").unwrap_or_default(),
         config: object(&mut body, "config"),
         event_config: object(&mut body, "eventConfig"),
         title: text(&mut body, "title"),
     })
+}
+
+/// The same for what signs somebody in.
+pub(super) fn sign_in(body: Value) -> Result<SignIn, String> {
+    let names = ["username", "password"];
+    let mut body =
+        members(body, &[("username", "string"), ("password", "string")], &names).map_err(|fault| {
+            // What was sent as a password is repeated to nobody.
+            if fault.contains("['password']") {
+                "'password' is not of type 'string'".to_owned()
+            } else {
+                fault
+            }
+        })?;
+    let [username, password] = names.map(|name| text(&mut body, name).unwrap_or_default());
+    Ok(SignIn { username, password })
+}
+
+/// The same for a repository to be made.
+pub(super) fn new_repository(body: Value) -> Result<NewRepository, String> {
+    let mut body = members(body, REPOSITORY, &["repository"])?;
+    let visibility = text(&mut body, "visibility");
+    let public = match visibility.as_deref() {
+        None | Some("private") => false,
+        Some("public") => true,
+        Some(other) => return Err(none_of(other, "['public', 'private']", "visibility")),
+    };
+    if let Some(kind) = text(&mut body, "repo_kind").filter(|kind| kind != "image") {
+        return Err(none_of(&kind, "['image']", "repo_kind"));
+    }
+    let namespace = text(&mut body, "namespace");
+    Ok(NewRepository { repository: text(&mut body, "repository").unwrap_or_default(), namespace, public })
+}
+
+/// The same for a role to be granted.
+pub(super) fn role(body: &Value) -> Result<RepositoryRole, String> {
+    let mut body = members(body.clone(), &[("role", "string")], &["role"])?;
+    let role = text(&mut body, "role").unwrap_or_default();
+    role.parse().map_err(|_| none_of(&role, "['read', 'write', 'admin']", "role"))
+}
+
+/// The same for an in-app item to be put away, or back without a word.
+pub(super) fn dismissed(body: &Value) -> Result<bool, String> {
+    let body = members(body.clone(), &[("dismissed", "boolean")], &[])?;
+    Ok(body.get("dismissed").and_then(Value::as_bool).unwrap_or_default())
+}
+
+fn members(body: Value, known: Members, required: &[&str]) -> Result<Map<String, Value>, String> {
+    let Value::Object(body) = body else { return Err(wrong_type(&body, "object", None)) };
+    if let Some(name) = required.iter().find(|name| !body.contains_key(**name)) {
+        return Err(format!("'{name}' is a required property\n\nFailed validating 'required' in schema"));
+    }
+    for (name, kind) in known {
+        if let Some(value) = body.get(*name)
+            && type_name(value) != *kind
+        {
+            return Err(wrong_type(value, kind, Some(name)));
+        }
+    }
+    Ok(body)
+}
+
+fn none_of(value: &str, choices: &str, member: &str) -> String {
+    let shown = python(&Value::from(value));
+    format!(
+        "{shown} is not one of {choices}\n\nFailed validating 'enum' in schema['properties']['{member}']\n\nOn instance['{member}']:\n    {shown}"
+    )
 }
 
 fn text(body: &mut Map<String, Value>, name: &str) -> Option<String> {

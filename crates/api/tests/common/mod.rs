@@ -2,11 +2,15 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use bellbuoy_api::{Api, Auth, Limits, Readiness, ServerLimits, serve};
+use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, serve};
 use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, QueueName, Shards, queues};
-use bellbuoy_domain::{DeliveryMessage, Event, Record, Registry};
+use bellbuoy_domain::{DeliveryMessage, Event, Letter, Record, Registry};
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Counter, Metrics};
 use bellbuoy_testkit::http::{Answer, Http};
@@ -31,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) broker: Broker,
     pub(crate) store: Store,
     pub(crate) metrics: Arc<Metrics>,
+    /// The mails that were sent, and to whom. None is sent to an address that begins with `never`.
+    pub(crate) mails: Arc<Mutex<Vec<(String, Letter)>>>,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     http: Http,
@@ -50,6 +56,15 @@ impl Rig {
         let metrics = Arc::new(Metrics::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let mails = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&mails);
+        let mailer = Mailer::new(move |to, letter| {
+            let refused = to.as_str().starts_with("never");
+            if !refused {
+                kept.lock().expect("the mails").push((to.to_string(), letter));
+            }
+            std::future::ready(if refused { Err("no such mailbox".to_owned()) } else { Ok(()) })
+        });
         let mut api = Api {
             broker: broker.clone(),
             shards: Shards::ONE,
@@ -59,6 +74,7 @@ impl Rig {
             registry: Registry { title: "Test".into(), url: "https://registry.example.com".into() },
             public_url: "https://bellbuoy.example.com/".into(),
             github_secret: None,
+            mailer,
             limits: Limits::default(),
             readiness: Readiness::default(),
             version: "1.2.3-test".into(),
@@ -66,7 +82,7 @@ impl Rig {
         change(&mut api);
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, api.router(), stop.clone(), limits));
-        Self { url, broker, store, metrics, stop, serving, http: Http::new(), _directory: directory }
+        Self { url, broker, store, metrics, mails, stop, serving, http: Http::new(), _directory: directory }
     }
 
     /// Sends a request as it is, without a credential.

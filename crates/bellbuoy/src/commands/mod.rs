@@ -17,6 +17,7 @@ pub(crate) mod publish;
 mod table;
 pub(crate) mod token;
 pub(crate) mod topology;
+pub(crate) mod user;
 mod words;
 
 use std::io::{ErrorKind, Write};

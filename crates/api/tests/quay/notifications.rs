@@ -1,14 +1,14 @@
-//! Quay's surface, row by row: paths, codes and bodies that its clients and automation rely on.
-
-mod common;
+//! Notifications of a repository.
 
 use bellbuoy_broker::queues;
 use bellbuoy_domain::{DeliveryId, Event, Kind, NotificationId};
-use common::{JSON, Rig, quay_problem, webhook_body};
 use serde_json::{Value, json};
 
-const COLLECTION: &str = "/api/v1/repository/acme/api/notification/";
-const UNKNOWN: &str = "0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11";
+use crate::{
+    As, COLLECTION, UNKNOWN,
+    common::{JSON, Rig, quay_problem, webhook_body},
+    json_of, rig,
+};
 
 fn one(notification: &Value) -> String {
     format!("{COLLECTION}{}", notification["uuid"].as_str().expect("an id"))
@@ -65,7 +65,7 @@ async fn a_secret_of_the_owners_is_taken_and_a_bad_one_refused_without_repeating
 
 #[tokio::test]
 async fn automation_s_create_bodies_are_taken_and_config_is_echoed_as_stored() {
-    let rig = Rig::start().await;
+    let rig = rig().await;
     let template = r#"{"text": "${repository} pushed"}"#;
     let bodies = [
         json!({"eventConfig": {}, "event_config": {}, "title": "hook one", "event": "repo_push", "method": "webhook",
@@ -73,7 +73,11 @@ async fn automation_s_create_bodies_are_taken_and_config_is_echoed_as_stored() {
         json!({"eventConfig": {"level": "1"}, "event_config": {"level": "1"}, "title": "vuln",
                "event": "vulnerability_found", "method": "webhook", "config": {"url": "https://x.example.com"}}),
         json!({"eventConfig": {"days": 7}, "event_config": {"days": 7}, "title": "expiry", "event": "repo_image_expiry",
-               "method": "quay_notification", "config": {"target": {"name": "team1", "kind": "team"}}}),
+               "method": "quay_notification", "config": {"target": {"name": "dev", "kind": "team", "extra": 1}}}),
+        json!({"eventConfig": {}, "event_config": {}, "title": "vuln", "event": "build_failure", "method": "slack",
+               "config": {"url": "https://hooks.slack.com/services/AAA/BBB/CCC"}}),
+        json!({"eventConfig": {}, "event_config": {}, "title": "hip", "event": "build_failure", "method": "hipchat",
+               "config": {"room_id": "12", "notification_token": "tok"}}),
         json!({"eventConfig": {}, "event": "build_failure", "method": "quay_notification", "admin": true,
                "config": {"target": {"name": "acme", "kind": "org"}}}),
     ];
@@ -92,15 +96,13 @@ async fn automation_s_create_bodies_are_taken_and_config_is_echoed_as_stored() {
 }
 
 #[tokio::test]
-async fn what_the_schema_or_a_method_refuses_is_400_in_quays_words() {
+async fn what_the_schema_refuses_is_400_in_quays_words() {
     let rig = Rig::start().await;
     let without = |name: &str| {
         let mut body = webhook_body();
         body.as_object_mut().expect("an object").remove(name);
         body
     };
-    let in_app = |target: Value| with(&json!({"method": "quay_notification", "config": {"target": target}}));
-    let url = |url: Value| with(&json!({"config": {"url": url}}));
     let rows = [
         (without("event"), "'event' is a required property"),
         (without("method"), "'method' is a required property"),
@@ -111,27 +113,6 @@ async fn what_the_schema_or_a_method_refuses_is_400_in_quays_words() {
         (with(&json!({"config": []})), "[] is not of type 'object'"),
         (json!([]), "[] is not of type 'object'"),
         (Value::Null, "Missing JSON body"),
-        (with(&json!({"config": {}})), "Missing webhook URL"),
-        (url(json!("")), "Missing webhook URL"),
-        (url(json!("ftp://example.com/")), "Invalid webhook URL"),
-        (url(json!("https://")), "Invalid webhook URL"),
-        (url(json!("https://[::1/")), "Invalid webhook URL"),
-        (with(&json!({"method": "quay_notification", "config": {}})), "Missing target"),
-        (in_app(json!({"name": "x"})), "Missing target"),
-        (in_app(json!({"kind": "user"})), "Missing target name"),
-        (in_app(json!({"kind": "robot", "name": "x"})), "Unknown target kind robot"),
-        (
-            in_app(json!({"kind": "org", "name": "other"})),
-            "Organization name must match repository namespace",
-        ),
-        (
-            with(&json!({"config": {"url": "https://x.example.com", "template": "${"}})),
-            "Could not parse template",
-        ),
-        (
-            with(&json!({"config": {"url": "https://x.example.com", "template": "\"${}\""}})),
-            "Empty expression found",
-        ),
         (with(&json!({"method": "carrier_pigeon"})), "unknown method \"carrier_pigeon\"; known are webhook"),
         (with(&json!({"event": "repo_pushed"})), "event: unknown kind \"repo_pushed\"; known are repo_push"),
         (
@@ -297,4 +278,114 @@ async fn error_types_are_described() {
     assert_eq!((answer.status.as_u16(), &body["title"]), (200, &json!("invalid_request")));
     assert_eq!(body["type"], "https://bellbuoy.example.com/api/v1/error/invalid_request");
     assert!(body["description"].is_string());
+}
+
+#[tokio::test]
+async fn an_update_changes_what_is_written_and_keeps_what_quay_can_not_say() {
+    let rig = Rig::start().await;
+    let made = rig.webhook("acme/api").await;
+    let path = one(&made);
+    let body = with(&json!({"title": "New", "config": {"url": "https://new.example.com/"}}));
+    let put = async |path: &str, body: &Value| rig.send("PUT", path, &[JSON], body.to_string()).await;
+    let changed = json_of(&put(&path, &body).await, 200);
+    assert_eq!((&changed["uuid"], &changed["title"]), (&made["uuid"], &json!("New")));
+    assert_eq!(
+        changed["config"],
+        json!({"url": "https://new.example.com/"}),
+        "the secret stays and is not shown"
+    );
+    assert_eq!(rig.get(&path).await.json(), changed);
+
+    let native = json!({"scope": {"repository": "acme/api"}, "kinds": ["repo_push", "build_start"], "method": "webhook",
+                        "format": "cloudevents", "config": {"url": "https://ci.example.com/hook"}});
+    let at = format!("/v1/notifications/{}", id(&made));
+    assert_eq!(rig.send("PUT", &at, &[JSON], native.to_string()).await.status, 200);
+    json_of(&put(&path, &body).await, 200);
+    let kept = rig.get(&at).await.json();
+    assert_eq!(
+        (&kept["format"], &kept["kinds"]),
+        (&json!("cloudevents"), &json!(["repo_push", "build_start"]))
+    );
+    json_of(&put(&path, &with(&json!({"event": "build_start"}))).await, 200);
+    assert_eq!(rig.get(&at).await.json()["kinds"], json!(["build_start"]));
+
+    let detail = quay_problem(&put(&path, &with(&json!({"config": {}}))).await, 400, "invalid_request");
+    assert_eq!(detail, "Missing webhook URL");
+    let elsewhere = path.replace("acme/api", "acme/web");
+    for (path, uuid) in
+        [(elsewhere, made["uuid"].as_str()), (format!("{COLLECTION}{UNKNOWN}"), Some(UNKNOWN))]
+    {
+        let detail = quay_problem(&put(&path, &body).await, 400, "invalid_request");
+        let uuid = uuid.expect("an id");
+        assert!(
+            detail.starts_with("No repository notification found for: acme, ") && detail.ends_with(uuid),
+            "{detail}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pause_shows_and_ends_and_does_not_touch_what_is_disabled() {
+    let rig = Rig::start().await;
+    let made = rig.webhook("acme/api").await;
+    let act = async |word: &str| rig.send("POST", &format!("{}/{word}", one(&made)), &[], "").await;
+    let paused = json_of(&act("pause").await, 200);
+    assert_eq!(paused["paused"], true);
+    assert_eq!(rig.get(&one(&made)).await.json(), paused);
+    assert_eq!(json_of(&act("resume").await, 200).get("paused"), None);
+    rig.store
+        .disable_notification(id(&made), "answered 410", jiff::Timestamp::UNIX_EPOCH)
+        .await
+        .expect("disabled");
+    for word in ["pause", "resume"] {
+        let detail = quay_problem(&act(word).await, 409, "invalid_request");
+        assert!(detail.contains("answered 410") && detail.contains("reset"), "{detail}");
+    }
+    assert_eq!(rig.send("POST", &one(&made), &[], "").await.status, 204);
+    json_of(&act("pause").await, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_verb_is_405_and_names_the_right_ones() {
+    let rig = Rig::start().await;
+    let made = rig.webhook("acme/api").await;
+    for (verb, path, allowed) in [
+        ("PUT", COLLECTION.to_owned(), "GET,HEAD,POST"),
+        ("PATCH", one(&made), "GET,HEAD,PUT,DELETE,POST"),
+        ("GET", format!("{}/test", one(&made)), "POST"),
+        ("DELETE", format!("{}/pause", one(&made)), "POST"),
+        ("PUT", "/api/v1/repository/acme/api".to_owned(), "GET,HEAD,DELETE"),
+        ("POST", "/api/v1/repository/acme/api/permissions/team/".to_owned(), "GET,HEAD"),
+        ("POST", "/api/v1/repository/acme/api/permissions/team/dev".to_owned(), "GET,HEAD,PUT,DELETE"),
+        ("DELETE", "/api/v1/repository/acme/api/authorizedemail/a@b.c".to_owned(), "GET,HEAD,POST"),
+        ("POST", "/api/v1/user/".to_owned(), "GET,HEAD"),
+    ] {
+        let answer = rig.send(verb, &path, &[JSON], "{}").await;
+        let detail = quay_problem(&answer, 405, "invalid_request");
+        assert_eq!(
+            (answer.json()["message"].as_str(), &answer.headers["allow"]),
+            (Some(&*detail), &allowed.parse().expect("a value"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_who_administers_the_repository_gets_at_its_notifications() {
+    let rig = rig().await;
+    let made = rig.webhook("acme/api").await;
+    for (who, may) in
+        [("ann", true), ("kim", true), ("root", true), ("bob", false), ("cy", false), ("eve", false)]
+    {
+        let who = As::automation(&rig, who).await;
+        for path in
+            [COLLECTION.to_owned(), one(&made), one(&made).replace("/api/notification", "/none/notification")]
+        {
+            let answer = who.get(&path).await;
+            if may && !path.contains("none") {
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            } else if !may {
+                assert_eq!(quay_problem(&answer, 403, "insufficient_scope"), "Unauthorized", "{path}");
+            }
+        }
+    }
 }

@@ -1,0 +1,251 @@
+//! The notifications of one repository or namespace, as Quay's clients make and see them.
+
+use axum::{
+    Json,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bellbuoy_domain::{
+    Format, Kind, MethodName, NamespaceName, Notification, NotificationId, NotificationState, RepositoryName,
+    Scope,
+};
+use bellbuoy_store::Account;
+use http::{Method, StatusCode, request::Parts};
+use serde_json::{Map, Value, json};
+
+use super::{
+    not_found,
+    path::{Act, Part},
+    read_json, schema, shown, verb, wrong_verb,
+};
+use crate::{
+    App,
+    auth::Caller,
+    change::{change, switched},
+    draft::{Draft, shown_config},
+    now,
+    problem::Problem,
+    recipients, sample,
+};
+
+/// How often a notification fails until Quay's clients call it disabled.
+const DISABLED_FROM: u32 = 3;
+
+/// The only events that Quay takes for a namespace.
+const OF_NAMESPACES: [Kind; 2] = [Kind::QuotaError, Kind::QuotaWarning];
+
+/// The notifications of one place, asked for by one caller who administers it.
+pub(super) struct Notifications<'a> {
+    pub(super) app: &'a App,
+    pub(super) caller: &'a Caller,
+    pub(super) scope: Scope,
+}
+
+impl<'a> Notifications<'a> {
+    /// Those of a repository.
+    ///
+    /// # Errors
+    ///
+    /// What is no name of a repository has none: 400, or 404 where one is asked for.
+    pub(super) fn of_repository(
+        app: &'a App,
+        caller: &'a Caller,
+        repository: &str,
+        part: &Part,
+        verb: &Method,
+    ) -> Result<Self, Problem> {
+        match (RepositoryName::parse(repository), part.uuid()) {
+            (Ok(name), _) => Ok(Self { app, caller, scope: Scope::Repository(name) }),
+            (Err(error), None) => Err(Problem::bad(error.to_string())),
+            (Err(_), Some(_)) if verb == Method::GET => Err(not_found()),
+            (Err(_), Some(uuid)) => Err(absent(repository, uuid)),
+        }
+    }
+
+    pub(super) async fn answer(&self, part: &Part, parts: &Parts, body: Body) -> Result<Response, Problem> {
+        match (part, verb(parts)) {
+            (Part::All, &Method::GET) => self.list().await,
+            (Part::All, &Method::POST) => self.create(parts, body).await,
+            (Part::All, _) => Ok(wrong_verb(self.app, "GET,HEAD,POST")),
+            (Part::One(uuid), &Method::GET) => self.get(uuid).await,
+            (Part::One(uuid), &Method::PUT) => self.replace(uuid, parts, body).await,
+            (Part::One(uuid), &Method::DELETE) => self.delete(uuid).await,
+            (Part::One(uuid), &Method::POST) => self.reset(uuid).await,
+            (Part::One(_), _) => Ok(wrong_verb(self.app, "GET,HEAD,PUT,DELETE,POST")),
+            (Part::Act(uuid, Act::Test), &Method::POST) => self.test(uuid).await,
+            (Part::Act(uuid, Act::Pause), &Method::POST) => {
+                self.switch(uuid, "notification.pause", NotificationState::Paused).await
+            }
+            (Part::Act(uuid, Act::Resume), &Method::POST) => {
+                self.switch(uuid, "notification.resume", NotificationState::Active).await
+            }
+            (Part::Act(..), _) => Ok(wrong_verb(self.app, "POST")),
+        }
+    }
+
+    async fn list(&self) -> Result<Response, Problem> {
+        let notifications = self.app.api.store.notifications_in(&self.scope).await?;
+        let objects: Vec<Value> =
+            notifications.iter().map(|notification| object(notification, false)).collect();
+        Ok(Json(json!({ "notifications": objects })).into_response())
+    }
+
+    async fn create(&self, parts: &Parts, body: Body) -> Result<Response, Problem> {
+        let notification = self.draft(parts, body).await?.create(now())?;
+        let store = self.caller.audited(self.app, "notification.create", &notification);
+        store.create_notification(&notification).await?;
+        Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())
+    }
+
+    async fn get(&self, uuid: &str) -> Result<Response, Problem> {
+        let notification = self.find(uuid).await?.ok_or_else(not_found)?;
+        Ok(Json(object(&notification, false)).into_response())
+    }
+
+    /// Quay has no such verb: there a notification is deleted and made again, and what waits for it is lost.
+    async fn replace(&self, uuid: &str, parts: &Parts, body: Body) -> Result<Response, Problem> {
+        let found = self.need(uuid).await?;
+        let draft = self.draft(parts, body).await?;
+        let mut had_secret = false;
+        let changed = change(self.app, self.caller, "notification.change", found, |old| {
+            had_secret = old.secret.is_some();
+            // What Quay's body can't say stays: more kinds than one, another format, a schedule.
+            let is_same = old.kinds.first() == draft.kinds.first();
+            let draft = Draft {
+                kinds: if is_same { old.kinds.clone() } else { draft.kinds.clone() },
+                format: old.format.clone(),
+                retry: old.retry.clone(),
+                ..draft.clone()
+            };
+            draft.replace(old, now()).map(Some)
+        });
+        let notification = changed.await?.ok_or_else(|| self.absent(uuid))?;
+        Ok(Json(object(&notification, !had_secret)).into_response())
+    }
+
+    async fn delete(&self, uuid: &str) -> Result<Response, Problem> {
+        let notification = self.need(uuid).await?;
+        let store = self.caller.audited(self.app, "notification.delete", &notification);
+        let found = store.delete_notification(notification.id).await?;
+        if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(self.absent(uuid)) }
+    }
+
+    async fn reset(&self, uuid: &str) -> Result<Response, Problem> {
+        let notification = self.need(uuid).await?;
+        let store = self.caller.audited(self.app, "notification.reset", &notification);
+        let found = store.reset_failures(notification.id).await?;
+        if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(self.absent(uuid)) }
+    }
+
+    async fn test(&self, uuid: &str) -> Result<Response, Problem> {
+        let notification = self.need(uuid).await?;
+        let kind = notification.kinds.first().copied().ok_or_else(|| self.absent(uuid))?;
+        sample::deliver_sample(self.app, &notification, kind, now()).await?;
+        Ok(Json(json!({})).into_response())
+    }
+
+    async fn switch(&self, uuid: &str, action: &str, state: NotificationState) -> Result<Response, Problem> {
+        let found = self.need(uuid).await?;
+        let changed = change(self.app, self.caller, action, found, |old| switched(old, state)).await?;
+        let notification = changed.ok_or_else(|| self.absent(uuid))?;
+        Ok(Json(object(&notification, false)).into_response())
+    }
+
+    /// Checks in Quay's order: method, its settings, event; for a namespace the event first.
+    async fn draft(&self, parts: &Parts, body: Body) -> Result<Draft, Problem> {
+        let read = read_json(self.app, &parts.headers, body).await?;
+        let mut body = schema::read(read).map_err(Problem::bad)?;
+        let is_namespace = matches!(self.scope, Scope::Namespace(_));
+        if is_namespace {
+            check_event_of_namespace(&body.event)?;
+        }
+        let method = body.method.parse::<MethodName>().map_err(|error| {
+            let of_namespace = || format!("Unknown notification method '{}'", shown(&body.method));
+            Problem::bad(if is_namespace { of_namespace() } else { error.to_string() })
+        })?;
+        if is_namespace && method == MethodName::Email {
+            self.fill_address(&mut body.config).await?;
+        }
+        recipients::check(&self.app.api.store, method, &body.config, &self.scope).await?;
+        let kind = body.event.parse::<Kind>().map_err(|error| Problem::bad(format!("event: {error}")))?;
+        Ok(Draft {
+            title: body.title,
+            scope: self.scope.clone(),
+            kinds: vec![kind],
+            event_config: body.event_config,
+            method: body.method,
+            config: body.config,
+            format: Format::Quay.name().to_owned(),
+            retry: None,
+        })
+    }
+
+    /// Quay finds out to whom a namespace's mail goes when it sends it. Here the settings say it, so that it can be
+    /// seen: the address of the organization's contact, else of an owner; of the user.
+    async fn fill_address(&self, config: &mut Map<String, Value>) -> Result<(), Problem> {
+        if config.get("email").is_some_and(|email| email.as_str() != Some("")) {
+            return Ok(());
+        }
+        let Ok(namespace) = NamespaceName::parse(self.scope.name()) else { return Ok(()) };
+        let mut people = Vec::from_iter(self.app.api.store.account(&namespace.clone().into()).await?);
+        people.extend(self.app.api.store.owners_of_organization(&namespace).await?);
+        let address = |account: Account| account.email.filter(|_| account.email_verified);
+        if let Some(address) = people.into_iter().find_map(address) {
+            config.insert("email".to_owned(), address.into());
+        }
+        Ok(())
+    }
+
+    /// The notification, if it is one of this place.
+    async fn find(&self, uuid: &str) -> Result<Option<Notification>, Problem> {
+        let Ok(id) = uuid.parse::<NotificationId>() else { return Ok(None) };
+        let found = self.app.api.store.notification(id).await?;
+        Ok(found.filter(|notification| notification.scope == self.scope))
+    }
+
+    async fn need(&self, uuid: &str) -> Result<Notification, Problem> {
+        self.find(uuid).await?.ok_or_else(|| self.absent(uuid))
+    }
+
+    fn absent(&self, uuid: &str) -> Problem {
+        match &self.scope {
+            Scope::Repository(name) => absent(name.as_str(), uuid),
+            Scope::Namespace(_) | Scope::Registry => not_found(),
+        }
+    }
+}
+
+fn check_event_of_namespace(event: &str) -> Result<(), Problem> {
+    let names = OF_NAMESPACES.map(Kind::name);
+    if names.contains(&event) {
+        return Ok(());
+    }
+    let (event, known) = (shown(event), names.join(", "));
+    Err(Problem::bad(format!("Invalid event '{event}'. Must be one of: {known}")))
+}
+
+fn absent(repository: &str, uuid: &str) -> Problem {
+    let (namespace, name) = repository.split_once('/').unwrap_or(("", repository));
+    let (namespace, name, uuid) = (shown(namespace), shown(name), shown(uuid));
+    Problem::bad(format!("No repository notification found for: {namespace}, {name}, {uuid}"))
+}
+
+/// A notification as Quay shows it. One that was made for several kinds by the native API shows its
+/// first as `event`. Only one that is paused has a member more, for Quay knows no pause.
+fn object(notification: &Notification, with_secret: bool) -> Value {
+    let is_disabled = notification.state == NotificationState::Disabled;
+    let least = if is_disabled { DISABLED_FROM } else { 0 };
+    let mut object = json!({
+        "uuid": notification.id,
+        "title": notification.title,
+        "event": notification.kinds.first(),
+        "method": notification.method,
+        "config": shown_config(notification, with_secret),
+        "event_config": notification.event_config,
+        "number_of_failures": notification.failures.max(least),
+    });
+    if notification.state == NotificationState::Paused {
+        object["paused"] = true.into();
+    }
+    object
+}

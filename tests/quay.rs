@@ -1,0 +1,128 @@
+//! What Quay's people do, through the real program: an address agrees by the mail that it gets; a user signs in by the
+//! password that the operator set.
+
+mod support;
+
+use std::path::Path;
+
+use bellbuoy_testkit::{
+    http::Http,
+    mail::{MailServer, Setup},
+    process::{Launch, free_port},
+};
+use http::Method;
+use serde_json::{Value, json};
+use support::{BINARY, Fleet, SOON, TOKEN};
+
+const PATH: &str = "/api/v1/repository/acme/api/authorizedemail/kim@example.com";
+
+async fn people(fleet: &Fleet) {
+    let document = json!({
+        "version": 1, "users": [{"name": "kim"}],
+        "repositories": [{"name": "acme/api", "permissions": [{"grantee": "kim", "role": "admin"}]}],
+    });
+    let answer = fleet.api.post("/v1/directory/import", &document).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// The link of a mail, whose lines may have been broken.
+fn link(data: &str) -> String {
+    let whole = data.replace("=\r\n", "").replace("=3D", "=");
+    let link = whole.split_whitespace().find(|word| word.starts_with("http://") && word.contains("?code="));
+    link.unwrap_or_else(|| panic!("no link in {data}")).to_owned()
+}
+
+#[tokio::test]
+async fn an_address_agrees_by_the_link_of_its_mail_and_no_mail_is_said_to_be_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mail_port, own_port) = (free_port(), free_port());
+    let own = format!("127.0.0.1:{own_port}");
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_LISTEN", &own),
+        ("BELLBUOY_PUBLIC_URL", &format!("http://{own}/")),
+        ("BELLBUOY_REGISTRY__TITLE", "Example"),
+        ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+        ("BELLBUOY_SMTP__PORT", &mail_port.to_string()),
+        ("BELLBUOY_SMTP__SECURITY", "none"),
+        ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+    ])
+    .await;
+    people(&fleet).await;
+    let away = fleet.api.post(PATH, &json!({})).await;
+    assert_eq!(away.status, 400, "{}", away.text());
+    assert!(away.text().contains("Could not send email."), "{}", away.text());
+    assert_eq!(fleet.api.send(Method::GET, PATH, "application/json", "").await.status, 404);
+
+    let server = MailServer::start(folder.path(), &Setup { port: mail_port, ..Setup::default() }).await;
+    assert_eq!(fleet.api.post(PATH, &json!({})).await.json()["confirmed"], false);
+    let mail = server.wait_for(1).await.remove(0);
+    assert_eq!(mail.to, ["kim@example.com"]);
+    let subject = "[Example] Please verify your e-mail address for repository acme/api";
+    assert_eq!(mail.field("Subject").as_deref(), Some(subject));
+    let link = link(&mail.data);
+    assert!(link.starts_with(&format!("http://{own}/authrepoemail?code=bbe_")), "{link}");
+    let page = Http::new().get(&link).await.expect("a page");
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert_eq!(fleet.api.get(PATH).await["confirmed"], true);
+    let wish = json!({"event": "repo_push", "method": "email", "config": {"email": "kim@example.com"}, "eventConfig": {}});
+    let made = fleet.api.post("/api/v1/repository/acme/api/notification/", &wish).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    fleet.api.publish(&support::push("1", "acme/api", "v1")).await;
+    assert_eq!(server.wait_for(2).await[1].field("Subject").as_deref(), Some("Repository acme/api updated"));
+    let code = link.split_once("code=").expect("a code").1;
+    assert!(!fleet.log().contains(code), "the code is in the log");
+}
+
+/// Runs a command to its end; its exit code, what it printed and what it complained of.
+async fn run(folder: &Path, fleet: &Fleet, args: &[&str]) -> (Option<i32>, Vec<String>) {
+    let launch = Launch::new("command", BINARY, folder).args(args);
+    let launch = launch.env("BELLBUOY_URL", &fleet.api.url).env("BELLBUOY_TOKEN", TOKEN);
+    let process = launch.start();
+    let code = process.wait_exit(SOON).await.code();
+    (code, process.lines())
+}
+
+#[tokio::test]
+async fn a_user_signs_in_by_the_password_that_the_operator_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&[]).await;
+    people(&fleet).await;
+    let (code, said) = run(folder.path(), &fleet, &["user", "password", "kim", "--generate"]).await;
+    assert_eq!(code, Some(0), "{said:?}");
+    let password =
+        said.iter().find(|line| line.len() == 64).unwrap_or_else(|| panic!("no password: {said:?}"));
+    let http = Http::new();
+    let url = |path: &str| format!("{}{path}", fleet.api.url);
+    let sign_in = async |password: &str| {
+        let word = http.get(&url("/csrf_token")).await.expect("an answer");
+        let cookie = cookie(&word.headers["set-cookie"]);
+        let word = word.json()["csrf_token"].as_str().expect("a word").to_owned();
+        let headers =
+            [("cookie", cookie.as_str()), ("x-csrf-token", &word), ("content-type", "application/json")];
+        let body = json!({"username": "kim", "password": password}).to_string();
+        http.send(Method::POST, &url("/api/v1/signin"), &headers, body).await.expect("an answer")
+    };
+    assert_eq!(sign_in("not the password").await.status, 403);
+    let answer = sign_in(password).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let session = cookie(&answer.headers["set-cookie"]);
+    let word = answer.headers["x-next-csrf-token"].to_str().expect("text").to_owned();
+    let headers = [("cookie", session.as_str()), ("x-csrf-token", &word)];
+    let me = http.send(Method::GET, &url("/api/v1/user/"), &headers, "").await.expect("an answer");
+    assert_eq!(me.json()["username"], "kim");
+    let out = http.send(Method::POST, &url("/api/v1/signout"), &headers, "").await.expect("an answer");
+    assert_eq!(out.json(), Value::from_iter([("success", true)]));
+
+    let (code, said) = run(folder.path(), &fleet, &["user", "password", "kim", "--remove"]).await;
+    assert_eq!(code, Some(0), "{said:?}");
+    assert_eq!(sign_in(password).await.status, 403);
+    let (code, said) = run(folder.path(), &fleet, &["user", "password", "nobody", "--generate"]).await;
+    assert!(code == Some(1) && said.concat().contains("nobody"), "{said:?}");
+    assert!(!said.iter().any(|line| line.len() == 64), "a password that was not set is not shown: {said:?}");
+    assert!(!fleet.log().contains(password.as_str()), "the password is in the log");
+}
+
+fn cookie(set: &http::HeaderValue) -> String {
+    let set = set.to_str().expect("text");
+    set.split(';').next().expect("a cookie").to_owned()
+}
