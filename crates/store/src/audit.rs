@@ -71,7 +71,7 @@ impl Store {
     /// something.
     #[must_use]
     pub fn audited(&self, entry: AuditEntry) -> Self {
-        Self { inner: Arc::clone(&self.inner), audit: Some(Arc::new(entry)) }
+        Self { audit: Some(Arc::new(entry)), ..self.clone() }
     }
 
     /// Writes down what is no change of the store, such as a delivery that was sent again.

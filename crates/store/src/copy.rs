@@ -5,10 +5,13 @@
 
 use std::collections::HashMap;
 
+use uuid::Uuid;
+
 use crate::{
-    Store, StoreError,
+    SecretKeys, Store, StoreError,
     call::{Call, Value, values},
     cell::Cell,
+    seal::Sealed,
     sql::{self, Column},
     tables::{TABLES, Table},
     writing::{Writing, retried},
@@ -19,6 +22,11 @@ const PAGE_ROWS: i64 = 1000;
 
 /// The most bytes of text and bodies in one page, unless one row alone has more.
 const PAGE_BYTES: i64 = 4 << 20;
+
+/// The table with columns that are sealed, and their places among its fields.
+const NOTIFICATIONS: &str = "notifications";
+const ID: usize = 0;
+const SEALED: &[(usize, Sealed)] = &[(7, Sealed::Config), (8, Sealed::Secret)];
 
 /// A table that a copy carries, rows and all.
 #[derive(Clone, Copy)]
@@ -87,7 +95,9 @@ impl CopiedTable {
     /// As for every call to a store.
     pub async fn copy(self, from: &Store, to: &Store, mut seen: impl FnMut(u64)) -> Result<u64, StoreError> {
         let (mut pages, mut added) = (Pages::of(self.0), 0);
-        while let Some(rows) = pages.next(from).await? {
+        while let Some(mut rows) = pages.next(from).await? {
+            self.opened(&from.keys, &mut rows)?;
+            self.sealed(&to.keys, &mut rows)?;
             added += retried(|| self.add(to, &rows)).await?;
             seen(rows.len() as u64);
         }
@@ -98,7 +108,7 @@ impl CopiedTable {
         let bytes = |row: &Vec<Cell>| row.iter().map(Cell::bytes).sum();
         let mut writing = to.write().await?;
         let added = writing.run_many(self.0.add, rows, bytes, |row| row.iter().map(Cell::value)).await?;
-        if added > 0 && self.0.name == "notifications" {
+        if added > 0 && self.0.name == NOTIFICATIONS {
             // Processes that run on `to` already learn of them.
             let _version: (i64,) = writing.one(sql::BUMP_VERSION, &[]).await?;
             writing.notify().await?;
@@ -120,9 +130,11 @@ impl CopiedTable {
         mut seen: impl FnMut(u64),
     ) -> Result<Comparison, StoreError> {
         let (mut pages, mut comparison) = (Pages::of(self.0), Comparison::default());
-        while let Some(rows) = pages.next(from).await? {
+        while let Some(mut rows) = pages.next(from).await? {
+            self.opened(&from.keys, &mut rows)?;
             let mut writing = to.write().await?;
-            let found = self.find(&mut writing, &rows).await?;
+            let mut found = self.find(&mut writing, &rows).await?;
+            self.opened(&to.keys, found.values_mut())?;
             writing.give_up().await?;
             for row in &rows {
                 let key: Vec<Cell> = self.key(row).cloned().collect();
@@ -131,6 +143,44 @@ impl CopiedTable {
             seen(rows.len() as u64);
         }
         Ok(comparison)
+    }
+
+    /// Opens what is sealed of the rows; each store has keys of its own.
+    fn opened<'a>(
+        self,
+        keys: &SecretKeys,
+        rows: impl IntoIterator<Item = &'a mut Vec<Cell>>,
+    ) -> Result<(), StoreError> {
+        self.change(rows, |text, id, column| keys.open(text, id, column))
+    }
+
+    fn sealed<'a>(
+        self,
+        keys: &SecretKeys,
+        rows: impl IntoIterator<Item = &'a mut Vec<Cell>>,
+    ) -> Result<(), StoreError> {
+        self.change(rows, |text, id, column| keys.seal(&text, id, column))
+    }
+
+    /// Changes the columns that can be sealed.
+    fn change<'a>(
+        self,
+        rows: impl IntoIterator<Item = &'a mut Vec<Cell>>,
+        change: impl Fn(String, Uuid, Sealed) -> Result<String, StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.0.name != NOTIFICATIONS {
+            return Ok(());
+        }
+        for row in rows {
+            let Some(Cell::Uuid(Some(id))) = row.get(ID) else { continue };
+            let id = *id;
+            for (place, column) in SEALED {
+                if let Some(Cell::Text(Some(text))) = row.get_mut(*place) {
+                    *text = change(std::mem::take(text), id, *column)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Those of the rows that the other store has, by their keys.

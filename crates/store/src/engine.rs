@@ -102,6 +102,20 @@ impl Engine {
         }
     }
 
+    /// Makes `SQLite` overwrite what is deleted from now on, or stop that; then what its log still holds goes too.
+    /// PostgreSQL keeps old versions of rows until it vacuums, in files that are its own.
+    pub(crate) async fn overwrite(&self, begins: bool) -> Result<(), sqlx::Error> {
+        let Self::Sqlite { pools, .. } = self else { return Ok(()) };
+        let mut writer = pools.writers.acquire().await?;
+        if begins {
+            sqlx::query(sql::SQLITE_OVERWRITE).execute(&mut *writer).await?;
+        } else {
+            sqlx::query(sql::SQLITE_OVERWRITE_NOT).execute(&mut *writer).await?;
+            sqlx::query(sql::SQLITE_EMPTY_LOG).execute(&mut *writer).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until every connection is closed.
     pub(crate) async fn close(&self) {
         match self {

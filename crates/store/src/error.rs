@@ -26,6 +26,16 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What is kept of a notification was sealed with a key that this process does not have.
+    #[error(
+        "notification {id} is sealed with key {key}, which `store.secret_key` does not hold; add that key behind the first"
+    )]
+    Sealed {
+        /// Which notification.
+        id: NotificationId,
+        /// The name of the key.
+        key: String,
+    },
     /// The cursor was not made by the list that it was given to.
     #[error("cursor {cursor:?} is not one of this list; pass `next` of the page before, or none")]
     BadCursor {

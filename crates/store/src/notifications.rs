@@ -6,11 +6,12 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Page, Store, StoreError,
+    Page, SecretKeys, Store, StoreError,
     call::{Value, values},
     follow::raise,
     keepers,
     page::limit,
+    seal::Sealed,
     sql,
     text::Text,
     value::{from_json, kind, notification_state, notification_state_name, number, timestamp, to_json},
@@ -27,7 +28,7 @@ impl Store {
     ///
     /// [`StoreError::Exists`] when its id is taken.
     pub async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
-        let values = columns(notification, true)?;
+        let values = columns(&self.keys, notification, true)?;
         if self.change(sql::CREATE_NOTIFICATION, &values).await? {
             Ok(())
         } else {
@@ -42,14 +43,14 @@ impl Store {
         notification: &Notification,
         was: &Notification,
     ) -> Result<bool, StoreError> {
-        let mut values = columns(notification, false)?;
+        let mut values = columns(&self.keys, notification, false)?;
         values.extend(values![notification_state_name(was.state), was.updated_at.as_millisecond()]);
         self.change(sql::REPLACE_NOTIFICATION, &values).await
     }
 
     /// Writes the whole row of that id, except `failures`, whatever it is by now. False when there is none.
     pub async fn update_notification(&self, notification: &Notification) -> Result<bool, StoreError> {
-        self.change(sql::UPDATE_NOTIFICATION, &columns(notification, false)?).await
+        self.change(sql::UPDATE_NOTIFICATION, &columns(&self.keys, notification, false)?).await
     }
 
     /// Removes a notification; its history stays. False when there is none.
@@ -123,7 +124,7 @@ impl Store {
             return Ok(None);
         }
         let row: NotificationRow = writing.one(sql::NOTIFICATION, &values![id.as_uuid()]).await?;
-        keepers::tell_of_disabling(&mut writing, &row.read()?, reason, at).await?;
+        keepers::tell_of_disabling(&mut writing, &row.read(&self.keys)?, reason, at).await?;
         let (version,) = writing.one(sql::BUMP_VERSION, &[]).await?;
         writing.notify().await?;
         writing.commit().await?;
@@ -143,7 +144,7 @@ impl Store {
         values: &[Value<'_>],
     ) -> Result<Vec<Notification>, StoreError> {
         let rows: Vec<NotificationRow> = self.fetch(text, values).await?;
-        rows.into_iter().map(NotificationRow::read).collect()
+        rows.into_iter().map(|row| row.read(&self.keys)).collect()
     }
 
     /// Runs a statement that changes at most one notification, and moves the version if it did.
@@ -170,7 +171,14 @@ impl Store {
 }
 
 /// Every column in the order of the texts; `failures` is written at creation alone.
-fn columns(notification: &Notification, with_failures: bool) -> Result<Vec<Value<'_>>, StoreError> {
+fn columns<'a>(
+    keys: &SecretKeys,
+    notification: &'a Notification,
+    with_failures: bool,
+) -> Result<Vec<Value<'a>>, StoreError> {
+    let id = notification.id.as_uuid();
+    let secret =
+        notification.secret.as_deref().map(|secret| keys.seal(secret, id, Sealed::Secret)).transpose()?;
     let mut columns = values![
         notification.id.as_uuid(),
         notification.title.as_deref(),
@@ -179,8 +187,8 @@ fn columns(notification: &Notification, with_failures: bool) -> Result<Vec<Value
         to_json(&notification.kinds)?,
         to_json(&notification.event_config)?,
         notification.method.as_str(),
-        to_json(&notification.config)?,
-        notification.secret.as_deref(),
+        keys.seal(&to_json(&notification.config)?, id, Sealed::Config)?,
+        secret,
         notification.format.as_str(),
         notification.retry.as_ref().map(to_json).transpose()?,
         notification_state_name(notification.state),
@@ -214,7 +222,8 @@ struct NotificationRow {
 }
 
 impl NotificationRow {
-    fn read(self) -> Result<Notification, StoreError> {
+    fn read(self, keys: &SecretKeys) -> Result<Notification, StoreError> {
+        let open = |text, column| keys.open(text, self.id, column);
         let kinds: Vec<String> = from_json(&self.kinds)?;
         Ok(Notification {
             id: self.id.into(),
@@ -223,8 +232,8 @@ impl NotificationRow {
             kinds: kinds.iter().map(|name| kind(name)).collect::<Result<_, _>>()?,
             event_config: from_json(&self.event_config)?,
             method: self.method.0,
-            config: from_json(&self.config)?,
-            secret: self.secret.map(|text| text.0),
+            config: from_json(&open(self.config, Sealed::Config)?)?,
+            secret: self.secret.map(|text| open(text.0, Sealed::Secret)).transpose()?,
             format: self.format.0,
             retry: self.retry.as_deref().map(from_json).transpose()?,
             state: notification_state(&self.state)?,

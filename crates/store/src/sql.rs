@@ -98,6 +98,11 @@ impl Many {
 
 /// Begins a transaction that may write.
 pub(crate) const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE";
+/// What is deleted is overwritten with zeros: <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
+pub(crate) const SQLITE_OVERWRITE: &str = "PRAGMA secure_delete = ON";
+pub(crate) const SQLITE_OVERWRITE_NOT: &str = "PRAGMA secure_delete = OFF";
+/// Moves the log into the file, as far as readers let it, and empties it.
+pub(crate) const SQLITE_EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 /// Whatever the server's default is: every statement sees what was committed before it.
 pub(crate) const POSTGRES_BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// Refused by a server that takes no writes, and waits for no other writer of the row.
@@ -183,6 +188,13 @@ texts! {
          failures = CASE WHEN failures < $3 THEN $3 ELSE failures END WHERE id = $1 AND state <> 'disabled'";
     MOVE_FAILURES =
         "UPDATE notifications SET failures = (CASE WHEN $2 THEN 0 ELSE failures END) + $3 WHERE id = $1";
+    SEALED_HEADS =
+        "SELECT id, substr(config, 1, 18) FROM notifications WHERE id > $1 ORDER BY id LIMIT $2";
+    SEALED_HEADS_FROM_START = "SELECT id, substr(config, 1, 18) FROM notifications ORDER BY id LIMIT $1";
+    STORED_SECRETS = "SELECT id, config, secret, updated_at FROM notifications WHERE id > $1 ORDER BY id LIMIT $2";
+    STORED_SECRETS_FROM_START = "SELECT id, config, secret, updated_at FROM notifications ORDER BY id LIMIT $1";
+    SEAL_ANEW =
+        "UPDATE notifications SET config = $2, secret = $3 WHERE id = $1 AND config = $4 AND updated_at = $5";
     BUMP_VERSION = "UPDATE counters SET value = value + 1 WHERE name = 'notifications' RETURNING value";
     VERSION = "SELECT value FROM counters WHERE name = 'notifications'";
 

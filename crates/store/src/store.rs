@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicI64};
 use tokio::sync::watch;
 
 use crate::{
-    AuditEntry, StoreError,
+    AuditEntry, SecretKeys, StoreError,
     call::{Call, Value},
     engine::{Engine, Fetched},
     repositories::KnownRepositories,
@@ -19,6 +19,8 @@ pub struct Store {
     pub(crate) inner: Arc<Inner>,
     /// What is written down with the next change.
     pub(crate) audit: Option<Arc<AuditEntry>>,
+    /// What secrets are stored under.
+    pub(crate) keys: SecretKeys,
 }
 
 pub(crate) struct Inner {
@@ -54,7 +56,20 @@ impl Store {
                 engine,
             }),
             audit: None,
+            keys: SecretKeys::default(),
         }
+    }
+
+    /// The same store, which seals what is secret of notifications with the first of `keys`, and opens it with any.
+    #[must_use]
+    pub fn with_secret_keys(mut self, keys: SecretKeys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// What secrets are stored under.
+    pub fn secret_keys(&self) -> &SecretKeys {
+        &self.keys
     }
 
     /// Whether the database answers a reader and lets a writer begin.

@@ -233,7 +233,9 @@ impl Fanout {
             harvest.push(self.undecodable(&arrival.claim, "its canonical form is not JSON"));
             return Ok(false);
         };
-        let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
+        // Without the key of a notification it waits for an operator as well.
+        let unavailable =
+            |error: &StoreError| matches!(error, StoreError::Unavailable { .. } | StoreError::Sealed { .. });
         let wishes = match patience.outlast(unavailable, || self.wishes.covering(&event.subject)).await? {
             Ok(wishes) => wishes,
             // A row of a newer version, perhaps: its worker, or a later one, understands it.

@@ -25,7 +25,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Whether an error of the store is not about what it was given: out of reach, full, locked, damaged.
 /// Then it waits for an operator or for time; what was given is good.
 pub(crate) fn refuses_nothing_in_particular(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable { .. } | StoreError::Corrupt { .. })
+    matches!(error, StoreError::Unavailable { .. } | StoreError::Corrupt { .. } | StoreError::Sealed { .. })
 }
 
 /// The patience of one worker.

@@ -20,10 +20,19 @@ const PACKAGES: &[&str] = &[
     "postgresql",
     "prometheus",
     "python3-aiosmtpd",
+    "python3-cryptography",
+    "python3-pip",
     "rabbitmq-server",
     "skopeo",
     "systemd",
 ];
+
+/// Debian's own interpreter.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Python packages that Debian does not have, and where they go: `target/python`, for Debian's interpreter.
+const REQUIREMENTS: &str = "crates/xtask/python-requirements.txt";
+const PYTHON_FOLDER: &str = "target/python";
 
 pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     no_arguments(args)?;
@@ -33,6 +42,11 @@ pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
             run(program(words.next().unwrap_or_default()).args(words))?;
         }
     }
+    install_packages()?;
+    install_python_packages()
+}
+
+fn install_packages() -> anyhow::Result<()> {
     let missing: Vec<_> = PACKAGES.iter().copied().filter(|name| !is_there(name)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -46,14 +60,32 @@ pub(crate) fn install(args: &[String]) -> anyhow::Result<()> {
     run(program("sh").arg("crates/xtask/apt-install.sh").args(missing))
 }
 
+/// By version and hash, without dependencies.
+fn install_python_packages() -> anyhow::Result<()> {
+    let import = ["-c", "import standardwebhooks as it; assert it.__version__ == '1.1.0'"];
+    if succeeds(program(PYTHON).args(import).env("PYTHONPATH", PYTHON_FOLDER)) {
+        return Ok(());
+    }
+    let pip =
+        "-m pip install --quiet --root-user-action=ignore --no-deps --require-hashes --upgrade".split(' ');
+    run(program(PYTHON).args(pip).args(["--target", PYTHON_FOLDER, "--requirement", REQUIREMENTS]))
+}
+
 fn is_there(package: &str) -> bool {
     match package {
         "postgresql" => has_postgres(),
         "prometheus" => on_path("promtool"),
-        "python3-aiosmtpd" => succeeds(program("/usr/bin/python3").args(["-c", "import aiosmtpd"])),
+        "python3-aiosmtpd" => has_module("aiosmtpd"),
+        "python3-cryptography" => has_module("cryptography"),
+        "python3-pip" => has_module("pip"),
         "systemd" => on_path("systemd-analyze"),
         named_as_its_program => on_path(named_as_its_program),
     }
+}
+
+/// Whether Debian's own interpreter has it; another one may come first on the path.
+fn has_module(name: &str) -> bool {
+    succeeds(program(PYTHON).args(["-c", &format!("import {name}")]))
 }
 
 fn on_path(name: &str) -> bool {

@@ -45,6 +45,25 @@ copies! {
     rows_of_its_own_stay_and_what_refers_to_a_row_refers_to_the_same_row,
     a_row_that_is_different_is_told_and_stays,
     a_copy_that_is_broken_off_goes_on,
+    sealed_rows_are_copied_from_key_to_key,
+}
+
+async fn sealed_rows_are_copied_from_key_to_key(from: Store, to: Store) {
+    use crate::sealing::{keys, with_secrets};
+    let from = from.with_secret_keys(keys(&[1]));
+    from.create_notification(&with_secrets(1)).await.expect("created");
+    for to_keys in [keys(&[2]), keys(&[3, 2])] {
+        let to = to.clone().with_secret_keys(to_keys);
+        copy_all(&from, &to).await;
+        let found = compare_all(&from, &to).await;
+        assert!(found.iter().all(|(_, found)| found.is_same()), "{found:?}");
+        assert_eq!(to.notification(notification_id(1)).await.expect("read"), Some(with_secrets(1)));
+    }
+    let keyless = CopiedTable::all().find(|table| table.name() == "notifications").expect("the table");
+    assert!(
+        keyless.copy(&from.with_secret_keys(keys(&[2])), &to, |_| ()).await.is_err(),
+        "not without its key"
+    );
 }
 
 fn awkward_notification() -> Notification {

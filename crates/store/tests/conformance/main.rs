@@ -11,6 +11,7 @@ mod inbox;
 mod notifications;
 mod retention;
 mod sample;
+mod sealing;
 
 use bellbuoy_store::Store;
 use bellbuoy_testkit::postgres::Postgres;
@@ -133,6 +134,11 @@ checks! {
         a_foreign_cursor_is_refused,
         whoever_looks_after_a_notification_is_told_once_that_it_was_disabled,
         where_nobody_looks_after_it_the_superusers_are_told,
+    }
+    sealing {
+        what_is_sealed_is_read_back_with_its_key_alone,
+        a_new_key_takes_every_row_over_and_the_old_one_is_needed_no_more,
+        without_a_key_nothing_is_sealed,
     }
     retention {
         what_is_old_goes_in_chunks_and_what_is_new_stays,
