@@ -67,6 +67,8 @@ cat > rabbitmq_definitions <<END
 END
 
 printf 'postgres://bellbuoy:%s@postgres:5432/bellbuoy' "$(password postgres_password)" > store_url
+# What webhooks' secrets are encrypted with in the database. Whoever loses it loses them: keep a copy apart from the database's.
+[ -s secret_key ] || openssl rand -hex 32 | tr -d '\n' > secret_key
 [ -s admin_token ] || printf 'bba_%s' "$(openssl rand -hex 32)" > admin_token
 password grafana_password > "$scratch/unused"
 echo "the fleet's secrets are in $(pwd); the API's admin token is in the file admin_token"

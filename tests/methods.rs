@@ -185,23 +185,29 @@ async fn a_mail_server_that_is_away_is_waited_for_and_a_refused_mail_is_a_dead_l
         ("BELLBUOY_RETRY__STEPS", "500ms,1s,2s,4s,8s,16s,32s"),
     ])
     .await;
-    for (name, address) in
-        [("fine", "kim@example.com"), ("grey", "grey@example.com"), ("gone", "never-550@example.com")]
-    {
+    for (name, address) in [
+        ("fine", "kim@example.com"),
+        ("grey", "grey@example.com"),
+        ("cut", "cut@example.com"),
+        ("gone", "never-550@example.com"),
+        ("big", "big-552@example.com"),
+    ] {
         // Of the whole registry, so that no address has to be confirmed.
         let wish = json!({"scope": {"registry": true}, "kinds": ["repo_push"], "method": "email",
             "config": {"email": address}, "filter": {"condition": {"path": "name", "equals": name}}});
         fleet.api.wish(&wish).await;
         fleet.api.publish(&support::push(name, &format!("acme/{name}"), "v1")).await;
     }
-    let waiting = fleet.api.until("state=waiting", 3, &["waiting"]).await;
+    let waiting = fleet.api.until("state=waiting", 5, &["waiting"]).await;
     let detail = fleet.api.delivery(&waiting[0]["id"]).await;
     assert_eq!(detail["attempts"][0]["cause"]["code"], "connect", "{detail}");
     let server = MailServer::start(folder.path(), &Setup { port, ..Setup::default() }).await;
     for (name, states, code) in [
         ("fine", &["delivered"][..], None),
         ("grey", &["delivered"], Some("smtp_deferred")),
+        ("cut", &["delivered"], Some("reset")),
         ("gone", &["dead"], Some("smtp_rejected")),
+        ("big", &["dead"], Some("smtp_rejected")),
     ] {
         let row = fleet.api.until(&format!("subject=acme/{name}"), 1, states).await.remove(0);
         let detail = fleet.api.delivery(&row["id"]).await;
@@ -213,7 +219,12 @@ async fn a_mail_server_that_is_away_is_waited_for_and_a_refused_mail_is_a_dead_l
             .collect();
         assert!(code.is_none_or(|code| codes.contains(&code)), "{detail}");
     }
-    assert_eq!(server.wait_for(2).await.len(), 2);
+    let mails = server.wait_for(4).await;
+    assert_eq!(mails.len(), 4);
+    // The one whose answer was lost came twice, and says that it is the same.
+    let cut = mails.iter().filter(|mail| mail.to == ["cut@example.com"]);
+    let ids: Vec<_> = cut.map(|mail| mail.field("Message-ID")).collect();
+    assert!(ids.len() == 2 && ids[0].is_some() && ids[0] == ids[1], "{ids:?}");
 }
 
 #[tokio::test]

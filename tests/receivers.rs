@@ -295,3 +295,219 @@ async fn a_hung_receiver_keeps_nobody_else_waiting() {
     receiver.wait_for(20, |request| request.path == "/fine").await.expect("the others' deliveries");
     assert!(begun.elapsed() < DEADLINE, "{:?}: they waited for the hung ones", begun.elapsed());
 }
+
+/// A server that says these bytes to whoever connects, whatever it is told, and keeps the connection.
+async fn raw_server(said: &'static [u8]) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                // The other side may have gone; then there is nobody to tell.
+                if stream.write_all(said).await.is_ok() {
+                    let mut heard = [0; 1024];
+                    while matches!(stream.read(&mut heard).await, Ok(1..)) {}
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Makes a webhook for each, publishes to all of them at once, and gives back what became of each first attempt: its
+/// outcome, the code and the sentence of its cause.
+async fn first_attempts(fleet: &Fleet, urls: &[(String, Value)]) -> Vec<(String, String, String)> {
+    for (place, (url, config)) in urls.iter().enumerate() {
+        let mut config = config.clone();
+        config["url"] = url.as_str().into();
+        let wish = json!({"scope": {"repository": format!("acme/a{place}")}, "kinds": ["repo_push"],
+            "method": "webhook", "config": config});
+        fleet.api.wish(&wish).await;
+    }
+    let attempt = async |place: usize| {
+        let detail = deliver(&fleet.api, &format!("acme/a{place}"), &["waiting", "delivered", "dead"]).await;
+        let attempt = &detail["attempts"][0];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (text(&attempt["outcome"]), text(&attempt["cause"]["code"]), text(&attempt["cause"]["detail"]))
+    };
+    futures_util::future::join_all((0..urls.len()).map(attempt)).await
+}
+
+#[tokio::test]
+async fn what_is_an_answer_is_told_from_what_is_none() {
+    // 500 kB that would be 500 MB, if anybody asked for it; nobody does.
+    let bomb = Answer::text(200, vec![0x1f; 500_000]).with("content-encoding", "gzip");
+    let raw = |bytes: &'static [u8]| Answer::raw(bytes);
+    let answers = [
+        ("200", Answer::status(200), ""),
+        ("201", Answer::status(201), ""),
+        ("202", Answer::text(202, "thanks"), ""),
+        ("204", Answer::status(204), ""),
+        ("206", Answer::status(206), ""),
+        ("299", Answer::status(299), ""),
+        ("kept open and then closed", Answer::ThenClose(bellbuoy_testkit::receiver::Reply::new(200)), ""),
+        ("HTTP/1.0", raw(b"HTTP/1.0 200 OK\r\n\r\nok"), ""),
+        ("gzip bomb", bomb, ""),
+        (
+            "early hints",
+            raw(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+            "",
+        ),
+        ("99 headers", Answer::ManyHeaders(99), ""),
+        ("only 100", Answer::RawThenNever("HTTP/1.1 100 Continue\r\n\r\n".into()), "timeout"),
+        ("endless 100", Answer::RawThenNever("HTTP/1.1 100 Continue\r\n\r\n".repeat(2000).into()), "timeout"),
+        ("101 headers", Answer::ManyHeaders(101), "protocol"),
+        ("binary", raw(b"\x00\x01\x02\xff\xfe\r\n\r\n"), "protocol"),
+        ("bad status", raw(b"HTTP/1.1 abc OK\r\n\r\n"), "protocol"),
+        (
+            "two lengths",
+            raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx"),
+            "protocol",
+        ),
+        ("NUL in a header", raw(b"HTTP/1.1 200 OK\r\nx: a\0b\r\n\r\n"), "protocol"),
+        ("HTTP/0.9", raw(b"<html>hello</html>\r\n"), "protocol"),
+        ("bad chunk", raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n"), "protocol"),
+        ("switching", raw(b"HTTP/1.1 101 X\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"), "http_other"),
+        ("999", Answer::status(999), "http_other"),
+        ("409", Answer::status(409), "http_retryable"),
+        ("413", Answer::status(413), "http_4xx"),
+        ("401", Answer::status(401), "http_auth"),
+    ];
+    let fleet = Fleet::start(ONE_ATTEMPT).await;
+    let receiver = receiver().await;
+    let urls = answers.iter().enumerate().map(|(place, (_, answer, _))| {
+        receiver.script(&format!("/{place}"), [answer.clone()]);
+        (receiver.url(&format!("/{place}")), json!({}))
+    });
+    let urls: Vec<_> = urls.collect();
+    let before = fleet.process.usage().expect("its memory").peak_rss;
+    let found = first_attempts(&fleet, &urls).await;
+    for ((name, _, code), (outcome, found, detail)) in answers.iter().zip(found) {
+        let expected = if code.is_empty() { "delivered" } else { "deferred" };
+        assert_eq!((outcome.as_str(), found.as_str()), (expected, *code), "{name}: {detail}");
+    }
+    assert!(fleet.process.usage().expect("its memory").peak_rss - before < 64 << 20);
+}
+
+#[tokio::test]
+async fn each_failed_handshake_says_what_failed() {
+    use bellbuoy_testkit::certs::{Authority, Identity};
+    use bellbuoy_testkit::receiver::Tls;
+    let (ours, theirs) = (Authority::new("ours").expect("one"), Authority::new("theirs").expect("another"));
+    let names = &["127.0.0.1"];
+    let rows = [
+        (ours.server(names), ""),
+        (ours.expired_server(names), "has expired"),
+        (ours.future_server(names), "is not valid yet"),
+        (ours.server(&["other.example"]), "is for another host name"),
+        (ours.server(&[]), "is for another host name"),
+        (ours.client("127.0.0.1"), "is not for servers"),
+        (Identity::self_signed(names), "is signed by an authority that is not trusted here"),
+        (theirs.server(names), "is signed by an authority that is not trusted here"),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, ours.pem()).expect("written");
+    let ca = ca.display().to_string();
+    let mut settings = ONE_ATTEMPT.to_vec();
+    settings.extend([
+        ("BELLBUOY_OUTBOUND__EXTRA_CA", ca.as_str()),
+        ("BELLBUOY_OUTBOUND__TLS_TIMEOUT_SECONDS", "1"),
+    ]);
+    let fleet = Fleet::start(&settings).await;
+    let (mut urls, mut expected, mut receivers) = (Vec::new(), Vec::new(), Vec::new());
+    for (identity, said) in rows {
+        let receiver =
+            Receiver::start_tls(Tls::new(identity.expect("a certificate"))).await.expect("a receiver");
+        urls.push((receiver.url("/hook"), json!({})));
+        expected.push((if said.is_empty() { "" } else { "tls" }, said));
+        receivers.push(receiver);
+    }
+    // An alert by which a server of TLS 1.1 ends it, plain HTTP, and nothing at all.
+    let old = raw_server(b"\x15\x03\x01\x00\x02\x02\x46").await;
+    let plain = receiver().await;
+    let silent = Receiver::start_with(Setup { silent: true, ..Setup::default() }).await.expect("a receiver");
+    for (address, code, said) in [
+        (old, "tls", "speaks no TLS version that we do"),
+        (plain.address(), "tls", "did not answer in TLS"),
+        (silent.address(), "timeout", "no secure connection within 1s"),
+    ] {
+        urls.push((format!("https://{address}/hook"), json!({})));
+        expected.push((code, said));
+    }
+    let found = first_attempts(&fleet, &urls).await;
+    for ((code, said), (_, found, detail)) in expected.iter().zip(found) {
+        assert!(found == *code && detail.contains(said), "{said}: {found}: {detail}");
+    }
+    assert_eq!(receivers.iter().map(|receiver| receiver.requests().len()).sum::<usize>(), 1);
+}
+
+#[tokio::test]
+async fn names_and_addresses_that_lead_nowhere_are_told_and_a_dead_one_beside_a_live_one_is_passed_by() {
+    let mut settings = ONE_ATTEMPT.to_vec();
+    settings.extend([
+        ("BELLBUOY_OUTBOUND__ALLOW", "127.0.0.0/8,::1/128,192.0.2.0/24"),
+        ("BELLBUOY_OUTBOUND__CONNECT_TIMEOUT_SECONDS", "1"),
+    ]);
+    let fleet = Fleet::start(&settings).await;
+    let receiver = receiver().await;
+    let setup = Setup { address: Some("[::1]:0".parse().expect("an address")), ..Setup::default() };
+    let sixth = Receiver::start_with(setup).await.expect("loopback of IPv6");
+    let urls = [
+        ("http://receiver.invalid/hook".to_owned(), "dns"),
+        (format!("http://{}.example/hook", "a.".repeat(120)), "dns"),
+        (format!("http://127.0.0.1:{}/hook", free_port()), "connect"),
+        ("http://192.0.2.1:81/hook".to_owned(), "connect"),
+        (sixth.url("/hook"), ""),
+        // It has two addresses on most machines, one of them without such a port.
+        (receiver.url_at("localhost", "/hook"), ""),
+    ];
+    let asked: Vec<_> = urls.iter().map(|(url, _)| (url.clone(), json!({}))).collect();
+    for ((url, code), (_, found, detail)) in urls.iter().zip(first_attempts(&fleet, &asked).await) {
+        assert_eq!(found, *code, "{url}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_a_failed_attempt_and_the_next_has_the_same_id() {
+    let mut settings = ONE_ATTEMPT.to_vec();
+    settings.push(("BELLBUOY_RETRY__STEPS", "100ms,1h"));
+    let fleet = Fleet::start(&settings).await;
+    let receiver = receiver().await;
+    receiver.script(
+        "/hook",
+        [Answer::OnRelease(bellbuoy_testkit::receiver::Reply::new(200)), Answer::status(200)],
+    );
+    fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let detail = deliver(&fleet.api, "acme/api", &["delivered"]).await;
+    receiver.release();
+    assert_eq!(detail["attempts"][0]["cause"]["code"], "timeout", "{detail}");
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
+    assert_eq!(requests[0].body, requests[1].body);
+}
+
+#[tokio::test]
+async fn what_is_posted_back_to_us_ends_by_itself() {
+    let fleet = Fleet::start(&[]).await;
+    for grain in ["event", "tag"] {
+        let config = json!({"url": format!("{}/v1/events", fleet.api.url), "bearer_token": support::TOKEN,
+            "headers": {"Content-Type": "application/cloudevents+json"}, "one_request_per": grain});
+        let repository = format!("acme/{grain}");
+        let wish = json!({"scope": {"repository": repository}, "kinds": ["repo_push"], "method": "webhook",
+            "format": "cloudevents", "config": config});
+        fleet.api.wish(&wish).await;
+        let mut event = push(grain, &repository, "v1");
+        event["data"]["updated_tags"] = json!(["v1", "v2", "v3"]);
+        fleet.api.publish(&event).await;
+        // The event itself, or its three parts, each of which comes back as an event of its own, once.
+        let expected = if grain == "event" { 1 } else { 6 };
+        fleet.api.until(&format!("subject={repository}"), expected, &["delivered"]).await;
+    }
+    // One more, so that whatever was on its way has come through.
+    fleet.api.publish(&push("last", "acme/event", "v9")).await;
+    fleet.api.until("event=last", 1, &["delivered"]).await;
+    assert_eq!(fleet.api.deliveries("").await.len(), 8);
+}

@@ -113,7 +113,7 @@ fn a_users_hash_is_that_of_the_password_in_its_url() {
 #[test]
 fn secrets_made_once_stay() {
     let made = secrets();
-    let names = ["admin_token", "store_url", "broker_url_api", "grafana_password"];
+    let names = ["admin_token", "secret_key", "store_url", "broker_url_api", "grafana_password"];
     let all = || names.map(|name| std::fs::read_to_string(made.path().join(name)).expect("a secret"));
     let before = all();
     let (again, said) = run_secrets(made.path());

@@ -61,6 +61,11 @@ impl Fleet {
         self.until_up().await;
     }
 
+    /// What it is told from its next start on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Waits until it listens.
     pub(crate) async fn until_up(&self) {
         listening_address(&self.process).await;

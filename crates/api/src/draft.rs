@@ -2,21 +2,18 @@
 //! that a notification means the same whichever way it came.
 
 use bellbuoy_domain::{
-    Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secret, Secrets,
+    Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secrets,
+    SignatureStyle, masked, unmask,
 };
 use bellbuoy_store::Store;
 use jiff::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{problem::Problem, recipients};
+use crate::{keys, problem::Problem, recipients};
 
 /// Longest title, in characters: Quay's column.
 const MAX_TITLE: usize = 255;
-
-/// Bytes of a secret that we make: the fewest that Standard Webhooks allows.
-const SECRET_BYTES: usize = 24;
 
 /// A notification as its owner writes it.
 #[derive(Debug, Clone)]
@@ -70,6 +67,8 @@ impl Draft {
     /// one stays.
     pub(crate) fn replace(mut self, old: Notification, now: Timestamp) -> Result<Notification, Problem> {
         check_title(self.title.as_deref())?;
+        let kept = if old.method == self.method { old.config.clone() } else { Map::new() };
+        unmask(&self.method, &mut self.config, &kept).map_err(|error| Problem::bad(error.to_string()))?;
         let secret = if signs(&self.method) {
             Some(self.take_secrets(old.secret.as_deref())?.to_stored())
         } else {
@@ -96,27 +95,31 @@ impl Draft {
     /// like any other: its owner can only write it anew.
     fn take_secrets(&mut self, old: Option<&str>) -> Result<Secrets, Problem> {
         let old = old.and_then(|old| Secrets::parse(old).ok()).unwrap_or_default();
-        let mut secrets =
-            Secrets::take(&mut self.config, &old).map_err(|error| Problem::bad(error.to_string()))?;
+        let mut secrets = Secrets::take(&mut self.config, &old, keys::public_of)
+            .map_err(|error| Problem::bad(error.to_string()))?;
         if secrets.signing.is_none() {
-            secrets.signing = Some(make_secret()?);
+            secrets.signing = Some(keys::make_secret()?);
+        }
+        if secrets.private.is_none() && self.signs_asymmetrically() {
+            secrets.private = Some(keys::make_private_key()?);
         }
         Ok(secrets)
+    }
+
+    /// Whether its requests are signed with a key that its receiver does not know.
+    fn signs_asymmetrically(&self) -> bool {
+        let name = SignatureStyle::Asymmetric.name();
+        let wanted = |style: &Value| style.as_str().is_some_and(|style| style.eq_ignore_ascii_case(name));
+        self.config
+            .get("signatures")
+            .and_then(Value::as_array)
+            .is_some_and(|styles| styles.iter().any(wanted))
     }
 }
 
 /// Whether a method's requests are signed, so that its notifications need a secret.
-fn signs(method: &str) -> bool {
+pub(crate) fn signs(method: &str) -> bool {
     method == MethodName::Webhook.name()
-}
-
-fn make_secret() -> Result<Secret, Problem> {
-    let mut key = vec![0; SECRET_BYTES];
-    let made = SystemRandom::new().fill(&mut key).ok().and_then(|()| Secret::from_bytes(key).ok());
-    made.ok_or_else(|| {
-        tracing::error!("the system gave no random bytes for a webhook's secret");
-        Problem::internal()
-    })
 }
 
 fn check_title(title: Option<&str>) -> Result<(), Problem> {
@@ -130,10 +133,14 @@ fn check_title(title: Option<&str>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The settings as their owner may see them: with the key to sign with only when it is shown for once, and
-/// a mask for whatever else is secret.
+/// The settings as their owner may see them: as they were written, and with the key to sign with, only when it is
+/// shown for once; else with a mask for whatever is secret.
 pub(crate) fn shown_config(notification: &Notification, with_secret: bool) -> Map<String, Value> {
-    let mut config = notification.config.clone();
+    let mut config = if with_secret {
+        notification.config.clone()
+    } else {
+        masked(&notification.method, &notification.config)
+    };
     let stored = notification.secret.as_deref().filter(|_| with_secret);
     if let Some(signing) = stored.and_then(|stored| Secrets::parse(stored).ok()?.signing) {
         config.insert("secret".to_owned(), signing.reveal().into());
@@ -153,7 +160,7 @@ pub(crate) fn kind_outside(scope: &Scope, kinds: &[Kind]) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use bellbuoy_domain::RepositoryName;
+    use bellbuoy_domain::{RepositoryName, Secret};
     use serde_json::json;
 
     use super::*;
@@ -180,7 +187,7 @@ mod tests {
         let url = json!({"url": "https://ci.example.com/hook"});
         let (one, two) = (created(&url), created(&url));
         let secret = one.secret.clone().expect("a secret");
-        assert_eq!(Secret::parse(&secret).expect("a secret").key().len(), SECRET_BYTES);
+        assert_eq!(Secret::parse(&secret).expect("a secret").key().len(), 24);
         assert_ne!(one.secret, two.secret);
         assert_eq!(Value::from(shown_config(&one, false)), url);
         assert_eq!(shown_config(&one, true)["secret"], secret);
@@ -211,6 +218,31 @@ mod tests {
         assert_eq!((&again.secret, &again.config), (&made.secret, &made.config));
         let secrets = Secrets::parse(again.secret.as_deref().expect("secrets")).expect("secrets");
         assert_eq!((secrets.get("bearer_token"), secrets.header("x-a")), (Some("hunter2"), Some("hunter3")));
+    }
+
+    #[test]
+    fn a_url_s_secrets_are_shown_when_they_are_written_and_stay_when_their_mask_is() {
+        let made = created(&json!({"url": "https://ci.example.com/hook?token=hunter2"}));
+        assert_eq!(shown_config(&made, true)["url"], "https://ci.example.com/hook?token=hunter2");
+        let shown = Value::from(shown_config(&made, false));
+        assert_eq!(shown["url"], "https://ci.example.com/hook?token=********");
+        let again = draft(&shown).replace(made.clone(), Timestamp::UNIX_EPOCH).expect("one");
+        assert_eq!(again.config, made.config);
+        let elsewhere = draft(&json!({"url": "https://other.example.com/?token=********"}));
+        let refused = elsewhere.replace(made, Timestamp::UNIX_EPOCH).expect_err("refused");
+        assert!(refused.detail.contains("`config.url` is masked"), "{}", refused.detail);
+    }
+
+    #[test]
+    fn a_signing_key_is_made_when_the_signature_wants_one_and_then_stays() {
+        let url = "https://ci.example.com/hook";
+        let made = created(&json!({"url": url, "signatures": ["standard-webhooks-v1a"]}));
+        let private = |one: &Notification| {
+            Secrets::parse(one.secret.as_deref().expect("secrets")).expect("secrets").private
+        };
+        assert!(private(&made).is_some() && private(&created(&json!({"url": url}))).is_none());
+        let again = draft(&json!({"url": url})).replace(made.clone(), Timestamp::UNIX_EPOCH).expect("one");
+        assert_eq!(private(&again), private(&made));
     }
 
     #[test]

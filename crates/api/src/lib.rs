@@ -8,6 +8,7 @@ mod draft;
 mod guesses;
 mod health;
 mod ingest;
+mod keys;
 mod mail;
 mod native;
 mod problem;

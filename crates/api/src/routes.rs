@@ -17,7 +17,10 @@ use crate::{
     App, auth,
     counts::{self, Surface},
     health, ingest,
-    native::{audit, dead_letters, deliveries, directory, events, inbox, notifications, replay, tokens},
+    native::{
+        audit, dead_letters, deliveries, directory, events, inbox, keys, notifications, replay, secrets,
+        tokens,
+    },
     problem::Problem,
     quay,
 };
@@ -39,6 +42,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/notifications/{id}/resume", post(notifications::resume))
         .route("/v1/notifications/{id}/reset", post(notifications::reset))
         .route("/v1/notifications/{id}/test", post(notifications::test))
+        .route("/v1/notifications/{id}/keys", get(keys::list))
+        .route("/v1/notifications/{id}/rotate", post(keys::rotate))
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::get))
         .route("/v1/deliveries/{id}/resend", post(deliveries::resend))
@@ -50,6 +55,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/inbox", get(inbox::list))
         .route("/v1/inbox/{id}", put(inbox::dismiss))
         .route("/v1/audit", get(audit::list))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/secrets/rewrite", post(secrets::rewrite))
         .route("/v1/directory/accounts", get(directory::accounts))
         .route(
             "/v1/directory/accounts/{name}",

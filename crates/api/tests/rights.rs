@@ -127,6 +127,10 @@ fn notifications() -> Vec<Row> {
         ("POST", "/v1/notifications/R/resume", none(), 200, OF_REPOSITORY),
         ("POST", "/v1/notifications/R/reset", none(), 200, OF_REPOSITORY),
         ("POST", "/v1/notifications/R/test", none(), 202, OF_REPOSITORY),
+        ("GET", "/v1/notifications/R/keys", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/notifications/G/keys", none(), 200, OF_REGISTRY),
+        ("POST", "/v1/notifications/R/rotate", none(), 200, OF_REPOSITORY),
+        ("POST", "/v1/notifications/N/rotate", none(), 200, OF_NAMESPACE),
         ("POST", "/v1/notifications/N/test", none(), 202, OF_NAMESPACE),
     ]
 }
@@ -169,6 +173,8 @@ fn people() -> Vec<Row> {
         ("GET", "/v1/inbox", none(), 200, ACCOUNTS),
         ("PUT", "/v1/inbox/I", json!({"dismissed": true}), 204, INBOX_OF_ADMIN),
         ("GET", "/v1/audit", none(), 200, REGISTRY),
+        ("GET", "/v1/secrets", none(), 200, REGISTRY),
+        ("POST", "/v1/secrets/rewrite", none(), 409, REGISTRY),
         ("GET", "/v1/directory/accounts", none(), 200, REGISTRY),
         ("GET", "/v1/directory/accounts/admin", none(), 200, REGISTRY),
         ("PUT", "/v1/directory/accounts/admin", user(), 200, REGISTRY),

@@ -12,10 +12,10 @@ use crate::{
     commands::{
         self, Misuse, OutputClosed, audit::Audit, dead_letters::DeadLetters, deliveries::Deliveries,
         directory::Directory, explain::Explain, migrate::Migrate, notifications::Notifications,
-        publish::Publish, token::Tokens, user::User,
+        publish::Publish, secrets::SecretsCommand, token::Tokens, user::User,
     },
     config::{self, Config, ConfigFile},
-    demo, serve,
+    demo, open, serve,
 };
 
 /// The exit code of a command line that makes no sense; the parser's as well.
@@ -46,6 +46,8 @@ enum Command {
     Directory(Directory),
     User(User),
     Audit(Audit),
+    #[command(name = "secrets")]
+    Secrets(SecretsCommand),
     /// Look at the settings without running anything.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -117,10 +119,9 @@ impl Cli {
             Command::Directory(args) => commands::directory::run(&args),
             Command::User(args) => commands::user::run(&args),
             Command::Audit(args) => commands::audit::run(&args),
+            Command::Secrets(args) => commands::secrets::run(&args),
             Command::Explain(args) => commands::explain::run(&args),
-            Command::Config(ConfigCommand::Check(args)) => {
-                load(&args).and_then(|_| commands::print("the settings are right"))
-            }
+            Command::Config(ConfigCommand::Check(args)) => load(&args).and_then(|config| check(&config)),
             Command::Config(ConfigCommand::Show(args)) => {
                 load(&args).and_then(|config| commands::print(&show(&config)))
             }
@@ -195,6 +196,14 @@ fn read_config_file(path: &Path) -> anyhow::Result<ConfigFile> {
         anyhow::anyhow!("can't read the configuration file {}: {problem}", path.display())
     })?;
     Ok(ConfigFile { path: path.display().to_string(), text })
+}
+
+fn check(config: &Config) -> anyhow::Result<()> {
+    let right = "the settings are right";
+    if config.secret_keys.is_empty() {
+        return commands::print(&format!("{right}\n{}", open::UNSEALED));
+    }
+    commands::print(right)
 }
 
 fn show(config: &Config) -> String {

@@ -1,5 +1,6 @@
 //! The command line. Everything else is wiring: see `serve`.
 
+mod certificates;
 mod cli;
 mod commands;
 mod config;

@@ -28,7 +28,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 // A database that is out of reach is waited for: an exit would only be a restart without a pause.
 pub(crate) async fn store(config: &Config) -> anyhow::Result<Store> {
     let url = match &config.store {
-        StoreUrl::Sqlite => return Ok(Store::open_sqlite(&config.data_dir.join("store.db")).await?),
+        StoreUrl::Sqlite => {
+            let store = Store::open_sqlite(&config.data_dir.join("store.db")).await?;
+            return sealed(store, config).await;
+        }
         StoreUrl::Postgres(url) => url.reveal(),
     };
     let mut wait = FIRST_WAIT;
@@ -37,12 +40,42 @@ pub(crate) async fn store(config: &Config) -> anyhow::Result<Store> {
             Err(error @ OpenError::Unreachable { .. }) => {
                 warn!("waiting for the store, next look in {wait:?}: {:#}", anyhow::Error::from(error));
             }
-            opened => return Ok(opened?),
+            opened => return sealed(opened?, config).await,
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
+
+/// The store with the settings' keys, all of which it needs; what it keeps in the open is said.
+async fn sealed(store: Store, config: &Config) -> anyhow::Result<Store> {
+    let store = store.with_secret_keys(config.secret_keys.clone());
+    let sealings = store.sealings().await?;
+    if let Some(missing) = sealings.iter().find(|sealing| !sealing.readable) {
+        anyhow::bail!(
+            "{} notifications are sealed with key {}, which `store.secret_key` does not hold; add that key behind the first",
+            missing.notifications,
+            missing.key.as_deref().unwrap_or_default()
+        );
+    }
+    let first = config.secret_keys.names().next();
+    let old = sealings
+        .iter()
+        .filter(|sealing| sealing.key.as_deref() != first)
+        .map(|sealing| sealing.notifications);
+    match (first, old.sum::<u64>()) {
+        (None, _) => warn!("{UNSEALED}"),
+        (Some(_), 0) => {}
+        (Some(first), old) => warn!(
+            "the secrets of {old} notifications are not sealed with key {first} yet; `bellbuoy secrets rewrite` does it"
+        ),
+    }
+    Ok(store)
+}
+
+/// What is said where secrets are stored as they are.
+pub(crate) const UNSEALED: &str =
+    "webhooks' secrets are stored unencrypted; set `store.secret_key` to a key of `bellbuoy secrets new-key`";
 
 pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("can't read {}", path.display()));
@@ -57,6 +90,11 @@ pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
         deny: config.deny.clone(),
         deadline: config.deadline,
         connect_timeout: config.connect_timeout,
+        tls_timeout: config.tls_timeout,
+        head_timeout: config.head_timeout,
+        connections_per_host: config.connections_per_host.get(),
+        allow_skip_verification: config.allow_skip_verification,
+        proxy: config.proxy.clone(),
         max_response_bytes: config.max_response_bytes,
         max_header_bytes: config.max_header_bytes,
         client_identity,

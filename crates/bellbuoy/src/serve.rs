@@ -27,6 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::{
+    certificates,
     commands::say,
     config::{Config, Role},
     open, series,
@@ -98,6 +99,8 @@ impl Fleet {
             readiness: Readiness::default(),
         };
         crew.start(&config, &methods);
+        let following = certificates::follow(config.clone(), Arc::clone(&methods), work.clone());
+        crew.workers.spawn(following);
         let mut auth = Auth::new([&token])?;
         if config.open_metrics {
             auth = auth.with_open_metrics();

@@ -11,6 +11,7 @@ mod id;
 mod in_app;
 pub mod ingest;
 mod kind;
+mod masked;
 mod message;
 mod method;
 mod name;
@@ -18,11 +19,13 @@ mod notification;
 mod outcome;
 mod part;
 pub mod payload;
+mod pem;
 mod python;
 mod retry;
 mod rights;
 mod secret;
 mod severity;
+mod signing;
 mod template;
 mod url_template;
 mod webhook;
@@ -45,6 +48,7 @@ pub use format::{
 pub use id::{DeliveryId, NotificationId};
 pub use in_app::InAppKind;
 pub use kind::{Kind, KindScope, Level, UnknownKind};
+pub use masked::{masked, unmask};
 pub use message::{Markup, Message};
 pub use method::{
     Channel, ChatConfig, ChatService, ConfigError, EmailAddress, EmailConfig, InAppTarget, Letter,
@@ -57,7 +61,9 @@ pub use part::{Grain, MAX_TAGS};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
 pub use rights::{Need, Right, Standing, TokenScope, TokenScopes, Verdict, judge, standing_by_actions};
 pub use secret::{MASK, Secret, SecretError, Secrets};
+pub use signing::{KeyKind, MOST_RETIRED, PrivateKey, PublicOf, Retired, SigningKey};
 pub use template::{Template, TemplateError, TextTemplate};
 pub use webhook::{
-    Authorization, HttpMethod, OptionError, SignatureStyle, SuccessStatuses, WEBHOOK_VERSION, WebhookOptions,
+    Authorization, HttpMethod, OptionError, SignatureStyle, SuccessStatuses, TlsOptions, WEBHOOK_VERSION,
+    WebhookOptions,
 };

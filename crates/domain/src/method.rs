@@ -13,7 +13,7 @@ pub use chat::{Channel, ChatConfig, ChatService};
 pub use email::{EmailAddress, EmailConfig, Letter};
 
 use crate::{
-    DeliveryId, Event, OptionError, Scope, Template, TemplateError, TextTemplate, WebhookOptions,
+    DeliveryId, Event, OptionError, Scope, Template, TemplateError, TextTemplate, WebhookOptions, masked,
     url_template,
 };
 
@@ -127,7 +127,7 @@ pub enum MethodConfig {
 }
 
 /// Where a webhook goes and what it says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct WebhookConfig {
     /// As its owner wrote it: `http` or `https`, with a host, without user and password. Its path and
     /// query may have places for what an event is about: see [`WebhookConfig::url_for`].
@@ -136,6 +136,16 @@ pub struct WebhookConfig {
     pub template: Option<Template>,
     /// How the request looks, who it says it is from, and which answer means that it was taken.
     pub options: Box<WebhookOptions>,
+}
+
+/// Without what may be secret of the URL.
+impl fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookConfig")
+            .field("url", &masked::without_query(&self.url))
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WebhookConfig {

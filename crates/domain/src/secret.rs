@@ -3,10 +3,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::webhook::check_header_value;
+use crate::{
+    pem,
+    signing::{
+        KeyKind, MOST_RETIRED, PrivateKey, PublicOf, Retired, SigningKey, StoredRetired, stored_private_key,
+    },
+    webhook::check_header_value,
+};
 
 /// What every secret's text begins with ([Standard Webhooks 1.0.0], "Signature scheme").
 ///
@@ -61,7 +68,10 @@ impl fmt::Debug for Secret {
 pub const MASK: &str = "********";
 
 /// The settings that are secret, but for `secret` itself.
-const NAMES: &[&str] = &["bearer_token", "password", "authorization", "hmac_secret"];
+const NAMES: &[&str] = &["bearer_token", "password", "authorization", "hmac_secret", CLIENT_KEY];
+
+/// The setting that is a key in PEM.
+const CLIENT_KEY: &str = "client_key";
 
 /// The setting whose members are secret.
 pub(crate) const HEADERS: &str = "secret_headers";
@@ -72,8 +82,12 @@ const VERSION: u32 = 1;
 /// What is secret of a webhook's settings. Its `Debug` form hides it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secrets {
-    /// `secret`: the key of Standard Webhooks.
+    /// `secret`: the key of Standard Webhooks' `v1`.
     pub signing: Option<Secret>,
+    /// `signing_key`: the key of its `v1a`.
+    pub private: Option<PrivateKey>,
+    /// Keys that sign along for a while, the newest first.
+    pub retired: Vec<Retired>,
     /// All others by their names; a header's is `secret_headers.` and its name in lower case.
     others: BTreeMap<String, String>,
 }
@@ -84,6 +98,10 @@ struct Stored {
     v: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signing_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<StoredRetired>,
     #[serde(default)]
     others: BTreeMap<String, String>,
 }
@@ -96,14 +114,18 @@ impl Secrets {
     /// When it is neither a signing key nor such an object, or one of a newer version.
     pub fn parse(stored: &str) -> Result<Self, SecretError> {
         if !stored.starts_with('{') {
-            return Ok(Self { signing: Some(Secret::parse(stored)?), others: BTreeMap::new() });
+            return Ok(Self { signing: Some(Secret::parse(stored)?), ..Self::default() });
         }
         let stored: Stored = serde_json::from_str(stored).map_err(|_| SecretError::Stored)?;
         if stored.v > VERSION {
             return Err(SecretError::Stored);
         }
-        let signing = stored.secret.as_deref().map(Secret::parse).transpose()?;
-        Ok(Self { signing, others: stored.others })
+        Ok(Self {
+            signing: stored.secret.as_deref().map(Secret::parse).transpose()?,
+            private: stored.signing_key.as_deref().map(stored_private_key).transpose()?,
+            retired: stored.retired.iter().map(Retired::from_stored).collect::<Result<_, _>>()?,
+            others: stored.others,
+        })
     }
 
     /// The text to keep: the signing key's own if there is nothing else, as it was before there could
@@ -113,25 +135,39 @@ impl Secrets {
     ///
     /// Never: texts have a JSON form.
     pub fn to_stored(&self) -> String {
+        let alone = self.others.is_empty() && self.private.is_none() && self.retired.is_empty();
         match &self.signing {
-            Some(signing) if self.others.is_empty() => signing.reveal(),
+            Some(signing) if alone => signing.reveal(),
             signing => {
-                let secret = signing.as_ref().map(Secret::reveal);
-                let stored = Stored { v: VERSION, secret, others: self.others.clone() };
+                let stored = Stored {
+                    v: VERSION,
+                    secret: signing.as_ref().map(Secret::reveal),
+                    signing_key: self.private.as_ref().map(PrivateKey::reveal),
+                    retired: self.retired.iter().map(Retired::to_stored).collect(),
+                    others: self.others.clone(),
+                };
                 serde_json::to_string(&stored).expect("texts have a JSON form")
             }
         }
     }
 
     /// Takes everything secret out of a webhook's settings and leaves [`MASK`] in its place, so that it
-    /// is never stored or shown among them; `secret` leaves nothing. Where the mask itself is written,
-    /// `old`'s value stays; `secret` stays if it is not written at all.
+    /// is never stored or shown among them; `secret` and `signing_key` leave nothing. Where the mask itself is
+    /// written, `old`'s value stays; those two stay if they are not written at all.
     ///
     /// # Errors
     ///
     /// Names the first that will not do. Never repeats it.
-    pub fn take(config: &mut Map<String, Value>, old: &Self) -> Result<Self, SecretError> {
+    pub fn take(
+        config: &mut Map<String, Value>,
+        old: &Self,
+        public_of: PublicOf,
+    ) -> Result<Self, SecretError> {
         let signing = take_secret(config)?.or_else(|| old.signing.clone());
+        let private = take_text(config, KeyKind::SigningKey.name())?
+            .map(|text| PrivateKey::parse(&text, public_of))
+            .transpose()?
+            .or_else(|| old.private.clone());
         let mut others = BTreeMap::new();
         for name in NAMES {
             if let Some(value) = config.get_mut(*name) {
@@ -143,7 +179,48 @@ impl Secrets {
                 take_one(&format!("{HEADERS}.{}", name.to_ascii_lowercase()), value, old, &mut others)?;
             }
         }
-        Ok(Self { signing, others })
+        Ok(Self { signing, private, retired: old.retired.clone(), others })
+    }
+
+    /// Puts `fresh` in the place of the current key of its kind, which signs along until `until`; at `now` what is
+    /// over is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// When [`MOST_RETIRED`] keys sign along already.
+    pub fn rotate(&mut self, fresh: SigningKey, until: Timestamp, now: Timestamp) -> Result<(), SecretError> {
+        let old = match fresh {
+            SigningKey::Secret(fresh) => self.signing.replace(fresh).map(SigningKey::Secret),
+            SigningKey::Private(fresh) => self.private.replace(fresh).map(SigningKey::Private),
+        };
+        self.retired.retain(|retired| retired.until > now);
+        if let Some(key) = old.filter(|_| until > now) {
+            self.retired.insert(0, Retired { key, until });
+        }
+        if self.retired.len() > MOST_RETIRED { Err(SecretError::TooManyKeys) } else { Ok(()) }
+    }
+
+    /// Every key that signs `v1` at `now`, the current one first.
+    pub fn secrets_at(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
+        let retired = self.retired_at(now).filter_map(|retired| match &retired.key {
+            SigningKey::Secret(secret) => Some(secret),
+            SigningKey::Private(_) => None,
+        });
+        self.signing.iter().chain(retired)
+    }
+
+    /// Every key that signs `v1a` at `now`, the current one first.
+    pub fn private_keys_at(&self, now: Timestamp) -> impl Iterator<Item = &PrivateKey> {
+        let retired = self.retired_at(now).filter_map(|retired| match &retired.key {
+            SigningKey::Private(key) => Some(key),
+            SigningKey::Secret(_) => None,
+        });
+        self.private.iter().chain(retired)
+    }
+
+    /// The keys that sign along at `now`.
+    pub fn retired_at(&self, now: Timestamp) -> impl Iterator<Item = &Retired> {
+        self.retired.iter().filter(move |retired| retired.until > now)
     }
 
     /// The value of a setting, such as `bearer_token`.
@@ -182,7 +259,7 @@ fn take_one(
         Value::String(text) => std::mem::take(text),
         _ => return Err(fault("should be a string".to_owned())),
     };
-    check_header_value(&text).map_err(fault)?;
+    if name == CLIENT_KEY { pem::check_key(&text) } else { check_header_value(&text) }.map_err(fault)?;
     others.insert(name.to_owned(), text);
     *value = MASK.into();
     Ok(())
@@ -195,10 +272,17 @@ fn take_one(
 ///
 /// When it is there but no secret. It is taken out all the same.
 fn take_secret(config: &mut Map<String, Value>) -> Result<Option<Secret>, SecretError> {
-    match config.shift_remove("secret") {
+    take_text(config, KeyKind::Secret.name())?.map(|text| Secret::parse(&text)).transpose()
+}
+
+/// Takes a text out of the settings; null and empty are none.
+fn take_text(config: &mut Map<String, Value>, name: &str) -> Result<Option<String>, SecretError> {
+    match config.shift_remove(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => Secret::parse(&text).map(Some),
+        Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Some(_) if name == KeyKind::SigningKey.name() => {
+            Err(SecretError::PrivateKey("should be a string: `whsk_` and 32 or 64 bytes in base64"))
+        }
         Some(_) => Err(SecretError::NotText),
     }
 }
@@ -215,6 +299,14 @@ pub enum SecretError {
     /// What follows is not base64.
     #[error("`secret` should be padded base64 after `whsec_`")]
     Base64,
+    /// The key of `v1a` has another form.
+    #[error("`signing_key` {0}")]
+    PrivateKey(&'static str),
+    /// Replaced too often in too short a time.
+    #[error(
+        "{MOST_RETIRED} replaced keys sign along already; wait until one has ended, or rotate without grace"
+    )]
+    TooManyKeys,
     /// Another of the secret settings.
     #[error("`config.{name}` {problem}")]
     Value {
@@ -282,8 +374,75 @@ mod tests {
         assert!(!config.contains_key("secret"));
     }
 
+    /// Not what ed25519 says, but as good here.
+    fn public_of(seed: &[u8; 32]) -> [u8; 32] {
+        *seed
+    }
+
     fn taken(config: &mut Value, old: &Secrets) -> Result<Secrets, SecretError> {
-        Secrets::take(config.as_object_mut().expect("an object"), old)
+        Secrets::take(config.as_object_mut().expect("an object"), old, public_of)
+    }
+
+    fn key(byte: u8) -> SigningKey {
+        SigningKey::Secret(Secret::from_bytes(vec![byte; 24]).expect("a secret"))
+    }
+
+    fn private(byte: u8) -> SigningKey {
+        SigningKey::Private(PrivateKey::from_seed([byte; 32], public_of))
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    #[test]
+    fn a_replaced_key_signs_along_until_its_end_and_not_at_it() {
+        let mut secrets = Secrets::default();
+        for (fresh, until, now) in
+            [(key(1), 0, 0), (key(2), 20, 10), (private(8), 0, 10), (private(9), 30, 10), (key(3), 40, 15)]
+        {
+            secrets.rotate(fresh, at(until), at(now)).expect("rotated");
+        }
+        let bytes = |second| {
+            let shared = secrets.secrets_at(at(second)).map(|secret| secret.key()[0]);
+            shared.chain(secrets.private_keys_at(at(second)).map(|key| key.seed()[0])).collect::<Vec<_>>()
+        };
+        assert_eq!(bytes(19), [3, 2, 1, 9, 8], "the current one of each kind first, the newest next");
+        assert_eq!((bytes(20), bytes(30), bytes(40)), (vec![3, 2, 9, 8], vec![3, 2, 9], vec![3, 9]));
+        assert_eq!(Secrets::parse(&secrets.to_stored()), Ok(secrets.clone()));
+    }
+
+    #[test]
+    fn without_grace_the_old_key_signs_no_more_and_what_is_over_is_forgotten() {
+        let mut secrets = Secrets::default();
+        for (fresh, until, now) in [(key(1), 0, 0), (key(2), 20, 10), (key(3), 20, 20)] {
+            secrets.rotate(fresh, at(until), at(now)).expect("rotated");
+        }
+        assert!(secrets.retired.is_empty(), "{:?}", secrets.retired);
+    }
+
+    #[test]
+    fn ten_keys_sign_along_and_no_more() {
+        let mut secrets = Secrets::default();
+        for byte in 0..=10 {
+            secrets.rotate(key(byte), at(100), at(1)).expect("rotated");
+        }
+        assert_eq!(secrets.clone().rotate(key(11), at(100), at(1)), Err(SecretError::TooManyKeys));
+        secrets.rotate(key(11), at(200), at(100)).expect("they have ended");
+    }
+
+    #[test]
+    fn a_signing_key_leaves_the_settings_and_stays_until_another_is_given() {
+        let seed = format!("whsk_{}", STANDARD.encode([5; 32]));
+        let mut config = json!({"url": "u", "signing_key": seed});
+        let secrets = taken(&mut config, &Secrets::default()).expect("secrets");
+        assert_eq!(
+            (config, secrets.private.as_ref().map(PrivateKey::seed)),
+            (json!({"url": "u"}), Some(&[5; 32]))
+        );
+        assert_eq!(taken(&mut json!({"url": "u"}), &secrets), Ok(secrets.clone()));
+        let error = taken(&mut json!({"signing_key": 5}), &secrets).expect_err("no text").to_string();
+        assert!(error.starts_with("`signing_key` should be a string"), "{error}");
     }
 
     #[test]
@@ -334,6 +493,7 @@ mod tests {
             (json!({"bearer_token": MASK}), "no value of it is kept"),
             (json!({"password": 7}), "`config.password` should be a string"),
             (json!({"authorization": "hunter2\r\nX: y"}), "control characters"),
+            (json!({"client_key": "hunter2"}), "`config.client_key` should be PEM"),
             (json!({"hmac_secret": "hunter2é"}), "outside ASCII"),
             (json!({"bearer_token": "hunter2".repeat(1000)}), "longer than 4096 bytes"),
             (

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::{Format, Grain, dtr, secret::HEADERS};
+use crate::{Format, Grain, dtr, pem, secret::HEADERS};
 
 /// The version of these settings. Members are added to it; a member that changes its meaning makes
 /// another.
@@ -62,6 +62,26 @@ pub struct WebhookOptions {
     pub signatures: Vec<SignatureStyle>,
     /// `dtr_type`: the type that the payload names for a repository's life.
     pub dtr_type: Option<String>,
+    /// How the receiver's server is known, and how we are to it.
+    pub tls: TlsOptions,
+}
+
+/// A webhook's own TLS, beside the operator's. The certificates are PEM, looked at from outside only.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsOptions {
+    /// `extra_ca`: authorities that are trusted for this receiver beside all others.
+    pub extra_ca: Option<String>,
+    /// `client_certificate`: shown to this receiver instead of the operator's; its key is the secret `client_key`.
+    pub client_certificate: Option<String>,
+    /// `skip_tls_verification`: any certificate will do, where the operator permits it.
+    pub skip_verification: bool,
+}
+
+impl TlsOptions {
+    /// Whether the operator's own TLS is all that is wanted.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An HTTP method that a request may be sent by.
@@ -105,11 +125,13 @@ pub enum Authorization {
     Verbatim,
 }
 
-/// A way to sign requests that receivers know how to check. All are HMAC-SHA256.
+/// A way to sign requests that receivers know how to check: HMAC-SHA256 but for `v1a`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureStyle {
-    /// `webhook-signature`, of id, time and body, by the key of `secret`.
+    /// `webhook-signature: v1,...`, of id, time and body, by the key of `secret`.
     StandardWebhooks,
+    /// `webhook-signature: v1a,...`, of the same, by ed25519 and `signing_key`; beside `v1` in the same header.
+    Asymmetric,
     /// `X-Hub-Signature-256: sha256=HEX`, of the body, as GitHub signs.
     Hub,
     /// `X-Signature: sha256=HEX`, of the body, as Flux's generic-hmac receivers check.
@@ -118,12 +140,13 @@ pub enum SignatureStyle {
 
 impl SignatureStyle {
     /// Every style.
-    pub const ALL: &[Self] = &[Self::StandardWebhooks, Self::Hub, Self::Flux];
+    pub const ALL: &[Self] = &[Self::StandardWebhooks, Self::Asymmetric, Self::Hub, Self::Flux];
 
     /// The word for it in `signatures`.
     pub fn name(self) -> &'static str {
         match self {
             Self::StandardWebhooks => "standard-webhooks",
+            Self::Asymmetric => "standard-webhooks-v1a",
             Self::Hub => "x-hub-signature-256",
             Self::Flux => "x-signature",
         }
@@ -192,6 +215,7 @@ impl WebhookOptions {
             follow_redirects: flag(config, "follow_redirects")?,
             signatures: signatures(config)?,
             dtr_type: dtr_type(config)?,
+            tls: tls(config)?,
         })
     }
 
@@ -419,6 +443,25 @@ fn signatures(config: &Config) -> Result<Vec<SignatureStyle>, OptionError> {
         }
     }
     Ok(styles)
+}
+
+fn tls(config: &Config) -> Result<TlsOptions, OptionError> {
+    let certificates = |name: &'static str| -> Result<Option<String>, OptionError> {
+        let Some(pem) = text(config, name)? else { return Ok(None) };
+        pem::check_certificates(pem).map_err(|problem| OptionError::new(name, problem))?;
+        Ok(Some(pem.to_owned()))
+    };
+    let tls = TlsOptions {
+        extra_ca: certificates("extra_ca")?,
+        client_certificate: certificates("client_certificate")?,
+        skip_verification: flag(config, "skip_tls_verification")?,
+    };
+    // Its value is with the secrets; here stands its mask, or itself.
+    match (&tls.client_certificate, text(config, "client_key")?) {
+        (Some(_), None) => Err(OptionError::new("client_key", "is missing beside `client_certificate`")),
+        (None, Some(_)) => Err(OptionError::new("client_certificate", "is missing beside `client_key`")),
+        _ => Ok(tls),
+    }
 }
 
 fn dtr_type(config: &Config) -> Result<Option<String>, OptionError> {

@@ -123,7 +123,7 @@ fn what_will_not_do_is_named_with_the_remedy() {
         (json!({"follow_redirects": "yes"}), "should be true or false"),
         (
             json!({"signatures": ["md5"]}),
-            "should be one of standard-webhooks, x-hub-signature-256, x-signature",
+            "should be one of standard-webhooks, standard-webhooks-v1a, x-hub-signature-256, x-signature",
         ),
         (json!({"signatures": [1]}), "should be an array of strings"),
         (json!({"dtr_type": "TAG_PUSH"}), "can only be \"REPO_EVENT\""),

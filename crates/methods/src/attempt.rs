@@ -1,6 +1,9 @@
 //! One attempt of a delivery, by whichever method its notification names.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use bellbuoy_domain::{
     Cause, CauseCode, CheckedNotification, DeliveryId, EmailAddress, Event, Letter, MethodConfig,
@@ -21,12 +24,23 @@ use crate::{
 
 /// Every delivery method, ready for use. Made once for a process and shared.
 pub struct Methods {
-    client: Client,
-    mailer: Mailer,
+    ways: RwLock<Arc<Ways>>,
     services: Services,
     registry: Registry,
     store: Store,
     deadline: Duration,
+}
+
+/// The ways out, made with the certificates of the moment.
+struct Ways {
+    client: Client,
+    mailer: Mailer,
+}
+
+impl Ways {
+    fn new(settings: Outbound, title: &str) -> Result<Arc<Self>, SetupError> {
+        Ok(Arc::new(Self { mailer: Mailer::new(&settings, title)?, client: Client::new(settings)? }))
+    }
 }
 
 /// What an attempt is made of.
@@ -94,12 +108,28 @@ impl Methods {
     pub fn new(settings: Outbound, registry: Registry, store: Store) -> Result<Self, SetupError> {
         Ok(Self {
             deadline: settings.deadline,
-            mailer: Mailer::new(&settings, &registry.title)?,
             services: settings.services.clone(),
-            client: Client::new(settings)?,
+            ways: RwLock::new(Ways::new(settings, &registry.title)?),
             registry,
             store,
         })
+    }
+
+    /// Makes every further attempt over connections of its own, with the certificates of `settings`; attempts in
+    /// flight end over theirs. For certificates that were replaced; what else has changed in `settings` since
+    /// [`Methods::new`] may count or not.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate or a key of `settings` is not usable; then everything stays as it is.
+    pub fn renew(&self, settings: Outbound) -> Result<(), SetupError> {
+        let fresh = Ways::new(settings, &self.registry.title)?;
+        *self.ways.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    fn ways(&self) -> Arc<Ways> {
+        Arc::clone(&self.ways.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends a mail that is no delivery, such as [`Letter::confirmation`], at once: who asked for it
@@ -110,22 +140,23 @@ impl Methods {
     /// Why the mail server did not take it.
     pub async fn mail(&self, to: &EmailAddress, letter: &Letter, now: Timestamp) -> Result<(), Cause> {
         let id = Uuid::new_v4().to_string();
-        let report = self.mailer.send(&Mail { to, letter, id: &id, event: None, now }).await;
+        let report = self.ways().mailer.send(&Mail { to, letter, id: &id, event: None, now }).await;
         report.outcome.cause().cloned().map_or(Ok(()), Err)
     }
 
     /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings'
     /// deadline. Dropping it closes its connection; the receiver may have got the request.
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Report {
+        let ways = self.ways();
         match &attempt.checked.method {
             MethodConfig::Webhook(config) => {
-                webhook::attempt(&self.client, &self.registry, config, &attempt).await
+                webhook::attempt(&ways.client, &self.registry, config, &attempt).await
             }
             MethodConfig::Email(config) => {
-                email::attempt(&self.mailer, &self.store, &self.registry, config, &attempt).await
+                email::attempt(&ways.mailer, &self.store, &self.registry, config, &attempt).await
             }
             MethodConfig::Chat(config) => {
-                chat::attempt(&self.client, &self.services, &self.registry, config, &attempt).await
+                chat::attempt(&ways.client, &self.services, &self.registry, config, &attempt).await
             }
             MethodConfig::QuayNotification(target) => {
                 let adding = in_app::attempt(&self.store, &self.registry, target, &attempt);

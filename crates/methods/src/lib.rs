@@ -17,4 +17,4 @@ pub use address::AddressRules;
 pub use attempt::{Attempt, Methods, Receiver, Report};
 pub use outbound::{ClientIdentity, Outbound, SetupError};
 pub use services::{Services, Smtp, SmtpSecurity};
-pub use signature::{sign, sign_body};
+pub use signature::{sign, sign_asymmetric, sign_body};

@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::{Services, http::Resolver};
+use crate::{
+    Services,
+    http::{Proxy, Resolver},
+};
 
 /// Settings of every outbound request. [`Outbound::default`] suits a public receiver.
 #[derive(Debug, Clone)]
@@ -18,6 +21,10 @@ pub struct Outbound {
     pub deadline: Duration,
     /// The most that looking a name up takes, and again the most that connecting takes. 5 s.
     pub connect_timeout: Duration,
+    /// The most that a TLS handshake takes. 5 s.
+    pub tls_timeout: Duration,
+    /// The most that the head of an answer takes, from when its request has a connection. 15 s.
+    pub head_timeout: Duration,
     /// Largest body of an answer that is read. 1 MiB.
     pub max_response_bytes: usize,
     /// Largest head of an answer that is read, at least 8 KiB. 64 KiB.
@@ -26,6 +33,8 @@ pub struct Outbound {
     pub pool_idle_timeout: Duration,
     /// How many unused connections are kept for one scheme, host and port. 32.
     pub pool_idle_per_host: usize,
+    /// Most connections to one host and port, in use or not. 128.
+    pub connections_per_host: usize,
     /// How old a connection may become before it is used no more, so that a changed DNS record
     /// counts although the connection is busy. 5 min.
     pub pool_max_age: Duration,
@@ -33,6 +42,10 @@ pub struct Outbound {
     pub client_identity: Option<ClientIdentity>,
     /// Certificates (PEM, one or more) trusted beside the platform's.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// Whether a notification may have its receiver's certificate go unchecked.
+    pub allow_skip_verification: bool,
+    /// What receivers are reached through.
+    pub proxy: Option<Proxy>,
     /// The `user-agent` header.
     pub user_agent: String,
     /// What messages go through.
@@ -48,13 +61,18 @@ impl Default for Outbound {
             deny: Vec::new(),
             deadline: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
+            tls_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(15),
             max_response_bytes: 1024 * 1024,
             max_header_bytes: 64 * 1024,
             pool_idle_timeout: Duration::from_mins(1),
             pool_idle_per_host: 32,
+            connections_per_host: 128,
             pool_max_age: Duration::from_mins(5),
             client_identity: None,
             extra_ca_pem: None,
+            allow_skip_verification: false,
+            proxy: None,
             user_agent: concat!("bellbuoy/", env!("CARGO_PKG_VERSION")).to_owned(),
             services: Services::default(),
             resolver: Resolver::System,

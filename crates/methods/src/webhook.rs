@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::{
     Attempt, Report,
-    http::{Client, Sending},
-    signature::{sign, sign_body},
+    http::{Client, OwnTls, Sending},
+    signature::{sign, sign_asymmetric, sign_body},
     trace,
 };
 
@@ -50,9 +50,14 @@ pub(crate) async fn attempt(
     };
     let method = method(options.method);
     let body = if method == Method::GET { Bytes::new() } else { Bytes::from(payload.body) };
-    let Some((mut headers, private)) = headers(attempt, options, &body) else {
-        return Report::deferred(CauseCode::Internal, "the notification's stored secrets can't be read");
+    let unreadable =
+        || Report::deferred(CauseCode::Internal, "the notification's stored secrets can't be read");
+    let stored = attempt.notification.secret.as_deref().map(Secrets::parse).transpose();
+    let Ok(secrets) = stored.map(Option::unwrap_or_default) else { return unreadable() };
+    let Some((mut headers, private)) = headers(attempt, options, &secrets, &body) else {
+        return unreadable();
     };
+    let Some(tls) = own_tls(options, &secrets) else { return unreadable() };
     if method != Method::GET {
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(payload.content_type));
     }
@@ -69,8 +74,24 @@ pub(crate) async fn attempt(
         success: Some(&success),
         follow: options.follow_redirects,
         private: &private,
+        tls,
     };
     client.send(sending, attempt.now).await
+}
+
+/// What the notification wants of TLS, if anything; `None` when its key is not among its secrets.
+#[expect(clippy::option_option, reason = "nothing wanted, and something that can't be had")]
+fn own_tls<'a>(options: &'a WebhookOptions, secrets: &'a Secrets) -> Option<Option<OwnTls<'a>>> {
+    let wanted = &options.tls;
+    if wanted.is_usual() {
+        return Some(None);
+    }
+    let identity = match &wanted.client_certificate {
+        Some(certificate) => Some((certificate.as_str(), secrets.get("client_key")?)),
+        None => None,
+    };
+    let extra_ca = wanted.extra_ca.as_deref();
+    Some(Some(OwnTls { extra_ca, identity, skip_verification: wanted.skip_verification }))
 }
 
 fn method(method: HttpMethod) -> Method {
@@ -91,12 +112,11 @@ fn success(options: &WebhookOptions, format: Format) -> SuccessStatuses {
 fn headers(
     attempt: &Attempt<'_>,
     options: &WebhookOptions,
+    secrets: &Secrets,
     body: &[u8],
 ) -> Option<(HeaderMap, Vec<HeaderName>)> {
-    let stored = attempt.notification.secret.as_deref();
-    let secrets = stored.map(Secrets::parse).transpose().ok()?.unwrap_or_default();
     let mut headers = own(attempt);
-    sign_as(&options.signatures, &secrets, attempt, body, &mut headers);
+    sign_as(&options.signatures, secrets, attempt, body, &mut headers)?;
     let mut private = Vec::new();
     for (name, value) in &options.headers {
         put(&mut headers, &mut private, name, value)?;
@@ -143,31 +163,42 @@ fn own(attempt: &Attempt<'_>) -> HeaderMap {
     headers
 }
 
-/// The signatures that the receiver checks. Those of a body alone use `hmac_secret` or, without one, the
-/// whole text of `secret` as the key.
+/// The signatures that the receiver checks. Those of Standard Webhooks stand in one header, by each key that signs
+/// now. Those of a body alone use `hmac_secret` or, without one, the whole text of `secret` as the key. `None`
+/// when a stored key is none.
 fn sign_as(
     styles: &[SignatureStyle],
     secrets: &Secrets,
     attempt: &Attempt<'_>,
     body: &[u8],
     headers: &mut HeaderMap,
-) {
-    let text = || {
-        secrets.get("hmac_secret").map(str::to_owned).or_else(|| secrets.signing.as_ref().map(Secret::reveal))
-    };
+) -> Option<()> {
+    let (id, now) = (attempt.delivery.to_string(), attempt.now);
+    let mut standard = Vec::new();
     for style in styles {
-        let (name, signature) = match style {
-            SignatureStyle::StandardWebhooks => {
-                let id = attempt.delivery.to_string();
-                let sign = |secret| sign(secret, &id, attempt.now.as_second(), body);
-                (WEBHOOK_SIGNATURE, secrets.signing.as_ref().map(sign))
+        match style {
+            SignatureStyle::StandardWebhooks => standard
+                .extend(secrets.secrets_at(now).map(|secret| sign(secret, &id, now.as_second(), body))),
+            SignatureStyle::Asymmetric => {
+                for key in secrets.private_keys_at(now) {
+                    standard.push(sign_asymmetric(key, &id, now.as_second(), body)?);
+                }
             }
-            SignatureStyle::Hub => (HUB_SIGNATURE, text().map(|secret| sign_body(&secret, body))),
-            SignatureStyle::Flux => (FLUX_SIGNATURE, text().map(|secret| sign_body(&secret, body))),
-        };
-        if let Some(signature) = signature {
-            headers.insert(name, visible(signature));
+            SignatureStyle::Hub => sign_body_as(HUB_SIGNATURE, secrets, body, headers),
+            SignatureStyle::Flux => sign_body_as(FLUX_SIGNATURE, secrets, body, headers),
         }
+    }
+    if !standard.is_empty() {
+        // Exactly one space between them: some verifiers stumble over two.
+        headers.insert(WEBHOOK_SIGNATURE, visible(standard.join(" ")));
+    }
+    Some(())
+}
+
+fn sign_body_as(name: HeaderName, secrets: &Secrets, body: &[u8], headers: &mut HeaderMap) {
+    let own = secrets.get("hmac_secret").map(str::to_owned);
+    if let Some(text) = own.or_else(|| secrets.signing.as_ref().map(Secret::reveal)) {
+        headers.insert(name, visible(sign_body(&text, body)));
     }
 }
 

@@ -148,6 +148,45 @@ async fn the_address_that_was_judged_is_the_one_that_is_dialled() -> anyhow::Res
 }
 
 #[tokio::test]
+async fn each_redirect_is_looked_up_and_judged_anew() -> anyhow::Result<()> {
+    use bellbuoy_methods::http::Sending;
+    use bellbuoy_testkit::receiver::Answer;
+    // The name is allowed for the request itself, and leads elsewhere at the redirect to a new connection of its own.
+    let receiver = Receiver::start().await?;
+    let bait =
+        Receiver::start_with(Setup { address: Some("127.0.0.2:0".parse()?), ..Setup::default() }).await?;
+    let port = bait.address().port();
+    for location in [
+        format!("http://rebinding.example:{port}/there"),
+        format!("http://second.example:{port}/there"),
+        format!("http://mixed.example:{port}/there"),
+    ] {
+        let script = Script::default()
+            .answer("rebinding.example", [addresses("127.0.0.1"), addresses("127.0.0.2")])
+            .answer("second.example", [addresses("127.0.0.2")])
+            .answer("mixed.example", [addresses("127.0.0.1 127.0.0.2")]);
+        let only_first = Outbound { allow: vec!["127.0.0.1/32".parse()?], ..settings() };
+        let client = client(resolving(script, only_first));
+        receiver.script("/hook", [Answer::status(307).with("location", &location)]);
+        let url = receiver.url_at("rebinding.example", "/hook");
+        let sending = Sending {
+            method: http::Method::POST,
+            url: &url,
+            headers: http::HeaderMap::new(),
+            body: "{}".into(),
+            success: None,
+            follow: true,
+            private: &[],
+            tls: None,
+        };
+        let report = client.send(sending, jiff::Timestamp::now()).await;
+        assert_deferred(&report, Blocked, ALIKE);
+    }
+    assert_eq!(bait.connections(), 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_opened_network_opens_no_other() -> anyhow::Result<()> {
     let open = Receiver::start().await?;
     let shut =
@@ -204,8 +243,63 @@ async fn a_dead_address_beside_a_live_one_costs_a_moment_only() -> anyhow::Resul
     Ok(())
 }
 
+/// Every way to write an address that a URL or a name server takes.
+fn spellings(bits: u32) -> Vec<String> {
+    let [a, b, c, d] = bits.to_be_bytes();
+    let (low, lower) = (bits & 0xff_ffff, bits & 0xffff);
+    let (high, tail) = (bits >> 16, bits & 0xffff);
+    let wide =
+        |text: &str| text.chars().map(|c| char::from_u32(u32::from(c) + 0xfee0).unwrap_or(c)).collect();
+    let plain = format!("{a}.{b}.{c}.{d}");
+    vec![
+        plain.clone(),
+        format!("{plain}."),
+        format!("{bits}"),
+        format!("{bits:#x}"),
+        format!("{bits:#X}").replace("0X", "0x"),
+        format!("0{bits:o}"),
+        format!("{a}.{low}"),
+        format!("{a}.{b}.{lower}"),
+        format!("{a:#x}.{b:#x}.{c:#x}.{d:#x}"),
+        format!("0{a:o}.0{b:o}.0{c:o}.0{d:o}"),
+        format!("{a:#x}.0{b:o}.{lower}"),
+        plain.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat(),
+        wide(&plain),
+        plain.replace('.', "\u{3002}"),
+        format!("[::ffff:{plain}]"),
+        format!("[::ffff:{high:x}:{tail:x}]"),
+        format!("[::{high:x}:{tail:x}]"),
+        format!("[64:ff9b::{plain}]"),
+        format!("[64:ff9b:1::{high:x}:{tail:x}]"),
+        format!("[2002:{high:x}:{tail:x}::1]"),
+        format!("[2001:0:{high:x}:{tail:x}:0:0:{:x}:{:x}]", !high & 0xffff, !tail & 0xffff),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Of networks that are closed, any address in any spelling: nothing is dialled.
+    #[test]
+    fn no_spelling_of_a_closed_address_is_dialled(
+        network in prop::sample::select(&[
+            (0_u32, 8), (0x0a00_0000, 8), (0x6440_0000, 10), (0x7f00_0000, 8), (0xa9fe_0000, 16), (0xac10_0000, 12),
+            (0xc000_0000, 24), (0xc000_0200, 24), (0xc0a8_0000, 16), (0xc612_0000, 15), (0xc633_6400, 24),
+            (0xcb00_7100, 24), (0xe000_0000, 4), (0xf000_0000, 4),
+        ][..]),
+        host: u32,
+    ) {
+        let (base, length) = network;
+        let bits = base | (host & (u32::MAX >> length));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = client(resolving(Script::default(), closed()));
+            for spelling in spellings(bits) {
+                let report = post(&client, &format!("http://{spelling}:9/hook")).await;
+                assert_deferred(&report, Blocked, "");
+            }
+        });
+    }
 
     /// Any host text at all, with every address answered by loopback: never a connection.
     #[test]

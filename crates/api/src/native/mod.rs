@@ -7,8 +7,10 @@ pub(crate) mod deliveries;
 pub(crate) mod directory;
 pub(crate) mod events;
 pub(crate) mod inbox;
+pub(crate) mod keys;
 pub(crate) mod notifications;
 pub(crate) mod replay;
+pub(crate) mod secrets;
 pub(crate) mod tokens;
 
 use axum::extract::Query;

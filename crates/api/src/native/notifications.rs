@@ -16,7 +16,7 @@ use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{id, limit, query, unknown};
+use super::{id, keys, limit, query, unknown};
 use crate::{
     App,
     auth::Caller,
@@ -213,13 +213,13 @@ pub(crate) async fn test(
 }
 
 /// The notification, if there is one and the caller administers it.
-async fn find(app: &App, caller: &Caller, text: &str) -> Result<Notification, Problem> {
+pub(super) async fn find(app: &App, caller: &Caller, text: &str) -> Result<Notification, Problem> {
     let found = caller.notification(app, id(text, "notification")?).await?;
     found.ok_or_else(|| unknown("notification", text))
 }
 
 /// Changes a notification that the caller administers: see [`change`].
-async fn update(
+pub(super) async fn update(
     app: &App,
     caller: &Caller,
     action: &str,
@@ -279,8 +279,8 @@ impl ScopeBody {
     }
 }
 
-fn object(notification: &Notification, with_secret: bool) -> Value {
-    json!({
+pub(super) fn object(notification: &Notification, with_secret: bool) -> Value {
+    let mut object = json!({
         "id": notification.id,
         "title": notification.title,
         "scope": scope(&notification.scope),
@@ -295,7 +295,11 @@ fn object(notification: &Notification, with_secret: bool) -> Value {
         "failures": notification.failures,
         "created_at": notification.created_at.to_string(),
         "updated_at": notification.updated_at.to_string(),
-    })
+    });
+    if let Value::Object(members) = &mut object {
+        members.extend(keys::members(notification, now()));
+    }
+    object
 }
 
 fn scope(scope: &Scope) -> Value {

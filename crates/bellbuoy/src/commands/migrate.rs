@@ -161,13 +161,14 @@ impl Migration {
             check_queues(config, old)?;
         }
         let old_store = if has("store.db") {
-            Some(Store::open_sqlite(&directory.join("store.db")).await.with_context(in_use)?)
+            let old = Store::open_sqlite(&directory.join("store.db")).await.with_context(in_use)?;
+            Some(old.with_secret_keys(config.secret_keys.clone()))
         } else {
             None
         };
         let broker = Broker::open_rabbitmq(broker, &open::rabbitmq_options(config))?;
         connected(&broker).await?;
-        let store = Store::open(store).await?;
+        let store = Store::open(store).await?.with_secret_keys(config.secret_keys.clone());
         Ok(Self { directory: directory.to_owned(), note, to, old_broker, old_store, broker, store })
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod healthcheck;
 pub(crate) mod migrate;
 pub(crate) mod notifications;
 pub(crate) mod publish;
+pub(crate) mod secrets;
 mod table;
 pub(crate) mod token;
 pub(crate) mod topology;

@@ -60,6 +60,22 @@ enum Command {
     Resume(Ids),
     /// Give notifications that were disabled a fresh start.
     Reset(Ids),
+    /// Make new keys to sign with. The old ones sign along until the end of the grace; a new secret is shown here, once.
+    Rotate {
+        /// Which.
+        id: NotificationId,
+        /// Only this kind of key; without it, whatever the notification signs with.
+        #[arg(long, value_parser = PossibleValuesParser::new(["secret", "signing_key"]))]
+        key: Option<String>,
+        /// How long the old keys sign along: 0 to 168.
+        #[arg(long, value_name = "HOURS", default_value = "24", value_parser = clap::value_parser!(u32).range(0..=168))]
+        grace: u32,
+    },
+    /// Show which keys sign now: public keys whole, secrets by a fingerprint.
+    Keys {
+        /// Which.
+        id: NotificationId,
+    },
     /// Send a sample, past the filter, and say which delivery that is.
     Test {
         /// Which.
@@ -109,6 +125,8 @@ pub(crate) fn run(args: &Notifications) -> anyhow::Result<()> {
         Command::Pause(ids) => switch(&client, ids, ("pause", "paused"), json).await,
         Command::Resume(ids) => switch(&client, ids, ("resume", "resumed"), json).await,
         Command::Reset(ids) => switch(&client, ids, ("reset", "reset"), json).await,
+        Command::Rotate { id, key, grace } => rotate(&client, *id, key.as_deref(), *grace, json).await,
+        Command::Keys { id } => keys(&client, *id, json).await,
         Command::Test { id, kind } => test(&client, *id, *kind, json).await,
     })
 }
@@ -163,9 +181,20 @@ fn show(found: &Value, json: bool) -> anyhow::Result<()> {
         ("config", text(&found["config"])),
         ("format", text(&found["format"])),
         ("retry", text(&found["retry"])),
+        ("public keys", public_keys(&found["public_keys"])),
         ("created at", text(&found["created_at"])),
         ("updated at", text(&found["updated_at"])),
     ]))
+}
+
+/// Public keys, each with its end if it has one.
+fn public_keys(keys: &Value) -> String {
+    let key = |key: &Value| match key["until"].as_str() {
+        Some(until) => format!("{} until {until}", text(&key["public_key"])),
+        None => text(&key["public_key"]),
+    };
+    let keys: Vec<String> = keys.as_array().into_iter().flatten().map(key).collect();
+    if keys.is_empty() { text(&Value::Null) } else { keys.join(", ") }
 }
 
 async fn create(client: &Client, wish: &Wish, json: bool) -> anyhow::Result<()> {
@@ -198,6 +227,37 @@ async fn switch(client: &Client, ids: &Ids, words: (&str, &str), json: bool) -> 
         if json { print_json(&found) } else { print(&format!("{done} {id}")) }
     };
     for_each(&ids.ids, one).await
+}
+
+async fn rotate(
+    client: &Client,
+    id: NotificationId,
+    key: Option<&str>,
+    grace: u32,
+    json: bool,
+) -> anyhow::Result<()> {
+    let body = json!({ "key": key, "grace_seconds": i64::from(grace) * 3600 });
+    let path = ["v1", "notifications", &id.to_string(), "rotate"];
+    let rotated = client.send(Method::POST, &path, Some(&body)).await?;
+    show(&rotated, json)?;
+    if rotated["config"]["secret"].is_string() {
+        complain("keep `secret`: it signs every request from now on and is not shown again");
+    }
+    Ok(())
+}
+
+async fn keys(client: &Client, id: NotificationId, json: bool) -> anyhow::Result<()> {
+    let found = client.send(Method::GET, &["v1", "notifications", &id.to_string(), "keys"], None).await?;
+    let rows = found["keys"].as_array().cloned().unwrap_or_default();
+    if json {
+        return print_json(&rows.into());
+    }
+    let mut table = Table::new(&["SIGNATURE", "KEY", "UNTIL"]);
+    for row in &rows {
+        let key = if row["public_key"].is_string() { &row["public_key"] } else { &row["sha256"] };
+        table.add([text(&row["signature"]), text(key), text(&row["until"])]);
+    }
+    super::print_list(&table, false, "keys")
 }
 
 async fn test(client: &Client, id: NotificationId, kind: Option<Kind>, json: bool) -> anyhow::Result<()> {

@@ -70,6 +70,10 @@ pub(crate) const KEYS: &[Key] = &[
         "The store. `sqlite:` is a file in the data directory; postgres://user:password@host:port/database is PostgreSQL 14 or later.",
     ),
     secret(
+        "store.secret_key",
+        "Keys that webhooks' settings and secrets are encrypted with in the store, separated by commas: 32 bytes each, in base64 or hex (`bellbuoy secrets new-key` makes one). The first writes, all read; the same in every process. Without one they are stored as they are.",
+    ),
+    secret(
         "auth.admin_token",
         "The token that may do everything. Without it, one is made at the first start and kept in the data directory, in the file `admin-token`.",
     ),
@@ -98,6 +102,12 @@ pub(crate) const KEYS: &[Key] = &[
         "5",
         "The most that looking a name up takes, and again the most that connecting takes.",
     ),
+    key("outbound.tls_timeout_seconds", "5", "The most that a TLS handshake takes."),
+    key(
+        "outbound.head_timeout_seconds",
+        "15",
+        "The most that the head of an answer takes, from when its request has a connection.",
+    ),
     key(
         "outbound.max_response_bytes",
         "1048576",
@@ -109,12 +119,31 @@ pub(crate) const KEYS: &[Key] = &[
         "Largest head of an answer that is read; a larger one is a failed attempt.",
     ),
     key(
+        "outbound.connections_per_host",
+        "128",
+        "Most connections to one host and port, in use or not, per process.",
+    ),
+    key(
         "outbound.client_certificate",
         "",
-        "PEM file of the certificate shown to receivers that ask for one.",
+        "PEM file of the certificate shown to receivers that ask for one. This file, its key and outbound.extra_ca are read again when they change.",
     ),
     key("outbound.client_key", "", "PEM file of that certificate's key."),
     key("outbound.extra_ca", "", "PEM file of certificates trusted beside the platform's."),
+    key(
+        "outbound.allow_skip_verification",
+        "false",
+        "Whether a webhook may say `skip_tls_verification`, so that its receiver's certificate is not checked. Never for all.",
+    ),
+    secret(
+        "outbound.proxy",
+        "Proxy that receivers are reached through: http://user:password@host:port (CONNECT), socks5:// (names are looked up here) or socks5h:// (by the proxy). docs/webhooks.md says what the network rules can check then. Mail does not go through it.",
+    ),
+    key(
+        "outbound.no_proxy",
+        "",
+        "What goes past the proxy: hosts with all below them, addresses, networks, or `*`.",
+    ),
     key("smtp.host", "", "The mail server, by name or address. Without one, mails wait until there is."),
     key("smtp.port", "587", "The mail server's port: 587 with starttls, 465 with tls."),
     key(

@@ -19,7 +19,8 @@ use std::{
 
 use bellbuoy_broker::{BrokerUrl, Shards};
 use bellbuoy_domain::{EmailAddress, MethodName, RetryPolicy};
-use bellbuoy_methods::SmtpSecurity;
+use bellbuoy_methods::{SmtpSecurity, http::Proxy};
+use bellbuoy_store::SecretKeys;
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
 
@@ -115,6 +116,7 @@ pub(crate) struct Config {
     pub(crate) broker_certificate: Option<PathBuf>,
     pub(crate) broker_key: Option<PathBuf>,
     pub(crate) store: StoreUrl,
+    pub(crate) secret_keys: SecretKeys,
     pub(crate) delivery_limit: NonZeroU32,
     pub(crate) admin_token: Option<Hidden>,
     pub(crate) open_metrics: bool,
@@ -123,6 +125,11 @@ pub(crate) struct Config {
     pub(crate) deny: Vec<IpNet>,
     pub(crate) deadline: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) tls_timeout: Duration,
+    pub(crate) head_timeout: Duration,
+    pub(crate) connections_per_host: NonZeroUsize,
+    pub(crate) allow_skip_verification: bool,
+    pub(crate) proxy: Option<Proxy>,
     pub(crate) max_response_bytes: usize,
     pub(crate) max_header_bytes: usize,
     pub(crate) client_certificate: Option<PathBuf>,
@@ -282,6 +289,7 @@ pub(crate) fn load(
             .optional("broker.client_certificate", parse::PATH, |text| Some(PathBuf::from(text))),
         broker_key: source.optional("broker.client_key", parse::PATH, |text| Some(PathBuf::from(text))),
         store: source.get("store.url", StoreUrl::EXPECTED, StoreUrl::parse),
+        secret_keys: secret_keys(&mut source),
         delivery_limit: source
             .get("broker.delivery_limit", "a whole number from 1", |text| text.parse().ok()),
         admin_token: source.optional(
@@ -296,6 +304,13 @@ pub(crate) fn load(
         deny: source.get("outbound.deny", parse::NETWORKS, parse::networks),
         deadline: source.get("outbound.deadline_seconds", parse::SECONDS, parse::seconds),
         connect_timeout: source.get("outbound.connect_timeout_seconds", parse::SECONDS, parse::seconds),
+        tls_timeout: source.get("outbound.tls_timeout_seconds", parse::SECONDS, parse::seconds),
+        head_timeout: source.get("outbound.head_timeout_seconds", parse::SECONDS, parse::seconds),
+        connections_per_host: source
+            .get("outbound.connections_per_host", "a whole number from 1", |text| text.parse().ok()),
+        allow_skip_verification: source
+            .get("outbound.allow_skip_verification", "true or false", |text| text.parse().ok()),
+        proxy: proxy(&mut source),
         max_response_bytes: source.get("outbound.max_response_bytes", parse::BYTES, parse::bytes),
         max_header_bytes: source.get(
             "outbound.max_header_bytes",
@@ -348,6 +363,21 @@ pub(crate) fn load(
     source.both_or_neither("broker.client_certificate", "broker.client_key");
     source.both_or_neither("outbound.client_certificate", "outbound.client_key");
     source.finish(config)
+}
+
+fn secret_keys<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> SecretKeys {
+    source.optional("store.secret_key", parse::SECRET_KEYS, SecretKeys::parse).unwrap_or_default()
+}
+
+fn proxy<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> Option<Proxy> {
+    let proxy = source.optional("outbound.proxy", parse::PROXY, Proxy::parse);
+    // Its exceptions are looked at even without it, so that a mistake in them shows at once.
+    let any = Proxy::parse("http://localhost")?;
+    let exceptions = source.get("outbound.no_proxy", parse::NO_PROXY, |text| {
+        let items: Vec<String> = parse::words(text);
+        any.clone().exempting(items.iter().map(String::as_str)).map(|_| items)
+    });
+    proxy.and_then(|proxy| proxy.exempting(exceptions.iter().map(String::as_str)))
 }
 
 fn retry<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> RetryPolicy {

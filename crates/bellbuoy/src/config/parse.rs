@@ -12,6 +12,11 @@ pub(super) const NETWORKS: &str = "networks such as 127.0.0.0/8,10.1.0.0/16";
 pub(super) const STEPS: &str = "waits such as 5s,5m,2h, each with its unit: ms, s, m, h or d";
 pub(super) const PATH: &str = "a file";
 pub(super) const HOST: &str = "a host's name or address, such as mail.example.com";
+pub(super) const SECRET_KEYS: &str =
+    "keys separated by commas, each 32 bytes in base64 or hex, as `bellbuoy secrets new-key` makes them";
+pub(super) const PROXY: &str =
+    "a URL such as http://user:password@proxy.example.com:3128, socks5://... or socks5h://...";
+pub(super) const NO_PROXY: &str = "hosts, addresses and networks such as corp.example.com,10.0.0.0/8";
 pub(super) const SERVICE: &str = "a URL such as https://chat.example.com";
 
 const DAY: u64 = 86_400;
@@ -105,6 +110,11 @@ pub(super) fn set<T: PartialEq>(text: &str, item: impl Fn(&str) -> Option<T>) ->
     let items = list(text, item)?;
     let distinct = (0..items.len()).all(|place| !items[..place].contains(&items[place]));
     (distinct && !items.is_empty()).then_some(items)
+}
+
+/// What stands between commas.
+pub(super) fn words(text: &str) -> Vec<String> {
+    list(text, |word| Some(word.to_owned())).unwrap_or_default()
 }
 
 fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {

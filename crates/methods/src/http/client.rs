@@ -1,44 +1,28 @@
 //! The client: one request, one report, within one deadline.
 
-use std::{fmt, time::Duration};
+use std::{fmt, pin::pin, time::Duration};
 
 use bellbuoy_domain::{Cause, CauseCode, SuccessStatuses};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{
-        self,
-        connect::{CaptureConnection, Connected, capture_connection},
-    },
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use jiff::{SignedDuration, Timestamp};
-use rustls::ClientConfig;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Target,
+    OwnTls, Target,
     answer::judge,
-    dial::{Connector, Dialer, Since},
+    dial::Since,
     fault::{HeadLimits, cause_of},
-    tls,
+    pools::{Pool, Pools},
 };
-use crate::{AddressRules, Outbound, Report, SetupError};
+use crate::{Outbound, Report, SetupError};
 
 /// The longest that the body of an answer which is not a 2xx is waited for. Its head has said
 /// everything; the body is read only so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(250);
-
-/// How often an HTTP/2 receiver is asked whether it still lives while it owes an answer, and how
-/// long it has to say so. Without, a dead connection would take every request until TCP gives it up.
-const HTTP2_PING: Duration = Duration::from_secs(5);
-
-/// HTTP/2 flow control windows: how much of answers lies in memory unread.
-const HTTP2_STREAM_WINDOW: u32 = 128 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Sends requests to receivers. One for the process: it holds the pool of connections.
 ///
@@ -46,17 +30,17 @@ const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// no compressed answer and repeats nothing that may have left the machine. Only a request of which no byte
 /// was written (a pooled connection turned out to be closed) is written once more elsewhere.
 pub struct Client {
-    #[expect(clippy::disallowed_types, reason = "the one client, with the guarded connector")]
-    pool: legacy::Client<Connector, Full<Bytes>>,
+    pools: Pools,
     user_agent: HeaderValue,
     deadline: Duration,
+    head_timeout: Duration,
     max_age: Duration,
     max_body: usize,
     head: HeadLimits,
 }
 
 /// A request and what its answer means.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sending<'a> {
     /// Its method.
     pub method: Method,
@@ -73,6 +57,15 @@ pub struct Sending<'a> {
     pub follow: bool,
     /// Headers that are for the URL's own origin alone: not sent along to another.
     pub private: &'a [HeaderName],
+    /// What its notification wants of TLS, for the URL's own origin alone; `None` for what the operator does.
+    pub tls: Option<OwnTls<'a>>,
+}
+
+/// Without its URL, headers and body, any of which may be secret.
+impl fmt::Debug for Sending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// Most redirects that one request follows.
@@ -85,7 +78,6 @@ impl Client {
     ///
     /// When a certificate, a key or the user agent of `settings` is not usable.
     pub fn new(settings: Outbound) -> Result<Self, SetupError> {
-        let tls = tls::configuration(&settings)?;
         let user_agent = HeaderValue::try_from(&settings.user_agent)
             .map_err(|_| SetupError::UserAgent(settings.user_agent.clone()))?;
         let head = HeadLimits { bytes: settings.max_header_bytes.max(8 * 1024) };
@@ -93,9 +85,10 @@ impl Client {
             user_agent,
             head,
             deadline: settings.deadline,
+            head_timeout: settings.head_timeout,
             max_age: settings.pool_max_age,
             max_body: settings.max_response_bytes,
-            pool: pool(settings, tls, head),
+            pools: Pools::new(settings, head)?,
         })
     }
 
@@ -104,8 +97,9 @@ impl Client {
     /// measured from.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: Bytes, now: Timestamp) -> Report {
         let method = Method::POST;
-        self.send(Sending { method, url, headers, body, success: None, follow: false, private: &[] }, now)
-            .await
+        let sending =
+            Sending { method, url, headers, body, success: None, follow: false, private: &[], tls: None };
+        self.send(sending, now).await
     }
 
     /// Sends a request. Success is a whole answer with a status that means so, within the deadline and
@@ -117,11 +111,15 @@ impl Client {
             Err(error) => return Report::deferred(CauseCode::Blocked, error.to_string()),
         };
         sending.headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        let mut pool = match self.pools.of(sending.tls.as_ref()) {
+            Ok(pool) => pool,
+            Err(problem) => return Report::deferred(CauseCode::Tls, problem),
+        };
         let begun = Instant::now();
         let until = begun + self.deadline;
         let mut left = if sending.follow { MOST_REDIRECTS } else { 0 };
         loop {
-            let (response, connection) = match self.ask(&sending, &target, until).await {
+            let (response, connection) = match self.ask(&pool, &sending, &target, until).await {
                 Ok(answered) => answered,
                 Err(report) => return report,
             };
@@ -147,6 +145,7 @@ impl Client {
                 for name in sending.private {
                     sending.headers.remove(name);
                 }
+                pool = self.pools.usual();
             }
             (target, left) = (next, left - 1);
         }
@@ -155,6 +154,7 @@ impl Client {
     /// Sends a request to one place and waits for the head of the answer.
     async fn ask(
         &self,
+        pool: &Pool,
         sending: &Sending<'_>,
         target: &Target,
         until: Instant,
@@ -164,11 +164,29 @@ impl Client {
         *request.uri_mut() = target.uri.clone();
         *request.headers_mut() = sending.headers.clone();
         let connection = capture_connection(&mut request);
-        match timeout_at(until, self.pool.request(request)).await {
-            Ok(Ok(response)) => Ok((response, connection)),
-            Ok(Err(error)) => Err(Report::deferred_after(None, cause_of(&error, self.head), None)),
-            Err(_) => Err(Report::deferred_after(None, self.overdue(&connection), None)),
-        }
+        let mut connected = connection.clone();
+        let mut answering = pin!(pool.request(request));
+        // Until it has a connection, only the deadline counts.
+        let early = tokio::select! {
+            biased;
+            answered = timeout_at(until, &mut answering) => Some(answered),
+            () = is_connected(&mut connected) => None,
+        };
+        let head_by = until.min(Instant::now() + self.head_timeout);
+        let answered = match early {
+            Some(answered) => answered,
+            None => timeout_at(head_by, answering).await,
+        };
+        let cause = match answered {
+            Ok(Ok(response)) => return Ok((response, connection)),
+            Ok(Err(error)) => cause_of(&error, self.head),
+            Err(_) if head_by < until && retire(&connection) => Cause::new(
+                CauseCode::Timeout,
+                format!("no answer within {:?} of the request", self.head_timeout),
+            ),
+            Err(_) => self.overdue(&connection),
+        };
+        Err(Report::deferred_after(None, cause, None))
     }
 
     /// Waits for the rest of an answer that means success.
@@ -214,29 +232,9 @@ impl fmt::Debug for Client {
     }
 }
 
-#[expect(clippy::disallowed_types, reason = "the one client, with the guarded connector")]
-fn pool(settings: Outbound, tls: ClientConfig, head: HeadLimits) -> legacy::Client<Connector, Full<Bytes>> {
-    let rules = AddressRules::new(&settings.allow, &settings.deny);
-    let https = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(Dialer::new(rules, settings.resolver, settings.connect_timeout));
-    let connector: HttpsConnector<Dialer> = https;
-    legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(settings.pool_idle_timeout)
-        .pool_max_idle_per_host(settings.pool_idle_per_host)
-        // Hyper's own limit of 100 headers stays; this bounds their bytes.
-        .http1_max_buf_size(head.bytes)
-        .http2_max_header_list_size(u32::try_from(head.bytes).unwrap_or(u32::MAX))
-        .http2_initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .http2_initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-        .http2_keep_alive_interval(HTTP2_PING)
-        .http2_keep_alive_timeout(HTTP2_PING)
-        .build(Connector::new(connector, settings.deadline + settings.connect_timeout))
+/// Waits until a request has a connection.
+async fn is_connected(connection: &mut CaptureConnection) {
+    let _metadata = connection.wait_for_connection_metadata().await;
 }
 
 /// Sees to it that the request's connection is used for no other. False if it had none yet.

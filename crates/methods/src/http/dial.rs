@@ -2,10 +2,10 @@
 //!
 //! The client asks for a connection to a scheme, host and port. [`Dialer`] resolves the host once,
 //! asks the rules about every answer, and dials one of exactly those addresses, so nothing that
-//! DNS says later counts. [`Connector`] puts TLS on top and bounds the whole.
+//! DNS says later counts. Where the operator has a proxy, it is dialled instead, and asked for one of those
+//! addresses or, after the same questions, for the name. `http::connect` puts TLS on top and bounds the whole.
 
 use std::{
-    future::Future,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -17,7 +17,6 @@ use std::{
 use bellbuoy_domain::CauseCode;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
@@ -27,9 +26,12 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
-use tower_service::Service;
 
-use super::Resolver;
+use super::{
+    Resolver,
+    proxy::{Aim, Proxy, ProxyError, ProxyKind},
+    room::Place,
+};
 use crate::AddressRules;
 
 /// How long one address has before the next is tried beside it ([RFC 8305, section 5]).
@@ -40,8 +42,8 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// Most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Connecting<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+/// The longest that a name is looked up for that the proxy looks up itself: the answer can only forbid it.
+const VETTING: Duration = Duration::from_secs(1);
 
 /// Why there is no connection. The text is what people read; it names the host at most.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,8 @@ pub(crate) enum DialError {
     ConnectTimeout { host: String, port: u16, waited: Duration },
     #[error("no secure connection within {waited:?}")]
     HandshakeTimeout { waited: Duration },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
 }
 
 impl DialError {
@@ -71,6 +75,7 @@ impl DialError {
             Self::NoAddress { .. } | Self::LookupTimeout { .. } => CauseCode::Dns,
             Self::Refused { .. } | Self::ConnectTimeout { .. } => CauseCode::Connect,
             Self::HandshakeTimeout { .. } => CauseCode::Timeout,
+            Self::Proxy(error) => error.code(),
         }
     }
 }
@@ -85,11 +90,22 @@ struct Plan {
     resolver: Resolver,
     /// For the look-up, and again for connecting.
     limit: Duration,
+    proxy: Option<Proxy>,
 }
 
 impl Dialer {
     pub(crate) fn new(rules: AddressRules, resolver: Resolver, limit: Duration) -> Self {
-        Self(Arc::new(Plan { rules, resolver, limit }))
+        Self(Arc::new(Plan { rules, resolver, limit, proxy: None }))
+    }
+
+    /// One that goes through the proxy, if there is one, but for what that exempts.
+    pub(crate) fn through(
+        proxy: Option<Proxy>,
+        rules: AddressRules,
+        resolver: Resolver,
+        limit: Duration,
+    ) -> Self {
+        Self(Arc::new(Plan { rules, resolver, limit, proxy }))
     }
 
     /// Connects to `port` of one of the addresses of `host`, all of them allowed.
@@ -98,53 +114,73 @@ impl Dialer {
     }
 }
 
-impl Service<Uri> for Dialer {
-    type Response = Dialed;
-    type Error = DialError;
-    type Future = Connecting<Dialed, DialError>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let plan = Arc::clone(&self.0);
-        Box::pin(async move { plan.dial(&uri).await })
-    }
+/// The host and port of a URL that a connection is asked for.
+pub(crate) fn aim_of(uri: &Uri) -> Result<(&str, u16), DialError> {
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or(DialError::NoHost)?;
+    Ok((host, uri.port_u16().unwrap_or(default)))
 }
 
 impl Plan {
-    async fn dial(&self, uri: &Uri) -> Result<Dialed, DialError> {
-        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(default);
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(DialError::NoHost)?;
-        let stream = self.connect(host, port).await?;
-        Ok(Dialed { stream: TokioIo::new(stream), since: Instant::now() })
-    }
-
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
-        let vetted = self.vetted_addresses(host).await?;
-        let stream = match timeout(self.limit, connect_any(&vetted, port)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                return Err(DialError::Refused { host: host.to_owned(), port, reason: error.kind() });
-            }
-            Err(_) => {
-                return Err(DialError::ConnectTimeout { host: host.to_owned(), port, waited: self.limit });
-            }
+        let stream = match &self.proxy {
+            Some(proxy) if !proxy.exempts(host) => self.through(proxy, host, port).await?,
+            _ => self.dial(&self.vetted_addresses(host).await?, host, port).await?,
         };
         // A request is one write; the kernel should not hold its tail back for more.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }
 
+    async fn dial(&self, addresses: &[IpAddr], host: &str, port: u16) -> Result<TcpStream, DialError> {
+        match timeout(self.limit, connect_any(addresses, port)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(DialError::Refused { host: host.to_owned(), port, reason: error.kind() }),
+            Err(_) => Err(DialError::ConnectTimeout { host: host.to_owned(), port, waited: self.limit }),
+        }
+    }
+
+    /// The proxy is the operator's to name, so that it may have any address.
+    async fn through(&self, proxy: &Proxy, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        let aim = self.aim(proxy, host).await?;
+        let asking = async {
+            let addresses = match proxy.host.parse() {
+                Ok(address) => vec![address],
+                Err(_) => self.resolver.look_up(&proxy.host).await?,
+            };
+            let mut stream = connect_any(&in_turn(&addresses), proxy.port).await?;
+            proxy.ask(&mut stream, aim, port).await?;
+            Ok::<_, ProxyError>(stream)
+        };
+        Ok(timeout(self.limit, asking).await.unwrap_or(Err(ProxyError::Silent))?)
+    }
+
+    /// What the proxy is asked for, after all that can be judged here was.
+    async fn aim<'a>(&self, proxy: &Proxy, host: &'a str) -> Result<Aim<'a>, DialError> {
+        if proxy.kind == ProxyKind::Socks5 || literal(host).is_some() {
+            let first = self.vetted_addresses(host).await?.into_iter().next();
+            return first.map(Aim::Address).ok_or(DialError::NoHost);
+        }
+        // To the proxy these would be itself.
+        let name = host.trim_end_matches('.');
+        if name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost") {
+            return Err(DialError::Blocked);
+        }
+        // Many networks with a proxy know no names of the world outside: what has no address here may have one there.
+        match timeout(VETTING.min(self.limit), self.resolver.look_up(host)).await {
+            Ok(Ok(found)) if !found.iter().all(|address| self.rules.allow(*address)) => {
+                Err(DialError::Blocked)
+            }
+            _ => Ok(Aim::Name(host)),
+        }
+    }
+
     /// The addresses of `host`, all of them allowed. One that is not refuses the whole name: an
     /// honest public receiver has no private address beside its public one.
     async fn vetted_addresses(&self, host: &str) -> Result<Vec<IpAddr>, DialError> {
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let addresses = match literal {
-            Ok(address) => vec![address],
-            Err(_) => self.look_up(host).await?,
+        let addresses = match literal(host) {
+            Some(address) => vec![address],
+            None => self.look_up(host).await?,
         };
         if addresses.iter().all(|address| self.rules.allow(*address)) {
             Ok(in_turn(&addresses))
@@ -163,6 +199,11 @@ impl Plan {
             Err(_) => Err(DialError::LookupTimeout { host: host.to_owned(), waited: self.limit }),
         }
     }
+}
+
+/// A host that is an address itself.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// What the system's resolver said, without the wrapping that the standard library puts around.
@@ -214,11 +255,18 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
 }
 
-/// A connection, and since when it exists.
+/// A connection, since when it exists, and the place that it takes.
 #[derive(Debug)]
 pub(crate) struct Dialed {
     stream: TokioIo<TcpStream>,
     since: Instant,
+    _place: Option<Place>,
+}
+
+impl Dialed {
+    pub(crate) fn new(stream: TcpStream, place: Option<Place>) -> Self {
+        Self { stream: TokioIo::new(stream), since: Instant::now(), _place: place }
+    }
 }
 
 /// Rides on every answer of a connection: since when that exists.
@@ -264,42 +312,6 @@ impl Write for Dialed {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
-    }
-}
-
-/// [`Dialer`], TLS where the scheme asks for it, and a limit over both.
-///
-/// The limit is not the attempt's deadline, which the client keeps itself: a connection may be
-/// left to finish in the background when another became free first, and must end there as well.
-/// It is the longer of the two, so that a request waited for ends by its own.
-#[derive(Debug, Clone)]
-pub(crate) struct Connector {
-    https: HttpsConnector<Dialer>,
-    limit: Duration,
-}
-
-impl Connector {
-    pub(crate) fn new(https: HttpsConnector<Dialer>, limit: Duration) -> Self {
-        Self { https, limit }
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<Dialed>;
-    type Error = BoxError;
-    type Future = Connecting<Self::Response, BoxError>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.https.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let (connecting, limit) = (self.https.call(uri), self.limit);
-        Box::pin(async move {
-            timeout(limit, connecting)
-                .await
-                .unwrap_or_else(|_| Err(DialError::HandshakeTimeout { waited: limit }.into()))
-        })
     }
 }
 

@@ -2,15 +2,21 @@
 
 mod answer;
 mod client;
+mod connect;
 mod dial;
 mod fault;
+mod pools;
+mod proxy;
 mod resolve;
+mod room;
 mod target;
 mod tls;
 
 pub use answer::retry_after;
 pub use client::{Client, MOST_REDIRECTS, Sending};
 pub(crate) use dial::{DialError, Dialer};
+pub use proxy::Proxy;
 pub use resolve::{Resolver, Script, ScriptedAnswer};
 pub use target::{Target, TargetError};
+pub use tls::OwnTls;
 pub(crate) use tls::{configuration as tls_configuration, explain as explain_tls};

@@ -1,34 +1,155 @@
 //! TLS: whom we trust, what we show, and what went wrong in words.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore, crypto::ring, version};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
+    client::{
+        WantsClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    version,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use tracing::{info, warn};
 
 use crate::{ClientIdentity, Outbound, SetupError};
 
-/// The one TLS configuration, read once: platform roots (or Mozilla's, bundled, where the
-/// platform has none), the operator's own authorities beside them, TLS 1.2 and 1.3.
+/// The operator's TLS configuration: platform roots (or Mozilla's, bundled, where the platform has none), the
+/// operator's own authorities beside them, TLS 1.2 and 1.3.
 ///
 /// The provider is named rather than found, so that a second one in the process changes nothing.
 pub(crate) fn configuration(settings: &Outbound) -> Result<ClientConfig, SetupError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-        .map_err(SetupError::Tls)?
-        .with_root_certificates(roots(settings.extra_ca_pem.as_deref())?);
-    match &settings.client_identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some(ClientIdentity { cert_pem, key_pem }) => {
-            let wrong = |error: String| SetupError::ClientIdentity(error);
-            let chain = certificates(cert_pem).map_err(wrong)?;
-            let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| wrong(error.to_string()))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| wrong(error.to_string()))
-        }
+    let trust = Arc::new(roots(settings.extra_ca_pem.as_deref())?);
+    usual(&trust, settings.client_identity.as_ref())
+}
+
+/// The same of roots that have been read.
+pub(crate) fn usual(
+    trust: &Arc<RootCertStore>,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, SetupError> {
+    let builder = builder()?.with_root_certificates(Arc::clone(trust));
+    showing(builder, identity).map_err(SetupError::ClientIdentity)
+}
+
+/// What one notification wants of TLS for its receiver. Its `Debug` form hides the key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct OwnTls<'a> {
+    /// Authorities (PEM) trusted beside all others.
+    pub extra_ca: Option<&'a str>,
+    /// A certificate (PEM) shown instead of the operator's, and its key.
+    pub identity: Option<(&'a str, &'a str)>,
+    /// Whether any certificate will do.
+    pub skip_verification: bool,
+}
+
+impl fmt::Debug for OwnTls<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnTls")
+            .field("extra_ca", &self.extra_ca.is_some())
+            .field("identity", &self.identity.is_some())
+            .field("skip_verification", &self.skip_verification)
+            .finish()
     }
 }
 
-fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, SetupError> {
+/// The configuration for one notification's receiver. `trust` is what is trusted for all, `identity` what is shown
+/// to all.
+///
+/// # Errors
+///
+/// What is wrong with the notification's certificates, for its owner.
+pub(crate) fn own(
+    trust: &Arc<RootCertStore>,
+    identity: Option<&ClientIdentity>,
+    own: &OwnTls<'_>,
+) -> Result<ClientConfig, String> {
+    let builder = builder().map_err(|error| error.to_string())?;
+    let builder = match own {
+        OwnTls { skip_verification: true, .. } => {
+            let anybody = AnyServer(ring::default_provider().signature_verification_algorithms);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(anybody))
+        }
+        OwnTls { extra_ca: Some(pem), .. } => {
+            let wrong = |problem: String| format!("its extra_ca can't be used: {problem}");
+            let mut roots = RootCertStore::clone(trust);
+            for certificate in certificates(pem.as_bytes()).map_err(wrong)? {
+                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        OwnTls { extra_ca: None, .. } => builder.with_root_certificates(Arc::clone(trust)),
+    };
+    let own = own.identity.map(|(certificate, key)| ClientIdentity {
+        cert_pem: certificate.as_bytes().to_vec(),
+        key_pem: key.as_bytes().to_vec(),
+    });
+    showing(builder, own.as_ref().or(identity))
+        .map_err(|problem| format!("its client_certificate and client_key can't be used: {problem}"))
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, SetupError> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(SetupError::Tls)
+}
+
+fn showing(
+    builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, String> {
+    let Some(ClientIdentity { cert_pem, key_pem }) = identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(cert_pem)?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| error.to_string())?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())
+}
+
+/// Takes every certificate, for receivers whose owner says so and whose operator permits it. That the server holds
+/// the certificate's key is checked all the same.
+#[derive(Debug)]
+struct AnyServer(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+pub(crate) fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, SetupError> {
     let mut roots = RootCertStore::empty();
     let platform = rustls_native_certs::load_native_certs();
     for error in &platform.errors {
@@ -79,7 +200,7 @@ fn certificate(problem: &CertificateError) -> &'static str {
             "is for another host name"
         }
         CertificateError::UnknownIssuer => {
-            "is signed by an authority that is not trusted here; an operator can add it with outbound.extra_ca"
+            "is signed by an authority that is not trusted here; an operator can add it with outbound.extra_ca, a webhook's owner with extra_ca"
         }
         CertificateError::Revoked => "was revoked",
         CertificateError::BadEncoding => "can't be read",
@@ -94,7 +215,7 @@ fn certificate(problem: &CertificateError) -> &'static str {
 fn alert_words(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => {
-            "the receiver demands a client certificate; an operator can set one with outbound.client_certificate"
+            "the receiver demands a client certificate; an operator can set one with outbound.client_certificate, a webhook's owner with client_certificate"
                 .to_owned()
         }
         AlertDescription::BadCertificate

@@ -13,7 +13,8 @@ use crate::commands::Misuse;
 const FILE_BYTES: u64 = 256 * 1024;
 
 /// What the server says of a notification beside what its owner wrote.
-const SERVERS: &[&str] = &["id", "state", "state_reason", "failures", "created_at", "updated_at"];
+const SERVERS: &[&str] =
+    &["id", "state", "state_reason", "failures", "public_keys", "created_at", "updated_at"];
 
 #[derive(Debug, Args)]
 pub(super) struct Wish {

@@ -1,0 +1,168 @@
+//! What is secret of a method's settings although it has to stand among them: the address of a chat channel, tokens of
+//! chat services, and what the query of a webhook's URL holds. Shown when it is written, and masked ever after.
+
+use serde_json::{Map, Value};
+
+use crate::{MASK, MethodName, SecretError};
+
+type Config = Map<String, Value>;
+
+/// The settings as they are shown later.
+pub fn masked(method: &str, config: &Config) -> Config {
+    let mut shown = config.clone();
+    for (name, mask) in secrets_of(method) {
+        if let Some(Value::String(text)) = shown.get_mut(*name) {
+            *text = mask(text);
+        }
+    }
+    shown
+}
+
+/// Puts back what was masked where its owner writes what it was shown; `old` is what is kept.
+///
+/// # Errors
+///
+/// Names the setting that holds a mask for which nothing is kept.
+pub fn unmask(method: &str, config: &mut Config, old: &Config) -> Result<(), SecretError> {
+    for (name, mask) in secrets_of(method) {
+        let Some(Value::String(text)) = config.get_mut(*name) else { continue };
+        if !text.contains(MASK) {
+            continue;
+        }
+        match old.get(*name).and_then(Value::as_str) {
+            Some(kept) if *text == mask(kept) => kept.clone_into(text),
+            _ => {
+                let problem = "is masked, but no such value is kept; give the whole value".to_owned();
+                return Err(SecretError::Value { name: (*name).to_owned(), problem });
+            }
+        }
+    }
+    Ok(())
+}
+
+type Mask = fn(&str) -> String;
+
+/// The settings of a method that are secret, and how each is shown.
+fn secrets_of(method: &str) -> &'static [(&'static str, Mask)] {
+    const QUERY: &[(&str, Mask)] = &[("url", without_query)];
+    const PATH: &[(&str, Mask)] = &[("url", without_path)];
+    const ROOM: &[(&str, Mask)] = &[("notification_token", all)];
+    const INBOX: &[(&str, Mask)] = &[("flow_api_token", all)];
+    match method.parse() {
+        Ok(MethodName::Webhook) => QUERY,
+        Ok(
+            MethodName::Slack
+            | MethodName::Mattermost
+            | MethodName::RocketChat
+            | MethodName::Teams
+            | MethodName::Discord,
+        ) => PATH,
+        Ok(MethodName::HipChat) => ROOM,
+        Ok(MethodName::Flowdock) => INBOX,
+        Ok(MethodName::QuayNotification | MethodName::Email) | Err(_) => &[],
+    }
+}
+
+fn all(text: &str) -> String {
+    if text.is_empty() { String::new() } else { MASK.to_owned() }
+}
+
+/// A URL without what comes after its host: whoever knows that can write into the channel.
+fn without_path(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return all(url) };
+    match rest.find(['/', '?', '#']) {
+        Some(end) if rest.len() > end + 1 => format!("{scheme}://{}/{MASK}", &rest[..end]),
+        _ => url.to_owned(),
+    }
+}
+
+/// A URL without the values of its query, but for places that the event fills.
+pub(crate) fn without_query(url: &str) -> String {
+    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
+    let value = |text: &str| if is_filled(text) { text.to_owned() } else { MASK.to_owned() };
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, text)) => format!("{name}={}", value(text)),
+        None => value(pair),
+    };
+    format!("{path}?{}", query.split('&').map(pair).collect::<Vec<_>>().join("&"))
+}
+
+/// Whether a text is nothing but places such as `${tag}`.
+fn is_filled(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(place) = rest.strip_prefix("${") {
+        let Some((_, after)) = place.split_once('}') else { return false };
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: &Value) -> Config {
+        value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn each_secret_of_a_method_is_masked_and_nothing_else() {
+        for (method, written, shown) in [
+            (
+                "webhook",
+                json!({"url": "https://a.example/p/hunter?token=hunter2&x=&t=${tag}${digest}&${tag}"}),
+                json!({"url": "https://a.example/p/hunter?token=********&x=&t=${tag}${digest}&${tag}"}),
+            ),
+            (
+                "webhook",
+                json!({"url": "https://a.example/?hunter2&a=${tag}hunter2&b=${hunter2#x"}),
+                json!({"url": "https://a.example/?********&a=********&b=********"}),
+            ),
+            (
+                "webhook",
+                json!({"url": "https://a.example/hook", "bearer_token": "********"}),
+                json!({"url": "https://a.example/hook", "bearer_token": "********"}),
+            ),
+            (
+                "slack",
+                json!({"url": "https://hooks.example:8443/services/T/hunter2", "text": "?a=b"}),
+                json!({"url": "https://hooks.example:8443/********", "text": "?a=b"}),
+            ),
+            (
+                "discord",
+                json!({"url": "https://hooks.example?hunter2"}),
+                json!({"url": "https://hooks.example/********"}),
+            ),
+            ("teams", json!({"url": "https://hooks.example/"}), json!({"url": "https://hooks.example/"})),
+            (
+                "hipchat",
+                json!({"room_id": "12", "notification_token": "hunter2"}),
+                json!({"room_id": "12", "notification_token": "********"}),
+            ),
+            ("flowdock", json!({"flow_api_token": "hunter2"}), json!({"flow_api_token": "********"})),
+            ("email", json!({"email": "kim@example.com"}), json!({"email": "kim@example.com"})),
+            ("unheard_of", json!({"url": 5}), json!({"url": 5})),
+        ] {
+            let written = config(&written);
+            let seen = masked(method, &written);
+            assert_eq!(Value::from(seen.clone()), shown, "{method}");
+            let mut back = seen;
+            unmask(method, &mut back, &written).expect("what was shown can be written back");
+            assert_eq!(back, written, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_mask_without_a_kept_value_is_refused() {
+        let old = config(&json!({"url": "https://a.example/?token=hunter2"}));
+        for url in ["https://b.example/?token=********", "https://a.example/?token=********&x=1"] {
+            let error = unmask("webhook", &mut config(&json!({"url": url})), &old).expect_err("refused");
+            assert!(error.to_string().starts_with("`config.url` is masked"), "{error}");
+        }
+        let mut fresh = config(&json!({"url": "https://b.example/?token=new"}));
+        unmask("webhook", &mut fresh, &old).expect("another value");
+        assert_eq!(fresh["url"], "https://b.example/?token=new");
+    }
+}

@@ -1,0 +1,539 @@
+//! What leaves, through the real program: signed by keys that change, over TLS of a webhook's own, through a proxy, and
+//! never to an address that the network rules close.
+
+mod support;
+
+use std::{fs, process::Command};
+
+use bellbuoy_testkit::{
+    certs::{Authority, Identity},
+    proxy::{self, Proxy},
+    receiver::{Answer, Receiver, Recorded, Setup, Tls},
+    verifier::{Key, verify},
+};
+use http::Method;
+use serde_json::{Value, json};
+use support::{BINARY, Client, Fleet, TOKEN, push};
+
+const NAMES: &[&str] = &["127.0.0.1", "receiver.invalid"];
+
+/// One attempt, and the next one long after the test.
+const ONE_ATTEMPT: (&str, &str) = ("BELLBUOY_RETRY__STEPS", "1h");
+
+async fn receiver() -> Receiver {
+    Receiver::start().await.expect("a receiver")
+}
+
+fn hook(repository: &str, config: &Value) -> Value {
+    json!({"scope": {"repository": repository}, "kinds": ["repo_push"], "method": "webhook", "config": config})
+}
+
+/// Publishes a push to `repository`, and says how its delivery stands once it is in one of `states`.
+async fn deliver(api: &Client, repository: &str, states: &[&str]) -> Value {
+    api.publish(&push(repository, repository, "v1")).await;
+    let rows = api.until(&format!("subject={repository}"), 1, states).await;
+    api.delivery(&rows[0]["id"]).await
+}
+
+/// The cause of the first attempt: its code and its sentence.
+#[track_caller]
+fn cause(detail: &Value) -> (&str, &str) {
+    let cause = &detail["attempts"][0]["cause"];
+    (cause["code"].as_str().unwrap_or_default(), cause["detail"].as_str().unwrap_or_default())
+}
+
+/// Pushes once more, and returns the request that came of it.
+async fn next_request(fleet: &Fleet, receiver: &Receiver, repository: &str) -> Recorded {
+    let place = receiver.requests().len();
+    fleet.api.publish(&push(&format!("{repository}-{place}"), repository, "v1")).await;
+    receiver.wait_for(place + 1, |_| true).await.expect("a request").remove(place)
+}
+
+#[tokio::test]
+async fn strangers_take_our_signatures_before_during_and_after_a_rotation() {
+    let (fleet, receiver) = (Fleet::start(&[]).await, receiver().await);
+    let both =
+        json!({"url": receiver.url("/hook"), "signatures": ["standard-webhooks", "standard-webhooks-v1a"]});
+    let wish = fleet.api.wish(&hook("acme/api", &both)).await;
+    let path = format!("/v1/notifications/{}", wish.id);
+    let public = async |place: usize| {
+        fleet.api.get(&path).await["public_keys"][place]["public_key"].as_str().expect("a key").to_owned()
+    };
+    let (first, first_public) = (wish.secret.clone(), public(0).await);
+    let request = next_request(&fleet, &receiver, "acme/api").await;
+    assert_eq!(verify(&request, Key::Secret(&first)), Ok(()));
+    assert_eq!(verify(&request, Key::Public(&first_public)), Ok(()));
+
+    let answer = fleet.api.post(&format!("{path}/rotate"), &json!({"grace_seconds": 3600})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let second = answer.json()["config"]["secret"].as_str().expect("shown once").to_owned();
+    let second_public = public(0).await;
+    assert!(second != first && second_public != first_public && public(1).await == first_public);
+    let request = next_request(&fleet, &receiver, "acme/api").await;
+    for key in [&first, &second] {
+        assert_eq!(verify(&request, Key::Secret(key)), Ok(()), "the old key signs along");
+    }
+    for key in [&first_public, &second_public] {
+        assert_eq!(verify(&request, Key::Public(key)), Ok(()), "the old key signs along");
+    }
+    let tokens = request.header("webhook-signature").expect("signatures").split(' ');
+    let versions: Vec<&str> = tokens.map(|token| token.split(',').next().unwrap_or_default()).collect();
+    assert_eq!(versions, ["v1", "v1", "v1a", "v1a"]);
+    let keys = fleet.api.get(&format!("{path}/keys")).await;
+    let shown = keys["keys"].as_array().expect("keys");
+    assert_eq!(shown.iter().filter(|key| key["until"].is_string()).count(), 2, "{keys}");
+    assert!(!keys.to_string().contains("whsec_") && !keys.to_string().contains("whsk_"), "{keys}");
+
+    // Without grace, by the command; what signed along before goes on to its own end.
+    let mut command = Command::new(BINARY);
+    command.args(["notifications", "rotate", &wish.id, "--grace", "0", "--json"]).env_clear();
+    let said =
+        command.env("BELLBUOY_URL", &fleet.api.url).env("BELLBUOY_TOKEN", TOKEN).output().expect("it runs");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let rotated: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    let third = rotated["config"]["secret"].as_str().expect("shown once").to_owned();
+    let request = next_request(&fleet, &receiver, "acme/api").await;
+    assert_eq!(verify(&request, Key::Secret(&third)), Ok(()));
+    assert_eq!(verify(&request, Key::Public(&public(0).await)), Ok(()));
+    assert_eq!(verify(&request, Key::Secret(&first)), Ok(()));
+    for old in [Key::Secret(&second), Key::Public(&second_public)] {
+        assert!(verify(&request, old).is_err(), "{old:?} has ended");
+    }
+    let audit = fleet.api.get("/v1/audit?action=notification.rotate").await;
+    assert_eq!(audit["entries"].as_array().map(Vec::len), Some(2), "{audit}");
+}
+
+#[tokio::test]
+async fn a_key_of_ones_own_is_taken_and_a_bad_rotation_is_refused_by_name() {
+    let (fleet, receiver) = (Fleet::start(&[]).await, receiver().await);
+    let wish = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let path = format!("/v1/notifications/{}/rotate", wish.id);
+    let mine = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    assert_eq!(fleet.api.post(&path, &json!({"secret": mine, "grace_seconds": 0})).await.status, 200);
+    let request = next_request(&fleet, &receiver, "acme/api").await;
+    assert_eq!(verify(&request, Key::Secret(mine)), Ok(()));
+    assert!(verify(&request, Key::Secret(&wish.secret)).is_err());
+    for (body, said) in [
+        (json!({"grace_seconds": -1}), "`grace_seconds` is -1, but should be from 0 to 604800"),
+        (json!({"grace_seconds": 604_801}), "`grace_seconds`"),
+        (json!({"key": "hunter2"}), "should be \"secret\" or \"signing_key\""),
+        (json!({"secret": "hunter2"}), "should begin with `whsec_`"),
+        (json!({"signing_key": "whsk_AAAA"}), "`signing_key` should hold 32 bytes"),
+        (json!({"key": "secret", "secret": mine}), "not both"),
+    ] {
+        let answer = fleet.api.post(&path, &body).await;
+        let text = answer.json()["detail"].to_string();
+        assert!(answer.status == 400 && text.contains(&said.replace('"', "\\\"")), "{body}: {text}");
+    }
+    let in_app = json!({"scope": {"registry": true}, "kinds": ["repo_push"], "method": "slack",
+        "config": {"url": receiver.url("/x")}});
+    let other = fleet.api.wish(&in_app).await;
+    assert_eq!(
+        fleet.api.post(&format!("/v1/notifications/{}/rotate", other.id), &json!({})).await.status,
+        409
+    );
+}
+
+#[tokio::test]
+async fn a_webhook_has_authorities_and_a_client_certificate_of_its_own() {
+    let (ours, theirs) = (Authority::new("ours").expect("one"), Authority::new("theirs").expect("another"));
+    let tls =
+        Tls { client_authority: Some(theirs.pem()), ..Tls::new(ours.server(NAMES).expect("a certificate")) };
+    let receiver = Receiver::start_tls(tls).await.expect("a receiver");
+    let fleet = Fleet::start(&[ONE_ATTEMPT]).await;
+    let mine = theirs.client("bellbuoy").expect("a certificate");
+    let strange = ours.client("bellbuoy").expect("a certificate");
+    let with = |ca: Option<String>, identity: Option<&Identity>| {
+        let (certificate, key) =
+            identity.map(|one| (one.cert_pem.clone(), one.key_pem.clone())).unwrap_or_default();
+        json!({"url": receiver.url("/hook"), "extra_ca": ca, "client_certificate": certificate, "client_key": key})
+    };
+    // All at once and over and over, so that no connection made for one serves another.
+    for (name, config, expected) in [
+        ("nothing", with(None, None), ("tls", "signed by an authority that is not trusted here")),
+        ("ca", with(Some(ours.pem()), None), ("tls", "demands a client certificate")),
+        ("both", with(Some(ours.pem()), Some(&mine)), ("", "")),
+        ("strange", with(Some(ours.pem()), Some(&strange)), ("tls", "refused our client certificate")),
+        ("other-ca", with(Some(theirs.pem()), Some(&mine)), ("tls", "not trusted here")),
+        ("again", with(None, Some(&mine)), ("tls", "not trusted here")),
+    ] {
+        let repository = format!("acme/{name}");
+        let made = fleet.api.wish(&hook(&repository, &config)).await;
+        let states: &[&str] = if expected.0.is_empty() { &["delivered"] } else { &["waiting"] };
+        let detail = deliver(&fleet.api, &repository, states).await;
+        let (code, said) = cause(&detail);
+        assert!(code == expected.0 && said.contains(expected.1), "{name}: {detail}");
+        let shown = fleet.api.get(&format!("/v1/notifications/{}", made.id)).await;
+        assert!(!shown.to_string().contains("PRIVATE KEY"), "{name}: {shown}");
+        if name == "both" {
+            assert_eq!(shown["config"]["client_key"], "********");
+            assert_eq!(shown["config"]["client_certificate"], mine.cert_pem);
+        }
+    }
+    assert_eq!(receiver.requests().len(), 1);
+    assert!(!fleet.log().contains("PRIVATE KEY"));
+    for (config, said) in [
+        (json!({"url": "https://a.example/", "extra_ca": "hunter2"}), "`config.extra_ca` should be PEM"),
+        (
+            json!({"url": "https://a.example/", "client_certificate": mine.cert_pem}),
+            "`config.client_key` is missing",
+        ),
+        (
+            json!({"url": "https://a.example/", "client_key": mine.key_pem}),
+            "`config.client_certificate` is missing",
+        ),
+        (
+            json!({"url": "https://a.example/", "client_key": "hunter2", "client_certificate": mine.cert_pem}),
+            "`config.client_key` should be PEM",
+        ),
+        (json!({"url": "https://a.example/", "skip_tls_verification": "yes"}), "should be true or false"),
+    ] {
+        let answer = fleet.api.post("/v1/notifications", &hook("acme/api", &config)).await;
+        let text = answer.text();
+        assert!(answer.status == 400 && text.contains(said) && !text.contains("hunter2"), "{config}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_goes_unchecked_only_where_the_operator_and_the_owner_both_say_so() {
+    let identity = Identity::self_signed(&["somebody.else"]).expect("a certificate");
+    let receiver = Receiver::start_tls(Tls::new(identity)).await.expect("a receiver");
+    let skipping = json!({"url": receiver.url("/hook"), "skip_tls_verification": true});
+    let checking = json!({"url": receiver.url("/hook")});
+    for (permits, skips, expected) in [
+        ("false", &skipping, ("tls", "the operator does not permit skip_tls_verification")),
+        ("true", &checking, ("tls", "another host name")),
+        ("true", &skipping, ("", "")),
+    ] {
+        let fleet =
+            Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__ALLOW_SKIP_VERIFICATION", permits)]).await;
+        fleet.api.wish(&hook("acme/skips", &skipping)).await;
+        fleet.api.wish(&hook("acme/api", skips)).await;
+        if permits == "true" {
+            // A connection that was made unchecked serves nobody who wants it checked.
+            deliver(&fleet.api, "acme/skips", &["delivered"]).await;
+        }
+        let detail = deliver(&fleet.api, "acme/api", &["waiting", "delivered"]).await;
+        let (code, said) = cause(&detail);
+        let named = said.contains(expected.1) || said.contains("not trusted here");
+        assert!(code == expected.0 && named, "{permits}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_of_the_settings_are_replaced_without_a_restart() {
+    let (old, new) = (Authority::new("old").expect("one"), Authority::new("new").expect("another"));
+    let server = new.server(NAMES).expect("a certificate");
+    let tls = Tls { client_authority: Some(new.pem()), ..Tls::new(server) };
+    let receiver = Receiver::start_tls(tls).await.expect("a receiver");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let write = |authority: &Authority| {
+        let identity = authority.client("bellbuoy").expect("a certificate");
+        for (name, pem) in [("ca", authority.pem()), ("cert", identity.cert_pem), ("key", identity.key_pem)] {
+            fs::write(folder.path().join(name), pem).expect("written");
+        }
+    };
+    write(&old);
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_OUTBOUND__EXTRA_CA", &file("ca")),
+        ("BELLBUOY_OUTBOUND__CLIENT_CERTIFICATE", &file("cert")),
+        ("BELLBUOY_OUTBOUND__CLIENT_KEY", &file("key")),
+        ("BELLBUOY_RETRY__STEPS", &["500ms"; 100].join(",")),
+    ])
+    .await;
+    fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let detail = deliver(&fleet.api, "acme/api", &["waiting"]).await;
+    assert_eq!(cause(&detail).0, "tls", "{detail}");
+    // What can't be used is said, and changes nothing.
+    fs::write(folder.path().join("cert"), "hunter2").expect("written");
+    fleet.process.wait_for_line("have changed and can't be used", support::SOON).await;
+    write(&new);
+    fleet.api.until("subject=acme/api", 1, &["delivered"]).await;
+    assert!(fleet.log().contains("what is sent from now on uses them"));
+    assert!(!fleet.log().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn receivers_are_reached_through_the_proxy_which_is_asked_only_for_what_the_rules_allow() {
+    let ours = Authority::new("ours").expect("an authority");
+    for (scheme, kind) in [("http", "CONNECT"), ("socks5h", "SOCKS")] {
+        let tls = Tls::new(ours.server(NAMES).expect("a certificate"));
+        let (plain, secure) = (receiver().await, Receiver::start_tls(tls).await.expect("a receiver"));
+        for (receiver, url, asked) in [
+            (&plain, "http://receiver.invalid:8000/hook?a=b", "receiver.invalid:8000"),
+            (&secure, "https://receiver.invalid/hook", "receiver.invalid:443"),
+            (&plain, "http://93.184.215.14/hook", "93.184.215.14:80"),
+            (&plain, "http://[2606:4700::1]:81/hook", "[2606:4700::1]:81"),
+        ] {
+            let login = Some(("kim".to_owned(), "hunter2".to_owned()));
+            let setup = proxy::Setup { to: receiver.address(), login, refuses: false };
+            let proxy = Proxy::start(setup).await.expect("a proxy");
+            let address = format!("{scheme}://kim:hunter2@{}", proxy.address());
+            let fleet = Fleet::start(&[
+                ONE_ATTEMPT,
+                ("BELLBUOY_OUTBOUND__ALLOW", ""),
+                ("BELLBUOY_OUTBOUND__PROXY", &address),
+            ])
+            .await;
+            fleet.api.wish(&hook("acme/api", &json!({"url": url, "extra_ca": ours.pem()}))).await;
+            deliver(&fleet.api, "acme/api", &["delivered"]).await;
+            assert_eq!(proxy.asked(), [asked], "{kind}");
+            for (number, closed) in CLOSED.iter().enumerate() {
+                let repository = format!("acme/n{number}");
+                fleet.api.wish(&hook(&repository, &json!({"url": closed}))).await;
+                let detail = deliver(&fleet.api, &repository, &["waiting"]).await;
+                assert_eq!(cause(&detail), ("blocked", ALIKE), "{closed}: {detail}");
+            }
+            assert_eq!(proxy.asked(), [asked], "{kind}: not asked for what is closed");
+            assert!(!fleet.log().contains("hunter2"), "the proxy's password is in the log");
+        }
+    }
+}
+
+const ALIKE: &str =
+    "the network rules do not allow this address; an operator can open it with outbound.allow";
+
+const CLOSED: &[&str] = &[
+    "http://169.254.169.254/latest/",
+    "http://localhost/",
+    "http://[::ffff:10.0.0.1]/",
+    "http://2130706433/",
+];
+
+#[tokio::test]
+async fn a_socks_proxy_that_is_not_to_look_up_gets_the_address_that_was_judged() {
+    let receiver = receiver().await;
+    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = proxy.await.expect("a proxy");
+    let address = format!("socks5://{}", proxy.address());
+    let fleet = Fleet::start(&[
+        ONE_ATTEMPT,
+        ("BELLBUOY_OUTBOUND__ALLOW", "127.0.0.0/8,::1/128"),
+        ("BELLBUOY_OUTBOUND__PROXY", &address),
+    ])
+    .await;
+    fleet.api.wish(&hook("acme/api", &json!({"url": "http://localhost:8000/hook"}))).await;
+    deliver(&fleet.api, "acme/api", &["delivered"]).await;
+    let asked = proxy.asked();
+    assert!(asked == ["127.0.0.1:8000"] || asked == ["[::1]:8000"], "{asked:?}");
+    // What has no address here has none.
+    fleet.api.wish(&hook("acme/none", &json!({"url": "http://receiver.invalid/hook"}))).await;
+    let detail = deliver(&fleet.api, "acme/none", &["waiting"]).await;
+    assert_eq!(cause(&detail).0, "dns", "{detail}");
+    assert_eq!(proxy.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn what_goes_past_the_proxy_is_judged_as_ever_and_the_environments_proxy_is_nobodys() {
+    let receiver = receiver().await;
+    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = proxy.await.expect("a proxy");
+    let address = format!("http://{}", proxy.address());
+    let closed = ("BELLBUOY_OUTBOUND__DENY", "127.0.0.3/32");
+    for ours in [
+        &[
+            ONE_ATTEMPT,
+            closed,
+            ("BELLBUOY_OUTBOUND__PROXY", &address),
+            ("BELLBUOY_OUTBOUND__NO_PROXY", "127.0.0.0/8"),
+        ][..],
+        &[ONE_ATTEMPT, closed, ("HTTP_PROXY", &address), ("http_proxy", &address), ("ALL_PROXY", &address)],
+    ] {
+        let fleet = Fleet::start(ours).await;
+        fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+        deliver(&fleet.api, "acme/api", &["delivered"]).await;
+        let elsewhere = receiver.url_at("127.0.0.3", "/hook");
+        fleet.api.webhook("acme/closed", "repo_push", &elsewhere).await;
+        let detail = deliver(&fleet.api, "acme/closed", &["waiting"]).await;
+        assert_eq!(cause(&detail), ("blocked", ALIKE), "{detail}");
+        assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_away_or_refuses_us_costs_no_attempt_and_its_refusals_are_told_apart() {
+    let receiver = receiver().await;
+    let login = Some(("kim".to_owned(), "right".to_owned()));
+    let strict = proxy::Setup { to: receiver.address(), login, refuses: false };
+    let refusing = proxy::Setup { login: None, refuses: true, ..strict.clone() };
+    let strict = Proxy::start(strict).await.expect("a proxy");
+    let refusing = Proxy::start(refusing).await.expect("a proxy");
+    let silent = Receiver::start_with(Setup { silent: true, ..Setup::default() }).await.expect("a receiver");
+    receiver.script("93.184.215.14:80", [Answer::raw(b"220 mail.example.com ESMTP\r\n\r\n")]);
+    for (url, code, said, spent) in [
+        (format!("http://kim:wrong@{}", strict.address()), "internal", "does not take our login", 0),
+        (format!("socks5h://kim:wrong@{}", strict.address()), "internal", "does not take our login", 0),
+        (format!("socks5h://{}", strict.address()), "internal", "does not take our login", 0),
+        (format!("http://{}", receiver.address()), "internal", "does not speak like a proxy", 0),
+        (
+            format!("http://127.0.0.1:{}", bellbuoy_testkit::process::free_port()),
+            "internal",
+            "can't be reached",
+            0,
+        ),
+        (format!("http://{}", silent.address()), "internal", "did not answer in time", 0),
+        (format!("http://{}", refusing.address()), "blocked", "the proxy does not allow this address", 1),
+        (format!("socks5h://{}", refusing.address()), "blocked", "the proxy does not allow this address", 1),
+    ] {
+        let fleet = Fleet::start(&[
+            ONE_ATTEMPT,
+            ("BELLBUOY_OUTBOUND__PROXY", &url),
+            ("BELLBUOY_OUTBOUND__CONNECT_TIMEOUT_SECONDS", "1"),
+        ])
+        .await;
+        fleet.api.wish(&hook("acme/api", &json!({"url": "http://93.184.215.14/hook"}))).await;
+        let detail = deliver(&fleet.api, "acme/api", &["waiting"]).await;
+        let cause = &detail["cause"];
+        assert!(cause["code"] == code && cause["detail"].to_string().contains(said), "{url}: {detail}");
+        assert_eq!(detail["attempt_count"], spent, "{url}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_closed_address_is_reached_and_all_are_told_alike() {
+    let receiver = receiver().await;
+    let port = receiver.address().port();
+    let fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__ALLOW", "")]).await;
+    let hosts = [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "017700000001",
+        "0177.0.0.01",
+        "127.0.0.1.",
+        "%31%32%37.1",
+        "１２７.0.0.1",
+        "127。0。0。1",
+        "①②⑦.0.0.1",
+        "0",
+        "0.0.0.0",
+        "localhost",
+        "LOCALHOST",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2002:7f00:1::]",
+        "[2001:0:4136:e378:8000:63bf:80ff:fffe]",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "0.1.2.3",
+        "192.0.0.192",
+        "192.0.2.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "[fec0::1]",
+        "[ff02::1]",
+        "[100::1]",
+        "[2001:db8::1]",
+        "[3fff::1]",
+        "[5f00::1]",
+        "168.63.129.16",
+    ];
+    for (number, host) in hosts.iter().enumerate() {
+        let url = format!("http://{host}:{port}/hook");
+        let wish = hook(&format!("acme/n{number}"), &json!({"url": url}));
+        let answer = fleet.api.post("/v1/notifications", &wish).await;
+        assert_eq!(answer.status, 201, "{url}: {}", answer.text());
+        fleet.api.publish(&push(&format!("n{number}"), &format!("acme/n{number}"), "v1")).await;
+    }
+    let rows = fleet.api.until("", hosts.len(), &["waiting"]).await;
+    for row in rows {
+        let detail = fleet.api.delivery(&row["id"]).await;
+        assert_eq!(cause(&detail), ("blocked", ALIKE), "{detail}");
+    }
+    assert_eq!(receiver.connections(), 0);
+    for url in [
+        format!("http://public.example@127.0.0.1:{port}/"),
+        format!("http://public.example\\@127.0.0.1:{port}/"),
+        format!("http:///127.0.0.1:{port}/"),
+        format!("http://127.0.0.1\t:{port}/"),
+        format!("http://127.0.0.1%00.example:{port}/"),
+        "file:///etc/passwd".to_owned(),
+        "gopher://127.0.0.1/".to_owned(),
+        "javascript:alert(1)".to_owned(),
+        "unix:/run/x.sock".to_owned(),
+        format!("http://{}/", "a".repeat(3000)),
+        "http://a.example:65536/".to_owned(),
+        "http://user:hunter2@a.example/".to_owned(),
+    ] {
+        let answer = fleet.api.post("/v1/notifications", &hook("acme/api", &json!({"url": url}))).await;
+        let text = answer.text();
+        assert!(answer.status == 400 && !text.contains("hunter2"), "{url}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn no_redirect_leads_to_a_closed_address() {
+    let (receiver, bait) = (
+        receiver().await,
+        Receiver::start_with(Setup {
+            address: Some("127.0.0.3:0".parse().expect("an address")),
+            ..Setup::default()
+        }),
+    );
+    let bait = bait.await.expect("a receiver");
+    let fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__DENY", "127.0.0.3/32")]).await;
+    let port = bait.address().port();
+    let leads = [
+        format!("http://127.0.0.3:{port}/x"),
+        format!("//127.0.0.3:{port}/x"),
+        format!("http://[::ffff:127.0.0.3]:{port}/x"),
+        format!("http://2130706435:{port}/x"),
+        format!("http://0x7f.3:{port}/x"),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+        "file:///etc/passwd".to_owned(),
+    ];
+    let mut number = 0;
+    for status in [301, 302, 303, 307, 308] {
+        for location in &leads {
+            for follow in [false, true] {
+                let path = format!("/r{number}");
+                receiver.script(&path, [Answer::status(status).with("location", location)]);
+                let config = json!({"url": receiver.url(&path), "follow_redirects": follow});
+                fleet.api.wish(&hook(&format!("acme/r{number}"), &config)).await;
+                fleet.api.publish(&push(&format!("r{number}"), &format!("acme/r{number}"), "v1")).await;
+                number += 1;
+            }
+        }
+    }
+    let rows = fleet.api.until("", number, &["waiting"]).await;
+    assert!(rows.iter().all(|row| row["attempt_count"] == 1), "{rows:?}");
+    assert_eq!(bait.connections(), 0);
+    assert_eq!(receiver.requests().len(), number);
+}
+
+#[tokio::test]
+async fn an_edited_address_is_judged_anew_at_every_attempt() {
+    let receiver = receiver().await;
+    receiver.script("/hook", [Answer::status(503)]);
+    let fleet =
+        Fleet::start(&[("BELLBUOY_RETRY__STEPS", "2s,1h"), ("BELLBUOY_OUTBOUND__DENY", "127.0.0.3/32")])
+            .await;
+    let wish = fleet.api.wish(&hook("acme/api", &json!({"url": receiver.url("/hook")}))).await;
+    deliver(&fleet.api, "acme/api", &["waiting"]).await;
+    let edited = hook("acme/api", &json!({"url": "http://127.0.0.3:9/hook"}));
+    let path = format!("/v1/notifications/{}", wish.id);
+    let answer = fleet.api.send(Method::PUT, &path, "application/json", edited.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let rows = bellbuoy_testkit::wait::eventually(support::SOON, async || {
+        let rows = fleet.api.deliveries("").await;
+        (rows[0]["attempt_count"] == 2).then_some(rows)
+    });
+    let detail = fleet.api.delivery(&rows.await[0]["id"]).await;
+    assert_eq!(detail["attempts"][1]["cause"]["code"], "blocked", "{detail}");
+}
