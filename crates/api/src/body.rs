@@ -36,7 +36,7 @@ pub struct Limits {
     pub batch_events: usize,
     /// Bytes of all bodies in memory together; further requests wait for their turn.
     pub memory_bytes: usize,
-    /// Wrong tokens from one address in a minute; what follows is answered 429.
+    /// Wrong tokens from one address in a minute, and wrong passwords as well; what follows is answered 429.
     pub wrong_tokens: u32,
     /// Wrong passwords of one account in a minute, wherever they come from; what follows is answered 429.
     pub wrong_passwords: u32,

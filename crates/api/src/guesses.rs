@@ -103,18 +103,6 @@ impl Guesses {
         })
     }
 
-    /// Whether `guesser` may guess at all now, where finding out whether it is right is dear.
-    ///
-    /// # Errors
-    ///
-    /// When too many wrong ones came and no right one within the hour.
-    pub(crate) fn check<'a>(&self, guesser: impl Into<Guesser<'a>>, now: Instant) -> Result<(), TooMany> {
-        self.at(guesser, |bucket| match bucket.welcome_until {
-            Some(until) if now <= until => Ok(()),
-            _ => bucket.room(self.each, now).map(drop),
-        })
-    }
-
     /// What was counted as wrong was right.
     pub(crate) fn back<'a>(&self, guesser: impl Into<Guesser<'a>>) {
         self.at(guesser, |bucket| {
@@ -203,12 +191,9 @@ mod tests {
         for _ in 0..3 {
             guesses.wrong("ann", now).expect("room");
         }
-        assert!(guesses.wrong("ann", now).is_err() && guesses.check("ann", now).is_err());
-        guesses.check("bob", now).expect("its own");
-        let friend = address("192.0.2.7");
-        guesses.right(friend, now).expect("let in");
-        spend(&guesses, friend, now);
-        guesses.check(friend, now).expect("welcome");
+        assert!(guesses.wrong("ann", now).is_err());
+        guesses.wrong("bob", now).expect("its own");
+        guesses.wrong(address("192.0.2.7"), now).expect("its own");
     }
 
     #[test]

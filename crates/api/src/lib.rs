@@ -97,7 +97,7 @@ impl App {
             findings: health::Findings::default(),
             guesses: guesses::Guesses::new(api.limits.wrong_tokens),
             letters: guesses::Guesses::new(api.limits.letters),
-            passwords: auth::passwords::Passwords::new(api.limits.wrong_passwords),
+            passwords: auth::passwords::Passwords::new(api.limits.wrong_passwords, api.limits.wrong_tokens),
             pulls: ingest::Pulls::default(),
             throttle: auth::Throttle::default(),
             tokens: auth::Tokens::default(),

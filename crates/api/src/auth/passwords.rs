@@ -26,13 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What hashing takes.
 pub(crate) struct Passwords {
     turns: Arc<Semaphore>,
-    guesses: Guesses,
+    of_account: Guesses,
+    from_address: Guesses,
 }
 
 impl Passwords {
-    /// `per_minute` guesses of one account's password at once or over a minute, wherever they come from.
-    pub(crate) fn new(per_minute: u32) -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), guesses: Guesses::new(per_minute) }
+    /// So many guesses at once or over a minute: of one account's password wherever they come from, and from one
+    /// address of whosesoever.
+    pub(crate) fn new(of_account: u32, from_address: u32) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            of_account: Guesses::new(of_account),
+            from_address: Guesses::new(from_address),
+        }
     }
 
     /// The hash of a password, in the PHC string format, with a salt of its own.
@@ -101,24 +107,25 @@ pub(crate) async fn sign_in(
     user: &str,
     password: String,
 ) -> Result<Account, Refused> {
+    let (passwords, now) = (&app.passwords, Instant::now());
     let address = peer.map(|Peer(address)| address);
-    if let Some(address) = address {
-        app.guesses.check(address, Instant::now()).map_err(Refused::TooMany)?;
-    }
-    // Taken before it is known to be wrong, so that no number of guesses at once gets past.
-    app.passwords.guesses.wrong(user, Instant::now()).map_err(Refused::TooMany)?;
+    // Taken before they are known to be wrong, so that no number of guesses at once gets past. Nobody is welcome here
+    // for having been right before: else whoever has an account could guess at everybody's.
+    let taken = address.map_or(Ok(()), |address| passwords.from_address.wrong(address, now));
+    taken.and_then(|()| passwords.of_account.wrong(user, now)).map_err(Refused::TooMany)?;
     let (account, hash) = find(app, user).await.map_err(|problem| {
         error!("can't look an account up: {problem}");
         Refused::Unknowable
     })?;
-    let fits = app.passwords.fits(password, hash).await.ok_or(Refused::Unknowable)?;
+    let fits = passwords.fits(password, hash).await.ok_or(Refused::Unknowable)?;
     let Some(account) = account.filter(|_| fits) else {
-        let counted = address.map_or(Ok(()), |address| app.guesses.wrong(address, Instant::now()));
+        // It is a guess of a credential like any other, too.
+        let counted = address.map_or(Ok(()), |address| app.guesses.wrong(address, now));
         return Err(counted.map_or_else(Refused::TooMany, |()| Refused::Wrong));
     };
-    app.passwords.guesses.back(user);
+    passwords.of_account.back(user);
     if let Some(address) = address {
-        app.guesses.right(address, Instant::now()).map_err(Refused::TooMany)?;
+        passwords.from_address.back(address);
     }
     Ok(account)
 }
@@ -140,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_alone_and_no_hash_is_seen_twice() {
-        let passwords = Passwords::new(1);
+        let passwords = Passwords::new(1, 1);
         let hash = async |password: &str| passwords.hash(password.to_owned()).await;
         let (one, again) =
             (hash("correct horse").await.expect("one"), hash("correct horse").await.expect("one"));

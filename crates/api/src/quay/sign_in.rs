@@ -20,6 +20,7 @@ use crate::{
         passwords::sign_in as check,
         session::{self, Cookie},
     },
+    counts::{self, Surface},
     guesses::TooMany,
     now,
     problem::Problem,
@@ -51,7 +52,7 @@ pub(crate) async fn sign_in(State(app): State<Arc<App>>, request: Request) -> Re
     let body = read_json(&app, &parts.headers, body).await?;
     let schema::SignIn { username, password } = schema::sign_in(body).map_err(Problem::bad)?;
     let peer = parts.extensions.get::<Peer>().copied();
-    let account = check(&app, peer, &username, password).await.map_err(refusal)?;
+    let account = check(&app, peer, &username, password).await.map_err(|refused| refusal(&app, refused))?;
     let cookie = begin(&app, peer, &account).await?;
     let mut response = Json(json!({ "success": true })).into_response();
     let headers = response.headers_mut();
@@ -70,7 +71,8 @@ async fn begin(app: &App, peer: Option<Peer>, account: &Account) -> Result<Cooki
     Ok(cookie)
 }
 
-fn refusal(refused: Refused) -> Problem {
+fn refusal(app: &App, refused: Refused) -> Problem {
+    counts::unauthorized(&app.api.metrics, Surface::Quay);
     match refused {
         Refused::Wrong => Problem::new(StatusCode::FORBIDDEN, WRONG)
             .with("message", WRONG)
