@@ -394,3 +394,69 @@ async fn an_event_that_a_producer_publishes_twice_over_amqp_is_delivered_once() 
     client.until("", 3, &["delivered"]).await;
     assert_eq!(receiver.requests().len(), 3, "{:?}", receiver.requests());
 }
+
+#[tokio::test]
+async fn a_receiver_never_has_more_requests_than_its_cap_whatever_becomes_of_the_processes_that_send_them() {
+    const EVENTS: usize = 700;
+    const SETTINGS: &[(&str, &str)] = &[
+        ("BELLBUOY_LIMITS__IN_FLIGHT", "16"),
+        ("BELLBUOY_LIMITS__PER_NOTIFICATION", "6"),
+        ("BELLBUOY_LIMITS__PER_HOST", "8"),
+        ("BELLBUOY_OUTBOUND__DEADLINE_SECONDS", "1"),
+        ("BELLBUOY_OUTBOUND__CONNECT_TIMEOUT_SECONDS", "1"),
+        ("BELLBUOY_SMTP__DEADLINE_SECONDS", "1"),
+        ("BELLBUOY_LIMITS__SLOT_LEASE_SECONDS", "2"),
+    ];
+    let (node, postgres) = tokio::join!(Node::start(), Postgres::start());
+    node.add_vhosts(&["fleet"]).await;
+    let store = postgres.database().await;
+    let database = store.rsplit('/').next().expect("a name");
+    let fleet = Deployment::new(&node.url("fleet"), &store, SETTINGS);
+    fleet.apply_topology().await;
+    let (api, _fanout, _record) = tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("record"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.answer_after(Duration::from_millis(100));
+    let client = api.client().await;
+    for path in ["/one", "/two"] {
+        client.webhook("acme/api", "repo_push", &receiver.url(path)).await;
+    }
+    let events: Vec<_> =
+        (0..EVENTS).map(|number| push(&format!("event-{number}"), "acme/api", "v1")).collect();
+    let body = serde_json::to_vec(&events).expect("JSON");
+    let answer = client.send(Method::POST, "/v1/events", "application/cloudevents-batch+json", body).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    client.until("", 2 * EVENTS, &["pending"]).await;
+
+    let members =
+        ["deliver-0", "deliver-1", "deliver-2", "deliver-3"].map(|name| fleet.member(name, "deliver"));
+    for member in &members {
+        let client = member.client().await;
+        eventually(SOON, async || {
+            let made = client.counted("bellbuoy_delivery_attempts_total", &[r#"outcome="delivered""#]).await;
+            (made > 4.5).then_some(())
+        })
+        .await;
+    }
+    members[0].kill_9();
+    members[1].process.pause();
+    eventually(SOON, async || {
+        let processes = postgres.sql(database, "SELECT count(DISTINCT process) FROM slots").await;
+        (processes == "2").then_some(())
+    })
+    .await;
+    let before = receiver.requests().len();
+    assert!(before < 2 * EVENTS, "all was over before the leases of the dead and of the stopped were");
+    receiver.wait_for(before + 50, |_| true).await.expect("the other two go on");
+    members[1].process.resume();
+    client.until("", 2 * EVENTS, &["delivered"]).await;
+    for path in ["/one", "/two"] {
+        let most = receiver.most_at_once(Some(path));
+        assert!((4..=6).contains(&most), "{most} requests at a time to {path}");
+    }
+    assert_eq!(receiver.most_at_once(None), 8, "as many as the host takes, and no more");
+
+    members[1].stop().await;
+    members[2].stop().await;
+    let left = postgres.sql(database, "SELECT count(DISTINCT process) FROM slots WHERE held > 0").await;
+    assert!(left == "1" || left == "0", "who stops gives back what it has: {left} have slots");
+}

@@ -13,6 +13,9 @@ pub(crate) fn start_at_zero(metrics: &Metrics, shards: Shards) {
     for method in MethodName::ALL {
         start_method(metrics, method.name(), shards);
     }
+    for outcome in ["answered", "failed"] {
+        metrics.count(Counter::SlotAsks, &[outcome], 0);
+    }
     for queue in [queues::events(), queues::outcomes()] {
         metrics.count(Counter::DeadLetters, &[queue.as_str(), DeadReason::Undecodable.name()], 0);
     }

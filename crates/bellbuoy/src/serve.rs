@@ -15,8 +15,8 @@ use bellbuoy_methods::Methods;
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
-    Deliver, DeliverLimits, Fanout, FanoutLimits, Gate, GateLimits, Record, RecordLimits, Retention, Vital,
-    Wishes, deliver_role, supervise,
+    Deliver, DeliverLimits, Fanout, FanoutLimits, Gate, GateLimits, LeaseTerms, Record, RecordLimits,
+    Retention, Slots, Vital, Wishes, deliver_role, supervise,
 };
 use tokio::{
     net::TcpListener,
@@ -25,6 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::{
     certificates,
@@ -35,6 +36,12 @@ use crate::{
 
 /// The version that is shown and sent.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What an attempt may take over its deadline: the rest of an answer that is read, and a busy machine.
+const OVER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a shutdown waits for the store to take slots back; then they end by themselves.
+const GIVING_BACK: Duration = Duration::from_secs(2);
 
 /// How often the queues and the gate are looked at for the metrics.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -66,6 +73,7 @@ pub(crate) struct Fleet {
     work: CancellationToken,
     api: tokio::task::JoinHandle<std::io::Result<()>>,
     workers: JoinSet<()>,
+    slots: Option<Arc<Slots>>,
 }
 
 impl Fleet {
@@ -97,6 +105,7 @@ impl Fleet {
             shutdown: work.clone(),
             workers: JoinSet::new(),
             readiness: Readiness::default(),
+            slots: None,
         };
         crew.start(&config, &methods);
         let following = certificates::follow(config.clone(), Arc::clone(&methods), work.clone());
@@ -127,7 +136,8 @@ impl Fleet {
         let serving = bellbuoy_api::serve(listener, router.clone(), intake.clone(), limits);
         let api = tokio::spawn(serving);
         info!("bellbuoy {VERSION} listens on {url}, its data is in {}", config.data_dir.display());
-        Ok(Self { url, token, router, token_file, broker, store, intake, work, api, workers: crew.workers })
+        let Crew { workers, slots, .. } = crew;
+        Ok(Self { url, token, router, token_file, broker, store, intake, work, api, workers, slots })
     }
 
     fn greeting(&self) -> String {
@@ -149,6 +159,10 @@ impl Fleet {
         }
         self.work.cancel();
         while self.workers.join_next().await.is_some() {}
+        if let Some(slots) = &self.slots {
+            // Too late is no harm.
+            let _ = tokio::time::timeout(GIVING_BACK, slots.give_back()).await;
+        }
         self.broker.close().await;
         self.store.close().await;
         info!("stopped; what was not delivered yet goes on at the next start");
@@ -195,21 +209,21 @@ struct Crew {
     shutdown: CancellationToken,
     workers: JoinSet<()>,
     readiness: Readiness,
+    slots: Option<Arc<Slots>>,
 }
 
 impl Crew {
     fn start(&mut self, config: &Config, methods: &Arc<Methods>) {
         let wishes = Arc::new(Wishes::new(self.store.clone()));
-        let gate = Arc::new(Gate::new(GateLimits {
-            per_notification: config.per_notification,
-            per_host: config.per_host,
-            circuit_failures: config.circuit_failures,
-        }));
+        let gate = Arc::new(gate(config));
         for role in &config.roles {
             match role {
                 Role::Api => {}
                 Role::Fanout => self.start_fanout(config, &wishes),
-                Role::Deliver => self.start_deliver(config, methods, &wishes, &gate),
+                Role::Deliver => {
+                    self.start_deliver(config, methods, &wishes, &gate);
+                    self.start_slots(config, &gate);
+                }
                 Role::Record => self.start_recorder(config),
             }
         }
@@ -254,6 +268,22 @@ impl Crew {
             });
             self.supervise(role, vital, move |shutdown| Arc::clone(&deliver).run(shutdown));
         }
+    }
+
+    fn start_slots(&mut self, config: &Config, gate: &Arc<Gate>) {
+        if !config.is_of_a_fleet() {
+            return;
+        }
+        let vital = self.vital("slots");
+        let slots = Arc::new(Slots {
+            gate: Arc::clone(gate),
+            store: self.store.clone(),
+            process: Uuid::new_v4(),
+            metrics: Arc::clone(&self.metrics),
+            vital: Arc::clone(&vital),
+        });
+        self.slots = Some(Arc::clone(&slots));
+        self.supervise("slots", vital, move |shutdown| Arc::clone(&slots).run(shutdown));
     }
 
     // Three workers, each with a sign of life of its own.
@@ -326,6 +356,19 @@ impl Crew {
             }
         });
     }
+}
+
+fn gate(config: &Config) -> Gate {
+    let limits = GateLimits {
+        per_notification: config.per_notification,
+        per_host: config.per_host,
+        circuit_failures: config.circuit_failures,
+    };
+    if !config.is_of_a_fleet() {
+        return Gate::new(limits);
+    }
+    let attempt = config.deadline.max(config.smtp.deadline) + OVER_DEADLINE;
+    Gate::in_fleet(limits, LeaseTerms { attempt, spare: config.slot_lease })
 }
 
 pub(crate) async fn wait_for_signal() -> anyhow::Result<()> {

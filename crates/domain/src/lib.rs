@@ -26,6 +26,7 @@ mod rights;
 mod secret;
 mod severity;
 mod signing;
+mod slots;
 mod template;
 mod url_template;
 mod webhook;
@@ -62,6 +63,7 @@ pub use retry::{InvalidPolicy, Next, RetryPolicy};
 pub use rights::{Need, Right, Standing, TokenScope, TokenScopes, Verdict, judge, standing_by_actions};
 pub use secret::{MASK, Secret, SecretError, Secrets};
 pub use signing::{KeyKind, MOST_RETIRED, PrivateKey, PublicOf, Retired, SigningKey};
+pub use slots::{Asker, Granted, grant};
 pub use template::{Template, TemplateError, TextTemplate};
 pub use webhook::{
     Authorization, HttpMethod, OptionError, SignatureStyle, SuccessStatuses, TlsOptions, WEBHOOK_VERSION,

@@ -111,6 +111,14 @@ pub(crate) const POSTGRES_MAY_WRITE: &str =
 /// One recorder at a time, until its transaction ends: two with the same deliveries in different order would wait for
 /// each other. The numbers are ours alone, "bell" and 1.
 pub(crate) const POSTGRES_LOCK_RECORDS: &str = "SELECT pg_advisory_xact_lock(1650814060, 1)";
+/// One process at a time is handed slots, until its transaction ends; one that stands still in the middle of it keeps
+/// the others waiting for two seconds at most. The numbers are ours alone, "bell" and 2.
+pub(crate) const POSTGRES_LOCK_SLOTS: &str = "SELECT pg_advisory_xact_lock(1650814060, 2), \
+     set_config('idle_in_transaction_session_timeout', '2000', true)";
+/// The database's time, in Unix milliseconds.
+pub(crate) const POSTGRES_NOW: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+/// The same.
+pub(crate) const SQLITE_NOW: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 /// Tells the listeners at the commit.
 pub(crate) const POSTGRES_NOTIFY: &str = "SELECT pg_notify('bellbuoy_notifications', '')";
 /// What [`POSTGRES_NOTIFY`] tells.
@@ -263,6 +271,8 @@ texts! {
     FORGET_DIGEST = "DELETE FROM digests WHERE id = $1";
     FORGET_DIGEST_ITEMS = "DELETE FROM digest_items WHERE digest = $1";
 
+    FORGET_SLOTS = "DELETE FROM slots WHERE ends_at <= $1";
+
     /// The sweeps of retention: the next rows in order, whether each is old, and whether it may go.
     SWEEP_DELIVERIES =
         "SELECT seq, accepted_at < $3 AS old, \
@@ -332,6 +342,13 @@ many! {
         "INSERT INTO digest_items (delivery, digest, body)",
         "ON CONFLICT (delivery) DO NOTHING";
 
+    SLOTS = [Text] "SELECT receiver, process, held, wanted FROM slots WHERE receiver IN (", ")";
+    LEASE_SLOTS = [Text Uuid Int Int Int]
+        "INSERT INTO slots (receiver, process, held, wanted, ends_at)",
+        "ON CONFLICT (receiver, process) DO UPDATE SET held = excluded.held, wanted = excluded.wanted, \
+         ends_at = excluded.ends_at";
+    RETURN_SLOTS = [Text Uuid] "DELETE FROM slots WHERE (receiver, process) IN (", ")";
+
     REMOVE_DELIVERIES = [Int]
         "DELETE FROM deliveries WHERE state IN ('delivered', 'dead', 'cancelled') AND seq IN (",
         ")";
@@ -362,11 +379,13 @@ mod tests {
         tables::{TABLES, Table},
     };
 
-    const SQLITE_OWN: &[(&str, &str)] = &[("SQLITE_BEGIN", SQLITE_BEGIN)];
+    const SQLITE_OWN: &[(&str, &str)] = &[("SQLITE_BEGIN", SQLITE_BEGIN), ("SQLITE_NOW", SQLITE_NOW)];
     const POSTGRES_OWN: &[(&str, &str)] = &[
         ("POSTGRES_BEGIN", POSTGRES_BEGIN),
         ("POSTGRES_MAY_WRITE", POSTGRES_MAY_WRITE),
         ("POSTGRES_LOCK_RECORDS", POSTGRES_LOCK_RECORDS),
+        ("POSTGRES_LOCK_SLOTS", POSTGRES_LOCK_SLOTS),
+        ("POSTGRES_NOW", POSTGRES_NOW),
         ("POSTGRES_NOTIFY", POSTGRES_NOTIFY),
     ];
     /// They have no plan.
@@ -483,6 +502,7 @@ mod tests {
         INSERT INTO inbox (id, delivery, target_kind, target, kind, metadata, created_at, dismissed)
             SELECT gen_random_uuid(), gen_random_uuid(), 'user', (i % 1000)::text, 'repo_push', '{}', i, false
             FROM generate_series(1, 50000) i;
+        INSERT INTO slots SELECT 'host:' || i, gen_random_uuid(), 1, 1, i FROM generate_series(1, 50000) i;
         INSERT INTO accounts SELECT 'user-' || i, gen_random_uuid(), 'user', NULL, false, false, true, NULL, 0
             FROM generate_series(1, 50000) i;
         INSERT INTO teams SELECT 'org-' || i / 10, 'team-' || i % 10, 'member' FROM generate_series(1, 5000) i;

@@ -112,6 +112,19 @@ impl Writing {
         Ok(())
     }
 
+    /// Lets nobody else hand out slots until the end of the transaction, and says what time it is then, in Unix
+    /// milliseconds of the database's clock.
+    pub(crate) async fn lock_slots(&mut self) -> Result<i64, StoreError> {
+        let now = if self.held.is_postgres() {
+            self.run(sql::POSTGRES_LOCK_SLOTS, &[]).await?;
+            sql::POSTGRES_NOW
+        } else {
+            sql::SQLITE_NOW
+        };
+        let (now,) = self.one(now, &[]).await?;
+        Ok(now)
+    }
+
     /// Tells other processes at the commit that notifications have changed. `SQLite` has one process.
     pub(crate) async fn notify(&mut self) -> Result<(), StoreError> {
         if self.held.is_postgres() {

@@ -87,6 +87,8 @@ metrics! {
         WorkerRestarts = "worker_restarts_total" ["role"],
         /// Times that a worker, with work in hand, found the store or the broker out of reach.
         WorkerWaits = "worker_waits_total" ["role"],
+        /// Calls by which a process of a fleet leased slots of receivers.
+        SlotAsks = "slot_asks_total" ["outcome"],
         /// Messages put aside because this process can't handle them now.
         MessagesPutAside = "messages_put_aside_total" ["queue", "reason"],
     }
@@ -105,6 +107,10 @@ metrics! {
         DeliverySlots = "delivery_slots" ["method"],
         /// Receivers (notifications and hosts) that stopped answering and are tried by one attempt at a time.
         CircuitsOpen = "circuits_open" [],
+        /// Slots of receivers that this process of a fleet holds: attempts it may have in flight without asking.
+        SlotsLeased = "slots_leased" ["lane"],
+        /// Receivers of which this process of a fleet could use more slots than it has.
+        ReceiversShort = "receivers_short" [],
         /// Whether a worker runs (1) or has stalled or waits to be started again (0).
         WorkerUp = "worker_up" ["role"],
         /// Always 1; the version is the label.
@@ -268,7 +274,7 @@ mod tests {
     fn labels_are_words_for_closed_sets_never_for_an_endpoint_or_a_repository() {
         let known = [
             "source", "kind", "reason", "method", "outcome", "cause", "queue", "state", "role", "table",
-            "surface", "status", "version",
+            "surface", "status", "version", "lane",
         ];
         let labels = Counter::ALL.iter().flat_map(|metric| metric.labels());
         let labels = labels.chain(Gauge::ALL.iter().flat_map(|metric| metric.labels()));

@@ -200,6 +200,12 @@ impl Receiver {
         self.shared.poured.load(Relaxed)
     }
 
+    /// The most requests that were here at a time, from their last byte until they were answered or their connection
+    /// was gone: to `path` (without query) or, without one, to all.
+    pub fn most_at_once(&self, path: Option<&str>) -> usize {
+        self.shared.lock().crowds.get(path.unwrap_or_default()).map_or(0, |crowd| crowd.most)
+    }
+
     /// Lets every [`Answer::OnRelease`] go, those to come as well.
     pub fn release(&self) {
         self.shared.released.send_replace(true);
@@ -273,11 +279,49 @@ struct State {
     scripts: HashMap<String, VecDeque<Answer>>,
     wait: Duration,
     ended: HashMap<usize, Instant>,
+    /// By path; those of all under the empty one.
+    crowds: HashMap<String, Crowd>,
+}
+
+/// How many requests are here, and the most that were.
+#[derive(Default)]
+struct Crowd {
+    now: usize,
+    most: usize,
+}
+
+/// A request that is here, until this is dropped.
+struct Present<'a> {
+    shared: &'a Shared,
+    path: String,
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.shared.count(&self.path, |crowd| crowd.now -= 1);
+    }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request to `path` among those that are here.
+    fn enter(&self, path: &str) -> Present<'_> {
+        let path = path.split('?').next().unwrap_or_default().to_owned();
+        self.count(&path, |crowd| {
+            crowd.now += 1;
+            crowd.most = crowd.most.max(crowd.now);
+        });
+        Present { shared: self, path }
+    }
+
+    fn count(&self, path: &str, change: impl Fn(&mut Crowd)) {
+        let mut state = self.lock();
+        for crowd in ["", path] {
+            change(state.crowds.entry(crowd.to_owned()).or_default());
+        }
     }
 
     /// Records a request and lets its time pass; says how it is answered, and how many came before it.

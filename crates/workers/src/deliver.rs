@@ -39,6 +39,9 @@ const PAUSED_HOLD: Duration = Duration::from_mins(1);
 /// How long a delivery is held when its notification can't be understood, at least.
 const UNCLEAR_HOLD: Duration = Duration::from_secs(5);
 
+/// Why an attempt was dropped in the middle.
+const STOOD_STILL: &str = "our process stood still in the middle of the attempt";
+
 /// How long a delivery is held at most.
 const LONGEST_HOLD: Duration = Duration::from_mins(5);
 
@@ -233,7 +236,14 @@ impl Deliver {
             },
         };
         *began = Begun::now();
-        let report = self.attempt(delivery, notification, checked, *began).await;
+        let attempt = self.attempt(delivery, notification, checked, *began);
+        let report = match &pass {
+            None => attempt.await,
+            Some(pass) => match pass.guard(attempt).await {
+                Some(report) => report,
+                None => return self.hold(delivery, CauseCode::Internal, STOOD_STILL, Duration::ZERO),
+            },
+        };
         if let Some(pass) = pass {
             pass.end(&report.outcome);
         }

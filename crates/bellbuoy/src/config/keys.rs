@@ -182,17 +182,22 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "limits.per_notification",
         "32",
-        "Most attempts in flight for one notification, per process; what is over waits its turn in the broker.",
+        "Most attempts in flight for one notification, over all processes; what is over waits its turn in the broker.",
     ),
     key(
         "limits.per_host",
         "64",
-        "Most attempts in flight to one host and port, per process, whichever notifications they are for.",
+        "Most attempts in flight to one host and port, over all processes, whichever notifications they are for.",
     ),
     key(
         "limits.circuit_failures",
         "20",
         "Attempts in a row that a receiver leaves unanswered (or answers with 5xx) before it is tried by one at a time, and all else for it is held.",
+    ),
+    key(
+        "limits.slot_lease_seconds",
+        "15",
+        "How long a process of a fleet makes attempts without word from the store, which shares the two limits above among the processes. When one dies, its part is free for the others after that time and the longest deadline of an attempt.",
     ),
     key(
         "limits.shards",

@@ -143,6 +143,7 @@ pub(crate) struct Config {
     pub(crate) per_notification: NonZeroUsize,
     pub(crate) per_host: NonZeroUsize,
     pub(crate) circuit_failures: NonZeroU32,
+    pub(crate) slot_lease: Duration,
     pub(crate) shards: Shards,
     pub(crate) drain: Duration,
     pub(crate) connections: NonZeroUsize,
@@ -331,6 +332,7 @@ pub(crate) fn load(
         per_host: source.get("limits.per_host", "a whole number from 1", |text| text.parse().ok()),
         circuit_failures: source
             .get("limits.circuit_failures", "a whole number from 1", |text| text.parse().ok()),
+        slot_lease: source.get("limits.slot_lease_seconds", parse::SECONDS, parse::seconds),
         shards: Shards::new(source.get("limits.shards", "a whole number from 1 to 64", |text| {
             text.parse().ok().filter(|count: &NonZeroU16| count.get() <= 64)
         })),
@@ -378,6 +380,14 @@ fn proxy<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> 
         any.clone().exempting(items.iter().map(String::as_str)).map(|_| items)
     });
     proxy.and_then(|proxy| proxy.exempting(exceptions.iter().map(String::as_str)))
+}
+
+impl Config {
+    /// Whether other processes may serve the same receivers: not those that the embedded broker or the store in a
+    /// file keeps out.
+    pub(crate) fn is_of_a_fleet(&self) -> bool {
+        self.broker != BrokerUrl::Embedded && self.store != StoreUrl::Sqlite
+    }
 }
 
 fn retry<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> RetryPolicy {

@@ -12,6 +12,7 @@ mod notifications;
 mod retention;
 mod sample;
 mod sealing;
+mod slots;
 
 use bellbuoy_store::Store;
 use bellbuoy_testkit::postgres::Postgres;
@@ -139,6 +140,13 @@ checks! {
         what_is_sealed_is_read_back_with_its_key_alone,
         a_new_key_takes_every_row_over_and_the_old_one_is_needed_no_more,
         without_a_key_nothing_is_sealed,
+    }
+    slots {
+        slots_of_a_receiver_are_never_more_than_its_cap_and_come_to_all_who_ask,
+        a_lease_ends_by_itself_and_not_before,
+        who_asks_after_its_end_holds_nothing,
+        what_is_given_back_is_free_at_once_and_a_wish_is_forgotten,
+        receivers_are_apart_and_many_are_asked_for_at_once,
     }
     retention {
         what_is_old_goes_in_chunks_and_what_is_new_stays,

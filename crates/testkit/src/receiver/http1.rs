@@ -53,8 +53,11 @@ pub(super) async fn serve(mut wire: impl Wire, shared: &Shared, number: usize) {
             let _ = wire.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
             return close(wire).await;
         };
+        let present = shared.enter(&request.path);
         let (answer, place) = shared.arrived(request).await;
-        match perform(&mut wire, answer, place, shared).await {
+        let performed = perform(&mut wire, answer, place, shared).await;
+        drop(present);
+        match performed {
             Ok(After::More) => {}
             Ok(After::Close) => return close(wire).await,
             Ok(After::Reset) => {

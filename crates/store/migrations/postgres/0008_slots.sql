@@ -1,0 +1,12 @@
+-- Which process may have how many attempts in flight to a receiver, until when by this database's clock. A row without
+-- slots is a wish.
+CREATE TABLE slots (
+    receiver TEXT COLLATE "C" NOT NULL,
+    process UUID NOT NULL,
+    held BIGINT NOT NULL,
+    wanted BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    PRIMARY KEY (receiver, process)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+CREATE INDEX slots_ends_at ON slots (ends_at);

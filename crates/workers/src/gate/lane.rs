@@ -1,0 +1,296 @@
+//! The way to one receiver: its cap, its circuit, its pauses.
+
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
+
+use bellbuoy_domain::{Admission, CauseCode, Circuit, Granted};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use super::{
+    Hold, LeaseTerms,
+    lease::{Lease, Wish},
+    pass::Step,
+    place::Sign,
+};
+
+/// A turn that is this near is waited for in memory: shorter than a way through the broker is worth.
+pub(super) const SOON: Duration = Duration::from_millis(100);
+
+/// The shortest hold: the broker's delays are half a second and more.
+pub(super) const SHORTEST_HOLD: Duration = Duration::from_secs(1);
+
+/// The shortest time between the turns of two that are held: what many held deliveries of one receiver cost
+/// others is bounded by it.
+pub(super) const BETWEEN_TURNS: Duration = Duration::from_millis(2);
+
+/// The longest hold: then it is looked again.
+pub(super) const LONGEST_HOLD: Duration = Duration::from_mins(5);
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) room: Arc<Semaphore>,
+    /// The most that may be in flight, over all processes.
+    cap: u32,
+    /// The most that may be in flight here. What is in flight above that came before it fell.
+    most: u32,
+    /// How many permits there are, in the room and in hands.
+    permits: u32,
+    lease: Option<Lease>,
+    pub(super) waiting: u32,
+    /// When the attempts in flight began, by the number they got.
+    begun: BTreeMap<u64, Instant>,
+    next_number: u64,
+    /// How long an attempt took of late.
+    pace: Duration,
+    pub(super) circuit: Circuit,
+    /// Until then the receiver wants peace.
+    peace_until: Option<Instant>,
+    /// From when on the service takes the next one.
+    pub(super) next_start: Option<Instant>,
+    /// When the last of those that were held is likely to have its turn.
+    last_turn: Option<Instant>,
+}
+
+impl Lane {
+    /// With all of its cap or, under `terms`, with none before some is leased.
+    pub(super) fn new(cap: NonZeroUsize, terms: Option<LeaseTerms>) -> Self {
+        let cap = u32::try_from(cap.get()).unwrap_or(u32::MAX);
+        let most = if terms.is_some() { 0 } else { cap };
+        Self {
+            room: Arc::new(Semaphore::new(most as usize)),
+            cap,
+            most,
+            permits: most,
+            lease: terms.map(Lease::new),
+            waiting: 0,
+            begun: BTreeMap::new(),
+            next_number: 0,
+            pace: Duration::ZERO,
+            circuit: Circuit::default(),
+            peace_until: None,
+            next_start: None,
+            last_turn: None,
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.begun.is_empty() && self.waiting == 0
+    }
+
+    /// How many slots of its receiver this process has, if it leases them.
+    pub(super) fn leased(&self) -> Option<u32> {
+        self.lease.as_ref().map(|_| self.permits)
+    }
+
+    /// Whether there are fewer slots than this process could use.
+    pub(super) fn is_short(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_short)
+    }
+
+    /// When its lease is over.
+    pub(super) fn ends(&self) -> Option<Instant> {
+        self.lease.as_ref().and_then(Lease::ends)
+    }
+
+    /// One more would like to begin. Whether the store is to be asked for more slots at once.
+    pub(super) fn is_wanted(&mut self, now: Instant) -> bool {
+        let demand = self.in_hands() + self.waiting + 1;
+        let (permits, cap) = (self.permits, self.cap);
+        self.lease.as_mut().is_some_and(|lease| lease.is_wanted(now, demand, permits, cap))
+    }
+
+    /// Whether somebody waits for slots that nobody asked for yet.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_urgent)
+    }
+
+    /// What is to be asked of the store, if anything.
+    pub(super) fn wish(&mut self, now: Instant) -> Option<Wish> {
+        let demand = self.in_hands() + self.waiting;
+        let lease = self.lease.as_mut()?;
+        if lease.is_over(now) {
+            self.resize(0);
+        }
+        let lease = self.lease.as_mut()?;
+        let wanted = lease.wanted(now, demand, self.cap);
+        if !lease.is_due(now, self.permits, wanted) {
+            return None;
+        }
+        lease.ask();
+        if wanted < self.most {
+            self.resize(wanted);
+        }
+        Some(Wish { cap: self.cap, held: self.permits, wanted })
+    }
+
+    /// The store has answered a wish that was sent at `sent`.
+    pub(super) fn grant(&mut self, wish: &Wish, granted: Granted, sent: Instant) {
+        if let Some(lease) = &mut self.lease {
+            lease.grant(wish, granted, sent);
+            self.resize(granted.held.min(granted.share));
+        }
+    }
+
+    /// The store has not answered.
+    pub(super) fn was_not_answered(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.was_not_answered();
+        }
+    }
+
+    /// Gives up all slots that are not in use.
+    pub(super) fn give_back(&mut self) -> Option<Wish> {
+        self.lease.as_ref()?;
+        self.resize(0);
+        Some(Wish { cap: self.cap, held: self.permits, wanted: 0 })
+    }
+
+    fn in_hands(&self) -> u32 {
+        self.permits.saturating_sub(u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX))
+    }
+
+    // What is in use above `most` goes as it ends.
+    fn resize(&mut self, most: u32) {
+        self.most = most;
+        if most >= self.permits {
+            self.room.add_permits((most - self.permits) as usize);
+            self.permits = most;
+        } else {
+            let gone = self.room.forget_permits((self.permits - most) as usize);
+            self.permits -= u32::try_from(gone).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// A slot is free again, or gone.
+    pub(super) fn take_back(&mut self, room: OwnedSemaphorePermit) {
+        if self.permits > self.most {
+            room.forget();
+            self.permits -= 1;
+        }
+    }
+
+    /// Refuses an attempt whose turn is not near.
+    pub(super) fn admits(&mut self, now: Instant, at: Duration, pause: Duration) -> Result<(), Hold> {
+        if let Some(hold) = self.forbids(now, at, pause) {
+            return Err(hold);
+        }
+        let alone = pause.is_zero() || self.waiting == 0;
+        if !alone || self.until_turn(now) > SOON {
+            Err(Hold::busy(self.turn(now, Duration::ZERO)))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Why no attempt may begin, whatever room there is.
+    pub(super) fn forbids(&mut self, now: Instant, at: Duration, pause: Duration) -> Option<Hold> {
+        if let Admission::Wait(wait) = self.circuit.admits(at) {
+            let wait = self.turn(now, wait);
+            return Some(Hold {
+                code: CauseCode::CircuitOpen,
+                detail: "the receiver has stopped answering, and is tried by one attempt at a time",
+                wait,
+            });
+        }
+        if let Some(left) = self.peace_until.and_then(|until| until.checked_duration_since(now)) {
+            let detail = "the receiver asked for fewer requests";
+            return Some(Hold { code: CauseCode::RateLimited, detail, wait: self.turn(now, left) });
+        }
+        let left = self.next_start.and_then(|start| start.checked_duration_since(now)).unwrap_or_default();
+        if left > SOON {
+            let detail = "its service takes one at a time, with a pause between";
+            return Some(Hold {
+                code: CauseCode::RateLimited,
+                detail,
+                wait: self.turn(now, left.max(pause)),
+            });
+        }
+        None
+    }
+
+    /// Refuses an attempt that could outlast the lease.
+    pub(super) fn lacks_time(&mut self, now: Instant) -> Option<Hold> {
+        if self.lease.as_ref().is_none_or(|lease| lease.lasts(now)) {
+            return None;
+        }
+        let detail = "this process has no slot of its receiver's now";
+        Some(Hold { code: CauseCode::ReceiverBusy, detail, wait: self.turn(now, Duration::ZERO) })
+    }
+
+    /// How long one more would wait for its turn.
+    fn until_turn(&self, now: Instant) -> Duration {
+        if self.waiting == 0 && self.room.available_permits() > 0 {
+            return Duration::ZERO;
+        }
+        if self.lease.as_ref().is_some_and(Lease::is_asked) && self.waiting < self.cap {
+            return Duration::ZERO;
+        }
+        if self.most == 0 {
+            return LONGEST_HOLD;
+        }
+        self.slowness(now).mul_f64(f64::from(self.waiting + 1) / f64::from(self.most))
+    }
+
+    // What is in flight for longer than attempts took of late says more than they do.
+    fn slowness(&self, now: Instant) -> Duration {
+        let oldest = self.begun.values().next().map_or(Duration::ZERO, |began| now.duration_since(*began));
+        self.pace.max(oldest)
+    }
+
+    /// When one that is held is likely to have its turn: after those held before it, as fast as they go.
+    pub(super) fn turn(&mut self, now: Instant, at_least: Duration) -> Duration {
+        let step = (self.pace / self.most.max(1)).max(BETWEEN_TURNS);
+        let first = now + at_least.max(SHORTEST_HOLD);
+        let turn = self.last_turn.map_or(first, |last| (last + step).max(first)).min(now + LONGEST_HOLD);
+        self.last_turn = Some(turn);
+        turn - now
+    }
+
+    pub(super) fn begin(&mut self, now: Instant, at: Duration) -> (u64, bool) {
+        let is_probe = self.circuit.admits(at) == Admission::Probe;
+        if is_probe {
+            self.circuit.probe();
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        self.begun.insert(number, now);
+        (number, is_probe)
+    }
+
+    pub(super) fn end(
+        &mut self,
+        step: &Step,
+        sign: Sign,
+        took: Duration,
+        now: Instant,
+        (at, to_open): (Duration, NonZeroU32),
+    ) {
+        self.begun.remove(&step.number);
+        // How fast it fails says nothing of how fast it answers.
+        let answered = matches!(sign, Sign::Answered | Sign::WantsPeace(_));
+        self.pace = if !answered {
+            self.pace
+        } else if self.pace.is_zero() {
+            took
+        } else {
+            self.pace.mul_f64(0.9) + took.mul_f64(0.1)
+        };
+        match sign {
+            Sign::Answered => self.circuit.answered(),
+            Sign::Failed => self.circuit.failed(at, step.is_probe, to_open),
+            Sign::WantsPeace(wait) => {
+                self.circuit.answered();
+                self.peace_until = self.peace_until.max(Some(now + wait));
+            }
+            Sign::None if step.is_probe => self.circuit.probe_cut_off(at),
+            Sign::None => {}
+        }
+    }
+}

@@ -1,0 +1,342 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bellbuoy_domain::{Cause, Granted, Outcome};
+use uuid::Uuid;
+
+use super::{
+    lane::{BETWEEN_TURNS, LONGEST_HOLD},
+    *,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn gate(per_notification: usize, per_host: usize) -> Arc<Gate> {
+    let count = |count| NonZeroUsize::new(count).expect("not zero");
+    Arc::new(Gate::new(GateLimits {
+        per_notification: count(per_notification),
+        per_host: count(per_host),
+        circuit_failures: NonZeroU32::new(5).expect("not zero"),
+    }))
+}
+
+fn notification(number: u128) -> NotificationId {
+    Uuid::from_u128(number).into()
+}
+
+fn to(host: &str) -> Receiver {
+    Receiver { host: Some(host.to_owned()), pause: Duration::ZERO }
+}
+
+fn deferred(code: CauseCode, hint: Option<Duration>) -> Outcome {
+    Outcome::Deferred { cause: Cause::new(code, "seen in a test"), hint }
+}
+
+async fn pass(gate: &Arc<Gate>, number: u128, host: &str) -> Pass {
+    match gate.enter(notification(number), &to(host)).await {
+        Entry::Pass(pass) => pass,
+        Entry::Hold(hold) => panic!("held: {hold:?}"),
+    }
+}
+
+async fn hold(gate: &Arc<Gate>, number: u128, host: &str) -> Hold {
+    match gate.enter(notification(number), &to(host)).await {
+        Entry::Pass(_) => panic!("it may begin"),
+        Entry::Hold(hold) => hold,
+    }
+}
+
+async fn fail(gate: &Arc<Gate>, times: u32, number: u128, host: &str, code: CauseCode) {
+    for _ in 0..times {
+        pass(gate, number, host).await.end(&deferred(code, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_are_in_flight_than_the_caps_and_who_has_a_near_turn_waits_for_it() {
+    let gate = gate(3, 4);
+    let (notified, hosted) =
+        (Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]), Arc::new(AtomicUsize::new(0)));
+    let done = Arc::new(AtomicUsize::new(0));
+    let attempts = (0..60_usize).map(|number| {
+        let (gate, notified) = (Arc::clone(&gate), Arc::clone(&notified));
+        let (hosted, done) = (Arc::clone(&hosted), Arc::clone(&done));
+        tokio::spawn(async move {
+            let which = number % 2;
+            let pass = pass(&gate, which as u128, "one:443").await;
+            assert!(notified[which].fetch_add(1, Ordering::SeqCst) < 3);
+            assert!(hosted.fetch_add(1, Ordering::SeqCst) < 4);
+            sleep(Duration::from_millis(2)).await;
+            notified[which].fetch_sub(1, Ordering::SeqCst);
+            hosted.fetch_sub(1, Ordering::SeqCst);
+            pass.end(&Outcome::Delivered);
+            done.fetch_add(1, Ordering::SeqCst);
+        })
+    });
+    for attempt in attempts.collect::<Vec<_>>() {
+        attempt.await.expect("no panic");
+    }
+    assert_eq!(done.load(Ordering::SeqCst), 60);
+    assert!(gate.lanes().values().all(Lane::is_idle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_hangs_keeps_its_cap_and_what_is_over_is_held_and_waits_nowhere() {
+    let gate = gate(2, 64);
+    let hanging = [pass(&gate, 1, "slow:443").await, pass(&gate, 1, "slow:443").await];
+    sleep(SECOND).await;
+    let began = Instant::now();
+    let first = hold(&gate, 1, "slow:443").await;
+    let second = hold(&gate, 1, "slow:443").await;
+    assert_eq!(first.code, CauseCode::ReceiverBusy);
+    assert!(first.wait >= SHORTEST_HOLD && second.wait > first.wait, "{first:?} {second:?}");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    pass(&gate, 2, "slow:443").await.end(&Outcome::Delivered);
+    for attempt in hanging {
+        attempt.end(&Outcome::Delivered);
+    }
+    pass(&gate, 1, "slow:443").await.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_does_not_come_although_it_was_near_ends_in_a_hold() {
+    let gate = gate(1, 1);
+    let hangs = pass(&gate, 1, "slow:443").await;
+    let began = Instant::now();
+    assert_eq!(hold(&gate, 1, "slow:443").await.code, CauseCode::ReceiverBusy);
+    assert_eq!(began.elapsed(), AT_MOST);
+    hangs.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_that_keeps_failing_is_left_alone_but_its_host_is_not() {
+    let gate = gate(8, 8);
+    fail(&gate, 5, 1, "shared:443", CauseCode::Http5xx).await;
+    let held = hold(&gate, 1, "shared:443").await;
+    assert_eq!(held.code, CauseCode::CircuitOpen);
+    assert!(held.wait >= 4 * SECOND, "{held:?}");
+    pass(&gate, 2, "shared:443").await.end(&Outcome::Delivered);
+    assert_eq!(gate.open_circuits(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_can_not_be_reached_is_left_alone_for_all_and_one_probe_finds_it_back() {
+    let gate = gate(8, 8);
+    for number in 0..5 {
+        fail(&gate, 1, number, "gone:443", CauseCode::Connect).await;
+    }
+    assert_eq!(hold(&gate, 9, "gone:443").await.code, CauseCode::CircuitOpen);
+    pass(&gate, 9, "other:443").await.end(&Outcome::Delivered);
+    sleep(6 * SECOND).await;
+    let probe = pass(&gate, 9, "gone:443").await;
+    assert_eq!(hold(&gate, 8, "gone:443").await.code, CauseCode::CircuitOpen, "one at a time");
+    probe.end(&Outcome::Delivered);
+    pass(&gate, 8, "gone:443").await.end(&Outcome::Delivered);
+    assert_eq!(gate.open_circuits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_cut_off_leaves_the_way_to_the_next_one() {
+    let gate = gate(8, 8);
+    fail(&gate, 5, 1, "gone:443", CauseCode::Connect).await;
+    sleep(6 * SECOND).await;
+    drop(pass(&gate, 1, "gone:443").await);
+    pass(&gate, 1, "gone:443").await.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_asked_for_less_is_left_in_peace_for_as_long_as_it_asked() {
+    let gate = gate(8, 8);
+    let wish = Some(30 * SECOND);
+    pass(&gate, 1, "busy:443").await.end(&deferred(CauseCode::RateLimited, wish));
+    let held = hold(&gate, 1, "busy:443").await;
+    assert_eq!(held.code, CauseCode::RateLimited);
+    assert!(held.wait >= 29 * SECOND && held.wait < 32 * SECOND, "{held:?}");
+    pass(&gate, 2, "busy:443").await.end(&Outcome::Delivered);
+    sleep(31 * SECOND).await;
+    pass(&gate, 1, "busy:443").await.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_wants_a_pause_gets_it_between_two_requests_of_one_notification() {
+    let gate = gate(8, 8);
+    let chat = Receiver { host: Some("chat:443".into()), pause: SECOND };
+    let mut begun = Vec::new();
+    while begun.len() < 5 {
+        match gate.enter(notification(1), &chat).await {
+            Entry::Pass(pass) => {
+                begun.push(Instant::now());
+                pass.end(&Outcome::Delivered);
+            }
+            Entry::Hold(hold) => {
+                assert_eq!(hold.code, CauseCode::RateLimited);
+                sleep(hold.wait).await;
+            }
+        }
+    }
+    assert!(begun.windows(2).all(|pair| pair[1] - pair[0] >= SECOND), "{begun:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_turns_of_what_is_held_are_spread_and_none_is_put_off_for_ever() {
+    let gate = gate(1, 1);
+    let hangs = pass(&gate, 1, "slow:443").await;
+    sleep(SECOND).await;
+    let mut waits = Vec::new();
+    for _ in 0..200_000 {
+        waits.push(hold(&gate, 1, "slow:443").await.wait);
+    }
+    assert!(waits.windows(2).all(|pair| pair[1] >= pair[0]));
+    assert_eq!(waits[1], waits[0] + BETWEEN_TURNS);
+    assert_eq!(waits.last(), Some(&LONGEST_HOLD));
+    hangs.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_that_are_idle_are_forgotten_when_there_are_many() {
+    let gate = gate(8, 8);
+    let kept = pass(&gate, u128::MAX, "kept:443").await;
+    for number in 0..MOST_LANES as u128 {
+        pass(&gate, number, &format!("{number}:443")).await.end(&Outcome::Delivered);
+    }
+    assert!(gate.lanes().len() <= MOST_LANES + 2);
+    assert!(gate.lanes().contains_key(&Place::Notification(notification(u128::MAX))));
+    kept.end(&Outcome::Delivered);
+}
+
+const TERMS: LeaseTerms = LeaseTerms { attempt: Duration::from_secs(10), spare: Duration::from_secs(6) };
+
+fn in_fleet() -> Arc<Gate> {
+    let limits =
+        GateLimits { circuit_failures: NonZeroU32::new(5).expect("not zero"), ..GateLimits::default() };
+    Arc::new(Gate::in_fleet(limits, TERMS))
+}
+
+/// Answers what the gate asks for now as a store would that has so many slots of each receiver left.
+fn answer(gate: &Gate, left: u32) -> usize {
+    let wishlist = gate.wishlist(true);
+    let asks = wishlist.asks();
+    let granted = asks.iter().map(|ask| {
+        let held = ask.wanted.min(left).max(ask.held);
+        Granted { held, share: held, is_contended: false }
+    });
+    let granted: Vec<_> = granted.collect();
+    gate.granted(&wishlist, &granted, Instant::now());
+    asks.len()
+}
+
+/// A pass by way of the store.
+async fn leased(gate: &Arc<Gate>, number: u128) -> Pass {
+    let (pass, ()) = tokio::join!(pass(gate, number, "one:443"), async {
+        gate.wanted().await;
+        answer(gate, 64);
+    });
+    pass
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_with_slots_needs_no_word_from_the_store() {
+    let gate = in_fleet();
+    leased(&gate, 1).await.end(&Outcome::Delivered);
+    for _ in 0..100 {
+        let passes = [pass(&gate, 1, "one:443").await, pass(&gate, 1, "one:443").await];
+        assert!(gate.wishlist(false).is_empty());
+        for pass in passes {
+            pass.end(&Outcome::Delivered);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_word_from_the_store_leases_go_on_to_their_ends_and_then_all_is_held() {
+    let gate = in_fleet();
+    leased(&gate, 1).await.end(&Outcome::Delivered);
+    for _ in 0..2 {
+        sleep(TERMS.spare / 2).await;
+        pass(&gate, 1, "one:443").await.end(&Outcome::Delivered);
+        gate.not_answered(&gate.wishlist(true));
+    }
+    sleep(Duration::from_millis(1)).await;
+    let held = hold(&gate, 1, "one:443").await;
+    assert_eq!(held.code, CauseCode::ReceiverBusy);
+    sleep(TERMS.attempt).await;
+    gate.not_answered(&gate.wishlist(true));
+    assert_eq!(gate.holdings().notifications, 0, "it is over");
+    hold(&gate, 1, "one:443").await;
+    assert_eq!(answer(&gate, 64), 2);
+    pass(&gate, 1, "one:443").await.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_in_use_is_renewed_before_it_is_needed_and_one_without_use_is_given_back() {
+    let gate = in_fleet();
+    leased(&gate, 1).await.end(&Outcome::Delivered);
+    let slots = gate.holdings().notifications;
+    assert!(slots > 0);
+    for _ in 0..10 {
+        assert_eq!(answer(&gate, 64), 0, "too early");
+        sleep(TERMS.spare / 3).await;
+        pass(&gate, 1, "one:443").await.end(&Outcome::Delivered);
+        assert_eq!(answer(&gate, 64), 2);
+    }
+    sleep(TERMS.spare).await;
+    let farewell: Vec<_> = gate.wishlist(true).asks().iter().map(|ask| (ask.held, ask.wanted)).collect();
+    assert_eq!(farewell, [(0, 0), (0, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_that_others_ask_for_are_given_up_as_attempts_end_and_used_no_more() {
+    let gate = in_fleet();
+    let mut passes = vec![leased(&gate, 1).await];
+    for _ in 0..3 {
+        passes.push(pass(&gate, 1, "one:443").await);
+    }
+    sleep(TERMS.spare / 3).await;
+    let wishlist = gate.wishlist(true);
+    let granted: Vec<_> =
+        wishlist.asks().iter().map(|ask| Granted { held: ask.held, share: 2, is_contended: true }).collect();
+    gate.granted(&wishlist, &granted, Instant::now());
+    assert_eq!(gate.holdings().notifications, 4, "attempts are not cut off for it");
+    for pass in passes.drain(..2) {
+        pass.end(&Outcome::Delivered);
+    }
+    assert_eq!(gate.holdings().notifications, 2);
+    assert_eq!(hold(&gate, 1, "one:443").await.code, CauseCode::ReceiverBusy);
+    let told: Vec<_> = gate.wishlist(true).asks().iter().map(|ask| ask.held).collect();
+    assert_eq!(told, [2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_attempt_that_outlasts_its_lease_nothing_more_is_done() {
+    let gate = in_fleet();
+    let pass = leased(&gate, 1).await;
+    let (woken, done) = (Notify::new(), AtomicUsize::new(0));
+    let mut attempt = std::pin::pin!(pass.guard(async {
+        done.fetch_add(1, Ordering::SeqCst);
+        woken.notified().await;
+        done.fetch_add(1, Ordering::SeqCst);
+    }));
+    assert!(tokio::time::timeout(SECOND, &mut attempt).await.is_err());
+    // Stopped, and then both at once: what it waited for has come, and its slot is another's.
+    tokio::time::advance(TERMS.lease()).await;
+    woken.notify_one();
+    assert_eq!(attempt.await, None);
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_slots_is_not_waited_for_again_and_again() {
+    let gate = in_fleet();
+    let (held, ()) = tokio::join!(hold(&gate, 1, "one:443"), async {
+        gate.wanted().await;
+        answer(&gate, 0);
+    });
+    assert_eq!(held.code, CauseCode::ReceiverBusy);
+    let began = Instant::now();
+    for _ in 0..10 {
+        hold(&gate, 1, "one:443").await;
+        assert!(gate.wishlist(false).is_empty(), "once a second will do");
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(answer(&gate, 64), 2);
+    pass(&gate, 1, "one:443").await.end(&Outcome::Delivered);
+}
