@@ -352,6 +352,60 @@ async fn explain_says_what_an_event_became_and_why_not() {
 }
 
 #[tokio::test]
+async fn explain_says_of_a_notification_why_nothing_came() {
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "1h")]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/busy", [Answer::status(503)]);
+    let shell = Shell::of(&fleet);
+    let wish = async |kind: &str, filter: Value, path: &str| {
+        let body = json!({
+            "scope": {"repository": "acme/api"}, "kinds": [kind], "filter": filter, "method": "webhook",
+            "config": {"url": receiver.url(path)},
+        });
+        fleet.api.wish(&body).await.id
+    };
+    let hears = wish("repo_push", json!({}), "/hook").await;
+    let of_another_kind = wish("tag_delete", json!({}), "/hook").await;
+    let filtered = wish("repo_push", json!({"tags": ["release-*"]}), "/hook").await;
+    let fails = wish("repo_push", json!({}), "/busy").await;
+    let paused = wish("repo_push", json!({}), "/hook").await;
+    shell.run(&["notifications", "pause", &paused]).await.data();
+    let body = json!({
+        "scope": {"repository": "acme/web"}, "kinds": ["repo_push"], "method": "webhook",
+        "config": {"url": receiver.url("/hook")},
+    });
+    let elsewhere = fleet.api.wish(&body).await.id;
+    fleet.api.publish(&push("1", "acme/api", "v1")).await;
+    for (id, state) in [(&hears, "delivered"), (&fails, "waiting"), (&paused, "waiting")] {
+        fleet.api.until(&format!("notification={id}"), 1, &[state]).await;
+    }
+    for (id, words) in [
+        (&hears, &["Nothing keeps its receiver from hearing", "1      repo_push  acme/api"][..]),
+        (&of_another_kind, &["none of the 1 newest events", "it listens to tag_delete, not to repo_push"]),
+        (&filtered, &["none of the 1 newest events", "`tags`"]),
+        (&fails, &["1 of its newest deliveries wait for another attempt", "http_5xx"]),
+        (&paused, &["it is paused", "paused 1"]),
+        (&elsewhere, &["no event of the repository acme/web"]),
+    ] {
+        let said = shell.run(&["explain", "--notification", id]).await;
+        for part in words {
+            assert!(said.data().contains(part), "{part:?} is not in {}", said.data());
+        }
+    }
+    let json = shell.run(&["explain", "--notification", &filtered, "--json"]).await.json();
+    assert_eq!(json["events"][0]["refused_by"], "filter");
+    // An event of another repository, and what it is to a notification that could not have wanted it.
+    let said = shell.run(&["explain", "1", "--notification", &elsewhere]).await;
+    assert!(
+        said.data().contains("no: it is for the repository acme/web, and the event is about acme/api"),
+        "{said:?}"
+    );
+    let unknown = shell.run(&["explain", "--notification", "0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11"]).await;
+    assert!(unknown.complaint(1).contains("there is no notification"), "{unknown:?}");
+    assert!(shell.run(&["explain"]).await.complaint(2).contains("EVENT"));
+}
+
+#[tokio::test]
 async fn misuse_is_2_and_a_server_that_does_not_help_is_1() {
     let fleet = Fleet::start(&[]).await;
     let shell = Shell::of(&fleet);

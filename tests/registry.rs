@@ -319,6 +319,41 @@ async fn one_push_reaches_receivers_in_every_registrys_format_at_once() {
 }
 
 #[tokio::test]
+async fn a_webhook_of_a_dtr_client_is_tried_hears_of_a_push_and_shows_its_success() {
+    let chain = Chain::start().await;
+    let (api, endpoint) = (&chain.fleet.api, chain.receiver.url("/hook"));
+    let form =
+        json!({"type": "TAG_PUSH", "key": "acme/app", "endpoint": endpoint, "skipTLSVerification": true});
+    let tried = api.post("/api/v0/webhooks/test", &form).await;
+    assert_eq!((tried.status.as_u16(), tried.text().as_str()), (200, ""));
+    let sample = body(&chain.receiver.requests()[0]);
+    assert_eq!((&sample["type"], &sample["contents"]["namespace"]), (&json!("TAG_PUSH"), &json!("foo")));
+    chain.receiver.clear();
+    let nowhere = json!({"type": "TAG_PUSH", "endpoint": "http://169.254.169.254/latest"});
+    let refused = api.post("/api/v0/webhooks/test", &nowhere).await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.json()["errors"][0]["code"]),
+        (502, &json!("ENDPOINT_FAILED"))
+    );
+    assert!(refused.text().contains("network rules"), "{}", refused.text());
+
+    let created = api.post("/api/v0/webhooks", &form).await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    let image = Image::new("one");
+    chain.registry.push(&image, "acme/app", "v1").await;
+    chain.settled(3.0, 1).await;
+    let requests = chain.receiver.requests();
+    let told = body(&requests[0]);
+    assert_eq!((requests.len(), &told["type"]), (1, &json!("TAG_PUSH")));
+    assert_eq!(told["contents"]["imageName"], "registry.example.com/acme/app:v1");
+    assert_eq!(told["contents"]["digest"], image.digest());
+    assert_eq!(told["location"], "/repositories/acme/app/tags/v1");
+    let shown = api.get("/api/v0/repositories/acme/app/webhooks").await;
+    let success = shown[0]["lastSuccessfulAt"].as_str().expect("a time");
+    assert!(!success.starts_with("0001"), "{shown}");
+}
+
+#[tokio::test]
 async fn what_one_bellbuoy_tells_as_a_registry_another_takes_for_one() {
     let chain = Chain::start().await;
     let next = Fleet::start(&[("BELLBUOY_REGISTRY__URL", "https://mirror.example.com")]).await;

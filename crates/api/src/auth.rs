@@ -33,6 +33,7 @@ use tracing::{error, warn};
 use crate::{
     App,
     counts::{self, Surface},
+    docker_hub, dtr,
     guesses::TooMany,
     ingest::credentials,
     now,
@@ -92,6 +93,7 @@ impl Auth {
     fn is_open(&self, path: &str) -> bool {
         matches!(path, "/" | "/healthz" | "/readyz")
             || quay::is_open(path)
+            || docker_hub::owns(path)
             || (path == "/metrics" && self.open_metrics)
     }
 }
@@ -205,6 +207,7 @@ fn presented(headers: &HeaderMap) -> Result<Vec<u8>, Refused> {
 /// Lets a request through with its [`Caller`], or answers 401 in the words of the surface it aimed at.
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     credentials::lift_token(&mut request);
+    dtr::lift_token(&mut request);
     let path = request.uri().path();
     if app.api.auth.is_open(path) || credentials::is_signed(&app, request.uri(), request.headers()) {
         return next.run(request).await;
@@ -249,6 +252,8 @@ fn refuse(app: &App, peer: Option<Peer>, request: &Request, refused: Refused) ->
     }
     let mut response = if surface == Surface::Quay {
         quay::unauthorized(app, request, refused)
+    } else if surface == Surface::Dtr {
+        dtr::problem_response(refused.problem(None))
     } else {
         refused.problem(None).into_response()
     };

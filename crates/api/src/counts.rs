@@ -53,13 +53,16 @@ impl Source {
 pub(crate) enum Surface {
     Ingest,
     Quay,
+    Dtr,
+    /// Callbacks of Docker Hub's receivers.
+    Callback,
     Native,
     /// Health, metrics, and what is not there.
     Other,
 }
 
 impl Surface {
-    const ALL: [Self; 4] = [Self::Ingest, Self::Quay, Self::Native, Self::Other];
+    const ALL: [Self; 6] = [Self::Ingest, Self::Quay, Self::Dtr, Self::Callback, Self::Native, Self::Other];
 
     /// To which part a path belongs.
     pub(crate) fn of(path: &str) -> Self {
@@ -67,6 +70,10 @@ impl Surface {
             Self::Ingest
         } else if crate::quay::owns(path) {
             Self::Quay
+        } else if crate::dtr::owns(path) {
+            Self::Dtr
+        } else if crate::docker_hub::owns(path) {
+            Self::Callback
         } else if path.starts_with("/v1/") {
             Self::Native
         } else {
@@ -78,6 +85,8 @@ impl Surface {
         match self {
             Self::Ingest => "ingest",
             Self::Quay => "quay",
+            Self::Dtr => "dtr",
+            Self::Callback => "callback",
             Self::Native => "native",
             Self::Other => "other",
         }

@@ -59,6 +59,8 @@ impl Draft {
             failures: 0,
             created_at: now,
             updated_at: now,
+            author: None,
+            succeeded_at: None,
         };
         self.replace(blank, now)
     }

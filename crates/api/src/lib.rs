@@ -4,7 +4,9 @@ mod auth;
 mod body;
 mod change;
 mod counts;
+mod docker_hub;
 mod draft;
+mod dtr;
 mod guesses;
 mod health;
 mod ingest;
@@ -17,6 +19,7 @@ mod recipients;
 mod routes;
 mod sample;
 mod server;
+mod trial;
 mod waiting;
 
 pub use auth::{Auth, BlankToken};
@@ -24,6 +27,7 @@ pub use body::Limits;
 pub use health::Readiness;
 pub use mail::Mailer;
 pub use server::{ServerLimits, serve};
+pub use trial::Trial;
 pub use waiting::waiting;
 
 use std::sync::Arc;
@@ -55,6 +59,10 @@ pub struct Api {
     pub github_secret: Option<String>,
     /// What sends the mail that asks an address whether it wants to hear of a repository.
     pub mailer: Mailer,
+    /// Whether a webhook may do without verifying its receiver's certificate.
+    pub may_skip_verification: bool,
+    /// What tries an endpoint out that is no notification's yet.
+    pub trial: Trial,
     /// What requests may take.
     pub limits: Limits,
     /// What else has to be well for `/readyz`.

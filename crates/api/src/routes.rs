@@ -16,10 +16,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     App, auth,
     counts::{self, Surface},
-    health, ingest,
+    docker_hub, dtr, health, ingest,
     native::{
-        audit, dead_letters, deliveries, directory, events, inbox, keys, notifications, replay, secrets,
-        tokens,
+        audit, dead_letters, deliveries, directory, events, explain, inbox, keys, notifications, replay,
+        secrets, tokens,
     },
     problem::Problem,
     quay,
@@ -44,6 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/notifications/{id}/test", post(notifications::test))
         .route("/v1/notifications/{id}/keys", get(keys::list))
         .route("/v1/notifications/{id}/rotate", post(keys::rotate))
+        .route("/v1/notifications/{id}/explain", get(explain::explain))
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::get))
         .route("/v1/deliveries/{id}/resend", post(deliveries::resend))
@@ -107,6 +108,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/organization/{org}/notifications/{uuid}/{act}", any(quay::of_organization))
         .route("/api/v1/entities/{prefix}", get(quay::entities))
         .route("/api/v1/repository", post(quay::create_repository))
+        .route("/api/v0/webhooks", get(dtr::list).post(dtr::create))
+        .route("/api/v0/webhooks/test", post(dtr::test))
+        .route("/api/v0/webhooks/update", post(dtr::update))
+        .route("/api/v0/webhooks/{id}", delete(dtr::delete))
+        .route("/api/v0/repositories/{*rest}", get(dtr::list_below))
+        .route("/api/v0/accounts/{name}/webhooks", get(dtr::list_of_account))
+        .route("/api/v0/api_tokens", post(dtr::make_token))
+        .route("/u/{*rest}", post(docker_hub::call_back))
+        .route("/_/{*rest}", post(docker_hub::call_back))
         .route("/api/v1/repository/{*rest}", any(quay::dispatch))
         .route("/api/v1/error/{type}", get(quay::describe_error));
     guarded(app, routes)
@@ -139,6 +149,8 @@ fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
 async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
     if quay::owns(request.uri().path()) {
         quay::problem_response(&app, quay::not_found())
+    } else if dtr::owns(request.uri().path()) {
+        dtr::not_found().into_response()
     } else {
         Problem::not_found("there is nothing at this path").into_response()
     }
@@ -147,6 +159,8 @@ async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn not_allowed(State(app): State<Arc<App>>, request: Request) -> Response {
     if quay::owns(request.uri().path()) {
         quay::problem_response(&app, quay::not_allowed())
+    } else if dtr::owns(request.uri().path()) {
+        dtr::problem_response(dtr::not_allowed())
     } else {
         let detail = format!("{} is not for this path; `allow` says what is", request.method());
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response()

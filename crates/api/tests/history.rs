@@ -120,6 +120,7 @@ async fn a_delivery_shows_where_it_stands_every_attempt_and_when_it_is_due() {
             "number": 1, "started_at": at(1000).to_string(), "duration_ms": 12, "outcome": "deferred",
             "cause": {"code": "http_5xx", "detail": "seen in a test"}, "status": 503,
         }],
+        "callback": null,
     });
     assert_eq!(shown, expected);
 }

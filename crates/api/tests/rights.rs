@@ -47,6 +47,8 @@ const OF_NAMESPACE: Answers = |ok| [401, 404, 404, 404, 404, ok, 404, 404, 404, 
 const REGISTRY: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, 403, 403, ok, ok];
 /// What is the registry's, by its id.
 const OF_REGISTRY: Answers = |ok| [401, 404, 404, 404, 404, 404, 404, 404, 404, 404, ok, ok];
+/// An event of the repository, for the namespace's notification.
+const EVENT_AND_NAMESPACE: Answers = OF_NAMESPACE;
 /// Quay's surface tells nobody which repositories there are.
 const QUAY: Answers = |ok| [401, 403, 403, 403, ok, ok, 403, 403, 403, 403, ok, ok];
 /// The same where something changes: without a credential Quay takes it for a browser's doing that was misled.
@@ -76,6 +78,8 @@ const OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 404, 404, 
 const ACCOUNTS: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403];
 const ACCOUNTS_OR_ALL: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, ok];
 const INBOX_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 403];
+/// Whoever could make a webhook somewhere.
+const SUBSCRIBERS: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, 403, 403, 403, ok, ok];
 const ANYBODY: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok];
 
 /// A verb, a path, a body, what those who may are answered, and who may.
@@ -84,7 +88,8 @@ type Row = (&'static str, &'static str, Value, u16, Answers);
 /// Every route, a body, what those who may are answered, and who may. In paths stand `R`, `N` and `G` for the
 /// notification of the repository, the namespace and the registry, and so on: see [`Made::path`].
 fn table() -> Vec<Row> {
-    [notifications(), history(), people(), quay(), quay_namespaces(), quay_people()].concat()
+    // People last: by then somebody has become a member.
+    [notifications(), history(), dtr(), people(), quay(), quay_namespaces(), quay_people()].concat()
 }
 
 fn none() -> Value {
@@ -132,6 +137,11 @@ fn notifications() -> Vec<Row> {
         ("POST", "/v1/notifications/R/rotate", none(), 200, OF_REPOSITORY),
         ("POST", "/v1/notifications/N/rotate", none(), 200, OF_NAMESPACE),
         ("POST", "/v1/notifications/N/test", none(), 202, OF_NAMESPACE),
+        ("GET", "/v1/notifications/R/explain", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/notifications/N/explain", none(), 200, OF_NAMESPACE),
+        ("GET", "/v1/notifications/G/explain", none(), 200, OF_REGISTRY),
+        ("GET", "/v1/events/of-repository?notification=R", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/events/of-repository?notification=N", none(), 200, EVENT_AND_NAMESPACE),
     ]
 }
 
@@ -278,8 +288,30 @@ fn quay_people() -> Vec<Row> {
     ]
 }
 
+fn dtr() -> Vec<Row> {
+    let of = |key: &str| json!({"type": "TAG_PUSH", "key": key, "endpoint": "https://ci.example.com/"});
+    let changed = |number: u128| json!({"id": Uuid::from_u128(number), "inactive": true});
+    vec![
+        ("GET", "/api/v0/webhooks", none(), 200, ACCOUNTS_OR_ALL),
+        ("POST", "/api/v0/webhooks", of("acme/api"), 201, REPOSITORY),
+        ("POST", "/api/v0/webhooks", of("acme"), 201, NAMESPACE),
+        ("POST", "/api/v0/webhooks", of(""), 201, REGISTRY),
+        ("POST", "/api/v0/webhooks/test", of(""), 200, SUBSCRIBERS),
+        ("POST", "/api/v0/webhooks/update", changed(1), 200, OF_REPOSITORY),
+        ("POST", "/api/v0/webhooks/update", changed(2), 200, OF_NAMESPACE),
+        ("POST", "/api/v0/webhooks/update", changed(3), 200, OF_REGISTRY),
+        ("DELETE", "/api/v0/webhooks/R", none(), 204, OF_REPOSITORY),
+        ("DELETE", "/api/v0/webhooks/N", none(), 204, OF_NAMESPACE),
+        ("DELETE", "/api/v0/webhooks/G", none(), 204, OF_REGISTRY),
+        ("GET", "/api/v0/repositories/acme/api/webhooks", none(), 200, REPOSITORY),
+        ("GET", "/api/v0/repositories/acme/webhooks", none(), 200, NAMESPACE),
+        ("GET", "/api/v0/accounts/acme/webhooks", none(), 200, NAMESPACE),
+        ("POST", "/api/v0/api_tokens?username=admin", json!({"tokenLabel": "x"}), 201, TO_ADMIN),
+    ]
+}
+
 /// Paths that need no credential.
-const OPEN: [&str; 3] = ["/", "/healthz", "/readyz"];
+const OPEN: [&str; 5] = ["/", "/healthz", "/readyz", "/u/{*rest}", "/_/{*rest}"];
 
 fn fits(pattern: &str, path: &str) -> bool {
     let path = path.split('?').next().unwrap_or_default();
@@ -467,6 +499,8 @@ fn notification(number: u128, scope: Scope) -> Notification {
         failures: 0,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
+        author: None,
+        succeeded_at: None,
     }
 }
 

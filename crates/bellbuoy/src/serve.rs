@@ -8,10 +8,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits};
+use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, Trial};
 use bellbuoy_broker::Broker;
-use bellbuoy_domain::Registry;
-use bellbuoy_methods::Methods;
+use bellbuoy_domain::{DeliveryId, Registry};
+use bellbuoy_methods::{Attempt, Callbacks, Methods};
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
@@ -92,7 +92,11 @@ impl Fleet {
         let store = open::store(&config).await?;
         early.end().await;
         let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };
-        let methods = Arc::new(Methods::new(open::outbound(&config)?, registry.clone(), store.clone())?);
+        let methods = Methods::new(open::outbound(&config)?, registry.clone(), store.clone())?;
+        let methods = Arc::new(match callbacks(&config, &url) {
+            Some(callbacks) => methods.with_callbacks(callbacks),
+            None => methods,
+        });
         let metrics = Arc::new(Metrics::new());
         metrics.set(Gauge::BuildInfo, &[VERSION], 1.0);
         series::start_at_zero(&metrics, config.shards);
@@ -122,6 +126,8 @@ impl Fleet {
             auth,
             registry,
             public_url: config.public_url.clone().unwrap_or_else(|| url.clone()),
+            may_skip_verification: config.allow_skip_verification,
+            trial: trial(Arc::clone(&methods)),
             github_secret: config.github_secret.as_ref().map(|secret| secret.reveal().to_owned()),
             mailer: mailer(methods),
             limits: Limits::default(),
@@ -174,6 +180,37 @@ fn mailer(methods: Arc<Methods>) -> Mailer {
     Mailer::new(move |to, letter| {
         let methods = Arc::clone(&methods);
         async move { methods.mail(&to, &letter, jiff::Timestamp::now()).await.map_err(|cause| cause.to_string()) }
+    })
+}
+
+/// Where receivers call back. A process that serves no API knows no address of one but the public one.
+fn callbacks(config: &Config, url: &str) -> Option<Callbacks> {
+    let own = config.roles.contains(&Role::Api).then(|| url.to_owned());
+    let Some(public_url) = config.public_url.clone().or(own) else {
+        warn!("`public_url` is not set: receivers of Docker Hub's payload are told of no place to call back");
+        return None;
+    };
+    Some(Callbacks { public_url, patience: config.callback_wait })
+}
+
+/// Tries an endpoint by one attempt that leaves no trace.
+fn trial(methods: Arc<Methods>) -> Trial {
+    Trial::new(move |notification, event, now| {
+        let methods = Arc::clone(&methods);
+        async move {
+            let checked = notification.check().map_err(|error| error.to_string())?;
+            let delivery = DeliveryId::derive(&event.source, &event.id, notification.id);
+            let attempt = Attempt {
+                delivery,
+                number: 1,
+                event: &event,
+                notification: &notification,
+                checked: &checked,
+                now,
+            };
+            let report = methods.attempt(attempt).await;
+            report.outcome.cause().map_or(Ok(()), |cause| Err(cause.to_string()))
+        }
     })
 }
 
@@ -286,7 +323,7 @@ impl Crew {
         self.supervise("slots", vital, move |shutdown| Arc::clone(&slots).run(shutdown));
     }
 
-    // Three workers, each with a sign of life of its own.
+    // Four workers, each with a sign of life of its own.
     fn start_recorder(&mut self, config: &Config) {
         let record = self.recorder("record", config);
         let vital = Arc::clone(&record.vital);
@@ -297,6 +334,9 @@ impl Crew {
         let record = self.recorder("retention", config);
         let vital = Arc::clone(&record.vital);
         self.supervise("retention", vital, move |shutdown| Arc::clone(&record).run_retention(shutdown));
+        let record = self.recorder("chains", config);
+        let vital = Arc::clone(&record.vital);
+        self.supervise("chains", vital, move |shutdown| Arc::clone(&record).run_chains(shutdown));
     }
 
     fn recorder(&mut self, role: &'static str, config: &Config) -> Arc<Record> {
@@ -306,6 +346,7 @@ impl Crew {
             store: self.store.clone(),
             metrics: Arc::clone(&self.metrics),
             limits: RecordLimits { failures: config.failures, ..RecordLimits::default() },
+            shards: config.shards,
             retention: Retention { keep: config.keep, keep_audit: config.keep_audit, ..Retention::default() },
         })
     }

@@ -357,6 +357,18 @@ mod tests {
     }
 
     #[test]
+    fn a_push_of_more_tags_than_become_requests_is_refused_so_that_none_is_lost() {
+        let tags = |count: usize| {
+            let mut value = push();
+            value["data"]["updated_tags"] = (0..count).map(|n| n.to_string()).collect();
+            read(&value)
+        };
+        assert!(tags(crate::MAX_TAGS).is_ok());
+        let error = tags(crate::MAX_TAGS + 1).expect_err("refused").to_string();
+        assert!(error.contains("`data.updated_tags`: holds 1001 tags, but may hold 1000"), "{error}");
+    }
+
+    #[test]
     fn bytes_that_are_not_json_are_refused_without_a_crash() {
         let deep = "[".repeat(100_000);
         for bytes in

@@ -34,6 +34,15 @@ impl DeliveryId {
     }
 }
 
+impl DeliveryId {
+    /// Derives the id of the delivery to a later URL of a webhook chain, the `link`th after the first, whose own
+    /// id is `first`: UUID v5 in the URL namespace of `first` and `link`, joined by a line feed.
+    pub fn derive_for_link(first: Self, link: u32) -> Self {
+        let name = format!("{first}\n{link}");
+        Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
+    }
+}
+
 macro_rules! uuid_id {
     ($id:ident) => {
         impl $id {
@@ -76,7 +85,10 @@ mod tests {
             DeliveryId::derive("registry.example.com", "42", notification).to_string(),
             "749931c1-24b5-5b75-8423-64b262e68c38"
         );
-        // python3: the same with "\nv1" at its end
+        let first = DeliveryId::derive("registry.example.com", "42", notification);
+        // python3: uuid.uuid5(uuid.NAMESPACE_URL, "749931c1-24b5-5b75-8423-64b262e68c38\n1")
+        assert_eq!(DeliveryId::derive_for_link(first, 1).to_string(), "f11c1634-147c-560f-809d-047fe5f2ae01");
+        // python3: the event's own with "\nv1" at its end
         assert_eq!(
             DeliveryId::derive_for_tag("registry.example.com", "42", notification, "v1").to_string(),
             "7cb53f86-7bf7-5381-beec-364bee93c4e5"

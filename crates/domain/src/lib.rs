@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod callback;
 mod circuit;
 mod delivery;
 pub mod digest;
@@ -31,6 +32,7 @@ mod template;
 mod url_template;
 mod webhook;
 
+pub use callback::{Callback, CallbackError, CallbackState, MAX_CHAIN, Received};
 pub use circuit::{Admission, Circuit};
 pub use delivery::{
     AttemptRecord, DeadReason, DeliveryMessage, DeliveryState, FannedOut, PlannedDelivery, Record,
@@ -58,7 +60,7 @@ pub use method::{
 pub use name::{NameError, RepositoryName, Subject};
 pub use notification::{CheckedNotification, Notification, NotificationError, NotificationState, Scope};
 pub use outcome::{Cause, CauseCode, Outcome};
-pub use part::{Grain, MAX_TAGS};
+pub use part::{Grain, MAX_TAGS, Place};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
 pub use rights::{Need, Right, Standing, TokenScope, TokenScopes, Verdict, judge, standing_by_actions};
 pub use secret::{MASK, Secret, SecretError, Secrets};

@@ -15,7 +15,19 @@ pub fn masked(method: &str, config: &Config) -> Config {
             *text = mask(text);
         }
     }
+    for text in chain(&mut shown) {
+        *text = without_query(text);
+    }
     shown
+}
+
+/// The further URLs of a chain of webhooks, which are shown as the first is.
+fn chain(config: &mut Config) -> impl Iterator<Item = &mut String> {
+    let items = config.get_mut("chain").and_then(Value::as_array_mut).into_iter().flatten();
+    items.filter_map(|item| match item {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 /// Puts back what was masked where its owner writes what it was shown; `old` is what is kept.
@@ -36,6 +48,18 @@ pub fn unmask(method: &str, config: &mut Config, old: &Config) -> Result<(), Sec
                 return Err(SecretError::Value { name: (*name).to_owned(), problem });
             }
         }
+    }
+    let mut old = old.clone();
+    let kept: Vec<String> = chain(&mut old).map(std::mem::take).collect();
+    for (place, text) in chain(config).enumerate().filter(|(_, text)| text.contains(MASK)) {
+        // At its own place first: two that differ in what is masked alone look the same.
+        let same = |kept: &&String| without_query(kept) == *text;
+        let found = kept.get(place).filter(same).or_else(|| kept.iter().find(same));
+        let Some(found) = found else {
+            let problem = "is masked, but no such value is kept; give the whole value".to_owned();
+            return Err(SecretError::Value { name: format!("chain[{place}]"), problem });
+        };
+        found.clone_into(text);
     }
     Ok(())
 }
@@ -105,6 +129,24 @@ mod tests {
 
     fn config(value: &Value) -> Config {
         value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn the_urls_of_a_chain_are_masked_as_the_first_and_put_back_wherever_they_were_moved() {
+        let written = config(&json!({
+            "url": "https://a.example/", "chain": ["https://b.example/?t=hunter1", "https://b.example/?t=hunter2", "https://c.example/?t=hunter3"],
+        }));
+        let seen = masked("webhook", &written);
+        assert!(!Value::from(seen.clone()).to_string().contains("hunter"), "{seen:?}");
+        let mut back = seen.clone();
+        unmask("webhook", &mut back, &written).expect("unmasked");
+        assert_eq!(back, written);
+        let mut moved = config(&json!({"chain": [seen["chain"][2], "https://new.example/?t=hunter4"]}));
+        unmask("webhook", &mut moved, &written).expect("unmasked");
+        assert_eq!(moved["chain"], json!(["https://c.example/?t=hunter3", "https://new.example/?t=hunter4"]));
+        let mut foreign = config(&json!({"chain": ["https://d.example/?t=********"]}));
+        let refused = unmask("webhook", &mut foreign, &written).expect_err("refused").to_string();
+        assert!(refused.contains("`config.chain[0]` is masked"), "{refused}");
     }
 
     #[test]

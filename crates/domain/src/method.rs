@@ -238,6 +238,11 @@ fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
     Ok(WebhookConfig { url: url.clone(), template, options: Box::new(WebhookOptions::parse(config)?) })
 }
 
+/// Whether a text will do as a webhook's URL, with its places for what an event is about.
+pub(crate) fn is_webhook_url(text: &str) -> bool {
+    url_template::check(text).is_ok_and(|filled| is_receiver_url(&filled))
+}
+
 /// Whether a text is a URL that a request can be sent to and that everyone reads alike.
 fn is_receiver_url(text: &str) -> bool {
     // The URL parser mends what others would read differently, such as a backslash or a line feed

@@ -1,14 +1,16 @@
 //! A standing wish to hear of events.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::{
     ConfigError, Event, Filter, FilterError, Format, Grain, Kind, MASK, MethodConfig, MethodName,
-    NotificationId, RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod, digest,
+    NotificationId, RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod, WebhookConfig,
+    digest,
 };
 
 /// Whose events a notification is for.
@@ -101,6 +103,10 @@ pub struct Notification {
     pub created_at: Timestamp,
     /// When its owner last changed it.
     pub updated_at: Timestamp,
+    /// The id of the account that made it, if an account did.
+    pub author: Option<Uuid>,
+    /// When its receiver last took a delivery, to within a minute.
+    pub succeeded_at: Option<Timestamp>,
 }
 
 /// Without its secrets: this is what a log or a failed assertion shows.
@@ -166,6 +172,18 @@ pub struct CheckedNotification {
 }
 
 impl CheckedNotification {
+    /// What a delivery to the `link`th URL of a webhook chain after the first goes by: the same but for the URL.
+    /// `None` where the chain is not that long, or no longer.
+    pub fn at_link(&self, link: u32) -> Option<Cow<'_, Self>> {
+        if link == 0 {
+            return Some(Cow::Borrowed(self));
+        }
+        let MethodConfig::Webhook(webhook) = &self.method else { return None };
+        let url = webhook.options.chain.get(usize::try_from(link - 1).ok()?)?.clone();
+        let method = MethodConfig::Webhook(WebhookConfig { url, ..webhook.clone() });
+        Some(Cow::Owned(Self { method, ..self.clone() }))
+    }
+
     /// Into how many requests an event goes: as a webhook's owner says or, without a word, as its format
     /// needs it.
     pub fn grain(&self) -> Grain {

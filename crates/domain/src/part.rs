@@ -4,11 +4,11 @@
 //! its own: its id, its retries, its history. Which tag a delivery is of follows from its id and the
 //! event alone, so neither a message nor a row has to say it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet, iter};
 
 use serde_json::{Value, json};
 
-use crate::{DeliveryId, Event, Kind, NotificationId};
+use crate::{DeliveryId, Event, Kind, MAX_CHAIN, NotificationId};
 
 /// What one request tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +32,21 @@ impl Grain {
     }
 }
 
-/// Most tags of a push that become requests of their own. A push of more stays one delivery.
-pub const MAX_TAGS: usize = 100;
+/// Most tags that one push may name; an event with more is refused when it is read, and its producer sends several.
+/// Each may become a request of its own, so this bounds what one event becomes.
+pub const MAX_TAGS: usize = 1000;
+
+/// Which of an event's deliveries one is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place<'a> {
+    /// What it tells: the event, or the event as if its tag alone had been pushed. Such a one has an id of its own,
+    /// `ID:TAG`, because no two requests may tell of the same event otherwise.
+    pub part: Cow<'a, Event>,
+    /// The delivery to the first URL of its webhook chain: itself, unless it is to a later one.
+    pub first: DeliveryId,
+    /// Which URL of the chain it goes to, from 0.
+    pub link: u32,
+}
 
 impl Event {
     /// The ids of the deliveries that the event becomes for a notification; at least one.
@@ -41,27 +54,59 @@ impl Event {
     /// One that is all of the event has [`DeliveryId::derive`]'s, and so has one for a push of a
     /// single tag, whatever the grain; one of several tags has [`DeliveryId::derive_for_tag`]'s.
     pub fn deliveries(&self, notification: NotificationId, grain: Grain) -> Vec<DeliveryId> {
-        let tags = if grain == Grain::Tag { self.pushed_tags() } else { Vec::new() };
-        match tags.len() {
-            2..=MAX_TAGS => tags.iter().map(|tag| self.delivery_of(notification, tag)).collect(),
-            _ => vec![DeliveryId::derive(&self.source, &self.id, notification)],
-        }
+        self.split(notification, grain).into_iter().map(|(delivery, _)| delivery).collect()
     }
 
-    /// What a delivery tells: the event, or the event as if its tag alone had been pushed. Such a one
-    /// has an id of its own, `ID:TAG`, because no two requests may tell of the same event otherwise.
-    pub fn part(&self, delivery: DeliveryId, notification: NotificationId) -> Cow<'_, Self> {
-        if delivery == DeliveryId::derive(&self.source, &self.id, notification) {
-            return Cow::Borrowed(self);
+    /// The same, each with the tag that it is of, if it is of one of several.
+    pub fn split(&self, notification: NotificationId, grain: Grain) -> Vec<(DeliveryId, Option<&str>)> {
+        let tags = if grain == Grain::Tag { self.pushed_tags() } else { Vec::new() };
+        if tags.len() < 2 {
+            return vec![(self.whole(notification), None)];
+        }
+        tags.into_iter().map(|tag| (self.delivery_of(notification, tag), Some(tag))).collect()
+    }
+
+    /// The event with no other tag than `tag`: all that the message of a delivery of one of several tags has to
+    /// carry. A thousand tags would otherwise be carried a thousand times.
+    #[must_use]
+    pub fn with_tag_alone(&self, tag: &str) -> Self {
+        let mut alone = self.clone();
+        alone.data.insert("updated_tags".to_owned(), json!([tag]));
+        alone
+    }
+
+    /// Which of the event's deliveries for a notification one is. One that is none of them counts as the whole.
+    pub fn place(&self, delivery: DeliveryId, notification: NotificationId) -> Place<'_> {
+        let whole = self.whole(notification);
+        if delivery == whole {
+            return Place { part: Cow::Borrowed(self), first: delivery, link: 0 };
         }
         let tags = self.pushed_tags();
-        let own = tags.into_iter().find(|tag| delivery == self.delivery_of(notification, tag));
-        own.map_or(Cow::Borrowed(self), |tag| {
-            let mut part = self.clone();
+        let of_tags = tags.iter().map(|tag| (self.delivery_of(notification, tag), Some(*tag)));
+        let firsts: Vec<_> = iter::once((whole, None)).chain(of_tags).collect();
+        let links = 1..=u32::try_from(MAX_CHAIN).unwrap_or(u32::MAX);
+        let own = firsts.iter().find(|(first, _)| *first == delivery).map(|(_, tag)| (delivery, *tag, 0));
+        let own = own.or_else(|| {
+            let link_of =
+                |first| links.clone().find(|link| DeliveryId::derive_for_link(first, *link) == delivery);
+            firsts.iter().find_map(|(first, tag)| Some((*first, *tag, link_of(*first)?)))
+        });
+        let (first, tag, link) = own.unwrap_or((delivery, None, 0));
+        let part = tag.map_or(Cow::Borrowed(self), |tag| {
+            let mut part = self.with_tag_alone(tag);
             part.id = format!("{}:{tag}", self.id);
-            part.data.insert("updated_tags".to_owned(), json!([tag]));
             Cow::Owned(part)
-        })
+        });
+        Place { part, first, link }
+    }
+
+    /// What a delivery tells: see [`Place::part`].
+    pub fn part(&self, delivery: DeliveryId, notification: NotificationId) -> Cow<'_, Self> {
+        self.place(delivery, notification).part
+    }
+
+    fn whole(&self, notification: NotificationId) -> DeliveryId {
+        DeliveryId::derive(&self.source, &self.id, notification)
     }
 
     fn delivery_of(&self, notification: NotificationId, tag: &str) -> DeliveryId {
@@ -71,18 +116,10 @@ impl Event {
     /// The tags of a push, each once, in their order.
     fn pushed_tags(&self) -> Vec<&str> {
         let tags = self.data.get("updated_tags").and_then(Value::as_array);
-        let mut distinct = Vec::new();
-        for tag in
-            tags.filter(|_| self.kind == Kind::RepoPush).into_iter().flatten().filter_map(Value::as_str)
-        {
-            if !tag.is_empty() && !distinct.contains(&tag) {
-                distinct.push(tag);
-                if distinct.len() > MAX_TAGS {
-                    break;
-                }
-            }
-        }
-        distinct
+        let tags =
+            tags.filter(|_| self.kind == Kind::RepoPush).into_iter().flatten().filter_map(Value::as_str);
+        let mut known = BTreeSet::new();
+        tags.filter(|tag| !tag.is_empty() && known.insert(*tag)).collect()
     }
 }
 
@@ -137,9 +174,36 @@ mod tests {
     }
 
     #[test]
-    fn a_push_of_too_many_tags_is_not_split() {
-        let tags = |count: usize| push(&json!((0..count).map(|n| n.to_string()).collect::<Vec<_>>()));
-        assert_eq!(tags(MAX_TAGS).deliveries(wish(), Grain::Tag).len(), MAX_TAGS);
-        assert_eq!(tags(MAX_TAGS + 1).deliveries(wish(), Grain::Tag).len(), 1);
+    fn a_push_of_as_many_tags_as_may_be_is_split_whole_and_each_message_carries_its_own_alone() {
+        let tags: Vec<String> = (0..MAX_TAGS).map(|n| n.to_string()).collect();
+        let event = push(&json!(tags));
+        let split = event.split(wish(), Grain::Tag);
+        assert_eq!(split.len(), MAX_TAGS);
+        for (number, (delivery, tag)) in split.iter().enumerate().step_by(97) {
+            assert_eq!(*tag, Some(tags[number].as_str()));
+            let carried = event.with_tag_alone(&tags[number]);
+            assert!(carried.to_json().len() < 300 && carried.id == event.id);
+            assert_eq!(carried.part(*delivery, wish()), event.part(*delivery, wish()), "told the same");
+        }
+    }
+
+    #[test]
+    fn a_link_of_a_chain_tells_the_same_as_the_first_and_has_an_id_of_its_own() {
+        let event = push(&json!(["v1", "latest"]));
+        for (first, tag) in
+            event.split(wish(), Grain::Tag).into_iter().chain(event.split(wish(), Grain::Event))
+        {
+            let told = event.place(first, wish());
+            assert_eq!((told.first, told.link), (first, 0), "{tag:?}");
+            for link in [1, 9] {
+                let later = event.place(DeliveryId::derive_for_link(first, link), wish());
+                assert_eq!(later, Place { link, ..told.clone() }, "{tag:?}");
+            }
+            let beyond = DeliveryId::derive_for_link(first, 10);
+            assert_eq!(
+                event.place(beyond, wish()),
+                Place { part: Cow::Borrowed(&event), first: beyond, link: 0 }
+            );
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::{Format, Grain, dtr, pem, secret::HEADERS};
+use crate::{Format, Grain, MAX_CHAIN, dtr, method::is_webhook_url, pem, secret::HEADERS};
 
 /// The version of these settings. Members are added to it; a member that changes its meaning makes
 /// another.
@@ -62,6 +62,8 @@ pub struct WebhookOptions {
     pub signatures: Vec<SignatureStyle>,
     /// `dtr_type`: the type that the payload names for a repository's life.
     pub dtr_type: Option<String>,
+    /// `chain`: where the same goes after the receiver before has called back that all went well.
+    pub chain: Vec<String>,
     /// How the receiver's server is known, and how we are to it.
     pub tls: TlsOptions,
 }
@@ -215,6 +217,7 @@ impl WebhookOptions {
             follow_redirects: flag(config, "follow_redirects")?,
             signatures: signatures(config)?,
             dtr_type: dtr_type(config)?,
+            chain: chain(config)?,
             tls: tls(config)?,
         })
     }
@@ -235,6 +238,12 @@ impl WebhookOptions {
                 "dtr_type",
                 format!("is for format `dtr` alone, but the format is `{format}`"),
             ));
+        }
+        if !self.chain.is_empty() && format != Format::DockerHub {
+            let problem = format!(
+                "is for format `dockerhub` alone, whose receivers call back, but the format is `{format}`"
+            );
+            return Err(OptionError::new("chain", problem));
         }
         Ok(())
     }
@@ -470,6 +479,21 @@ fn dtr_type(config: &Config) -> Result<Option<String>, OptionError> {
         Some(name) if name == dtr::REPO_EVENT => Ok(Some(name.to_owned())),
         Some(_) => Err(OptionError::new("dtr_type", format!("can only be {:?}", dtr::REPO_EVENT))),
     }
+}
+
+fn chain(config: &Config) -> Result<Vec<String>, OptionError> {
+    let Some(items) = list(config, "chain")? else { return Ok(Vec::new()) };
+    if items.len() > MAX_CHAIN {
+        return Err(OptionError::new("chain", format!("should hold up to {MAX_CHAIN} URLs")));
+    }
+    let url = |(index, item): (usize, &Value)| {
+        let url = item.as_str().filter(|url| is_webhook_url(url));
+        url.map(str::to_owned).ok_or_else(|| {
+            let problem = "should be a URL like `url`: http or https, with a host, without user and password";
+            OptionError::new(format!("chain[{index}]"), problem)
+        })
+    };
+    items.iter().enumerate().map(url).collect()
 }
 
 fn shown(value: &Value) -> String {

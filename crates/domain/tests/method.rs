@@ -263,6 +263,8 @@ fn notification() -> Notification {
         failures: 0,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
+        author: None,
+        succeeded_at: None,
     }
 }
 

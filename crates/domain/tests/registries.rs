@@ -1,6 +1,8 @@
 //! What becomes of the notices of other registries, in every spelling that they have had, and that
 //! any registry can feed any receiver.
 
+mod strict;
+
 use bellbuoy_domain::{
     Context, Event, Format, Grain, Kind, NotificationId, Registry,
     ingest::{Item, acr, distribution, docker_hub, ecr, ghcr, harbor, zot},
@@ -348,6 +350,7 @@ fn any_registry_feeds_any_receiver() {
                 let text = String::from_utf8(payload.body).expect("UTF-8");
                 // Quay's writer puts a space after each colon.
                 let told: Value = serde_json::from_str(&text).expect("JSON");
+                strict::check(*format, &event, &told);
                 for word in event.subject.name().unwrap_or_default().split('/') {
                     assert!(told.to_string().contains(word), "{from:?} {format}: {text}");
                 }

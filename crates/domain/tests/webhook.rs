@@ -1,8 +1,8 @@
 //! A webhook's settings beside its URL and template: what each means, and what is refused.
 
 use bellbuoy_domain::{
-    Authorization, Format, Grain, HttpMethod, Kind, Notification, NotificationState, RepositoryName, Scope,
-    SignatureStyle, SuccessStatuses, WebhookOptions,
+    Authorization, Format, Grain, HttpMethod, Kind, MethodConfig, Notification, NotificationState,
+    RepositoryName, Scope, SignatureStyle, SuccessStatuses, WebhookOptions,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -29,6 +29,8 @@ fn notification(format: &str, kinds: &[Kind], config: &Value) -> Notification {
         failures: 0,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
+        author: None,
+        succeeded_at: None,
     }
 }
 
@@ -197,5 +199,39 @@ fn a_url_with_places_is_checked_like_any_other() {
         assert_eq!(checked.is_ok(), is_fine, "{url}: {checked:?}");
         let error = checked.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(is_fine || error.starts_with("Invalid webhook URL"), "{error}");
+    }
+}
+
+#[test]
+fn a_chain_is_up_to_nine_further_urls_for_the_format_whose_receivers_call_back() {
+    let urls = |count: usize| {
+        (0..count).map(|n| format!("https://ci.example.com/{n}?tag=${{tag}}")).collect::<Vec<_>>()
+    };
+    let chained = |format: &str, chain: Value| {
+        let config = json!({"url": "https://ci.example.com/first", "chain": chain});
+        notification(format, &[Kind::RepoPush], &config).check().map_err(|error| error.to_string())
+    };
+    let checked = chained("dockerhub", json!(urls(9))).expect("a chain");
+    let url_at = |link| {
+        checked.at_link(link).map(|checked| match &checked.method {
+            MethodConfig::Webhook(webhook) => webhook.url.clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(url_at(0).as_deref(), Some("https://ci.example.com/first"));
+    assert_eq!((url_at(1), url_at(9)), (Some(urls(9)[0].clone()), Some(urls(9)[8].clone())));
+    assert_eq!(url_at(10), None);
+    assert!(chained("dockerhub", json!([])).is_ok() && chained("quay", json!([])).is_ok());
+    for (format, chain, word) in [
+        ("dockerhub", json!(urls(10)), "up to 9 URLs"),
+        ("dockerhub", json!("https://ci.example.com/"), "an array"),
+        ("dockerhub", json!(["https://ci.example.com/", 7]), "`config.chain[1]`"),
+        ("dockerhub", json!(["ftp://ci.example.com/"]), "`config.chain[0]`"),
+        ("dockerhub", json!(["https://kim:pass@ci.example.com/"]), "`config.chain[0]`"),
+        ("dockerhub", json!(["https://${tag}.example.com/"]), "`config.chain[0]`"),
+        ("quay", json!(urls(1)), "for format `dockerhub` alone"),
+    ] {
+        let refused = chained(format, chain).expect_err("refused");
+        assert!(refused.contains(word), "{refused}");
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    Outbound, Services, SetupError, chat, email,
+    Callbacks, Outbound, Services, SetupError, chat, email,
     http::{Client, Target},
     in_app,
     smtp::{Mail, Mailer},
@@ -29,6 +29,7 @@ pub struct Methods {
     registry: Registry,
     store: Store,
     deadline: Duration,
+    callbacks: Option<Callbacks>,
 }
 
 /// The ways out, made with the certificates of the moment.
@@ -112,7 +113,15 @@ impl Methods {
             ways: RwLock::new(Ways::new(settings, &registry.title)?),
             registry,
             store,
+            callbacks: None,
         })
+    }
+
+    /// Lets receivers of Docker Hub's payload call back. Without this, their `callback_url` is empty.
+    #[must_use]
+    pub fn with_callbacks(mut self, callbacks: Callbacks) -> Self {
+        self.callbacks = Some(callbacks);
+        self
     }
 
     /// Makes every further attempt over connections of its own, with the certificates of `settings`; attempts in
@@ -150,7 +159,10 @@ impl Methods {
         let ways = self.ways();
         match &attempt.checked.method {
             MethodConfig::Webhook(config) => {
-                webhook::attempt(&ways.client, &self.registry, config, &attempt).await
+                let awaits = webhook::awaits_callback(&attempt);
+                let callbacks = self.callbacks.as_ref().filter(|_| awaits);
+                let callbacks = callbacks.map(|callbacks| (callbacks, &self.store));
+                webhook::attempt(&ways.client, &self.registry, config, callbacks, &attempt).await
             }
             MethodConfig::Email(config) => {
                 email::attempt(&ways.mailer, &self.store, &self.registry, config, &attempt).await

@@ -2,6 +2,7 @@
 
 mod address;
 mod attempt;
+mod callback;
 mod chat;
 mod email;
 pub mod http;
@@ -15,6 +16,7 @@ mod webhook;
 
 pub use address::AddressRules;
 pub use attempt::{Attempt, Methods, Receiver, Report};
+pub use callback::Callbacks;
 pub use outbound::{ClientIdentity, Outbound, SetupError};
 pub use services::{Services, Smtp, SmtpSecurity};
 pub use signature::{sign, sign_asymmetric, sign_body};

@@ -5,11 +5,12 @@ use bellbuoy_domain::{
     Authorization, CauseCode, Context, Event, Format, HttpMethod, Registry, Secret, Secrets, SignatureStyle,
     SuccessStatuses, WebhookConfig, WebhookOptions, webhook_payload,
 };
+use bellbuoy_store::Store;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::{
-    Attempt, Report,
+    Attempt, Callbacks, Report,
     http::{Client, OwnTls, Sending},
     signature::{sign, sign_asymmetric, sign_body},
     trace,
@@ -25,7 +26,7 @@ const BELLBUOY_ATTEMPT: HeaderName = HeaderName::from_static("bellbuoy-attempt")
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Sends what the delivery is of the event, in the notification's format, as the notification's settings
-/// say: signed with its secret if it has one.
+/// say: signed with its secret if it has one. With `callbacks`, its receiver may call back.
 ///
 /// A template that can't be applied is final, and so is a format that can't tell of the event: the same
 /// ends the same.
@@ -33,15 +34,30 @@ pub(crate) async fn attempt(
     client: &Client,
     registry: &Registry,
     config: &WebhookConfig,
+    callbacks: Option<(&Callbacks, &Store)>,
     attempt: &Attempt<'_>,
 ) -> Report {
     let (format, options) = (attempt.checked.format, &config.options);
-    let event = attempt.event.part(attempt.delivery, attempt.notification.id);
+    let place = attempt.event.place(attempt.delivery, attempt.notification.id);
+    if usize::try_from(place.link).is_ok_and(|link| link > options.chain.len()) {
+        let detail = "its owner has shortened the chain: there is no such URL in it any more";
+        return Report::rejected(None, CauseCode::NoRecipient, detail);
+    }
+    let callback_url = match callbacks {
+        None => String::new(),
+        Some((callbacks, store)) => match callbacks.url(store, attempt, &place).await {
+            Ok(url) => url,
+            Err(why) => {
+                return Report::deferred(CauseCode::Internal, format!("no callback can be awaited: {why}"));
+            }
+        },
+    };
+    let event = place.part;
     let context = Context {
         registry,
         delivery: attempt.delivery,
         notification: attempt.notification.id,
-        callback_url: "",
+        callback_url: &callback_url,
         dtr_type: options.dtr_type.as_deref(),
     };
     let payload = match webhook_payload(&event, format, config.template.as_ref(), &context) {
@@ -92,6 +108,11 @@ fn own_tls<'a>(options: &'a WebhookOptions, secrets: &'a Secrets) -> Option<Opti
     };
     let extra_ca = wanted.extra_ca.as_deref();
     Some(Some(OwnTls { extra_ca, identity, skip_verification: wanted.skip_verification }))
+}
+
+/// Whether its receiver is told where to call back.
+pub(crate) fn awaits_callback(attempt: &Attempt<'_>) -> bool {
+    attempt.checked.format == Format::DockerHub
 }
 
 fn method(method: HttpMethod) -> Method {

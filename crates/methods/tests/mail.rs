@@ -104,6 +104,8 @@ fn notification(config: &Value) -> Notification {
         failures: 0,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
+        author: None,
+        succeeded_at: None,
     }
 }
 

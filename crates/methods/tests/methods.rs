@@ -52,6 +52,8 @@ fn notification(method: &str, config: Value) -> Notification {
         failures: 0,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
+        author: None,
+        succeeded_at: None,
     }
 }
 

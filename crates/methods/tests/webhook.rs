@@ -59,6 +59,8 @@ impl Bench {
             failures: 0,
             created_at: now,
             updated_at: now,
+            author: None,
+            succeeded_at: None,
         };
         let checked = notification.check()?;
         let subject = Subject::Repository(RepositoryName::parse("acme/api")?);

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_domain::Kind;
+use bellbuoy_domain::{Kind, KindScope, Scope};
 use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError,
     call::{Value, values},
+    page::limit,
     sql,
     text::Text,
     value::{kind, timestamp},
@@ -111,10 +112,40 @@ impl Store {
         Ok(admissions)
     }
 
+    /// The newest events within `scope`, newest first, at most `most`; of the newest 10,000 of all, so that a scope
+    /// in which nothing happens costs no more than another.
+    pub async fn recent_events(&self, scope: &Scope, most: u32) -> Result<Vec<StoredEvent>, StoreError> {
+        let (last,) = self.fetch_one(sql::LAST_EVENT, &[]).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let last: i64 = last;
+        let (exact, within) = match scope {
+            Scope::Registry => (None, None),
+            Scope::Namespace(name) => (Some(name.as_str()), Some(format!("{name}/%"))),
+            Scope::Repository(name) => (Some(name.as_str()), None),
+        };
+        let values = values![last - RECENT, exact, within.as_deref(), limit(most)];
+        let rows: Vec<EventRow> = self.fetch(sql::RECENT_EVENTS, &values).await?;
+        let events = rows.into_iter().map(EventRow::read).collect::<Result<Vec<_>, _>>()?;
+        Ok(events.into_iter().filter(|event| is_within(event, scope)).collect())
+    }
+
     /// The events of that id, of one source or of all.
     pub async fn event(&self, source: Option<&str>, id: &str) -> Result<Vec<StoredEvent>, StoreError> {
         let rows: Vec<EventRow> = self.fetch(sql::EVENT, &values![id, source]).await?;
         rows.into_iter().map(EventRow::read).collect()
+    }
+}
+
+/// How many of the newest events [`Store::recent_events`] looks at.
+const RECENT: i64 = 10_000;
+
+fn is_within(event: &StoredEvent, scope: &Scope) -> bool {
+    let below = |name: &str| event.subject.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+    match (scope, event.kind.scope()) {
+        (Scope::Registry, _) => true,
+        (Scope::Namespace(name), KindScope::Namespace) => event.subject == *name,
+        (Scope::Namespace(name), KindScope::Repository) => below(name),
+        (Scope::Repository(name), KindScope::Repository) => event.subject == name.as_str(),
+        (Scope::Namespace(_) | Scope::Repository(_), _) => false,
     }
 }
 

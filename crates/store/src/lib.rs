@@ -2,6 +2,7 @@
 
 mod audit;
 mod call;
+mod callbacks;
 mod cell;
 mod copy;
 mod dead_letters;
@@ -37,6 +38,7 @@ mod value;
 mod writing;
 
 pub use audit::{AuditEntry, AuditPage, AuditQuery};
+pub use callbacks::{AwaitedCallback, CallbackRow};
 pub use copy::{Comparison, CopiedTable};
 pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow};
 pub use digests::{Collected, DueDigest, OpenDigest};

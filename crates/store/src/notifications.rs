@@ -28,7 +28,9 @@ impl Store {
     ///
     /// [`StoreError::Exists`] when its id is taken.
     pub async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
-        let values = columns(&self.keys, notification, true)?;
+        let mut values = columns(&self.keys, notification, true)?;
+        let succeeded_at = notification.succeeded_at.map(Timestamp::as_millisecond);
+        values.extend(values![notification.author, succeeded_at]);
         if self.change(sql::CREATE_NOTIFICATION, &values).await? {
             Ok(())
         } else {
@@ -36,7 +38,7 @@ impl Store {
         }
     }
 
-    /// Writes the whole row of that id, except `failures`, if it is still in the state and of the time that `was` shows;
+    /// Writes the whole row of that id, except `failures`, `author` and `succeeded_at`, if it is still in the state and of the time that `was` shows;
     /// a worker may have disabled it meanwhile, which must not be undone. False when it is not, or is gone.
     pub async fn replace_notification(
         &self,
@@ -48,7 +50,7 @@ impl Store {
         self.change(sql::REPLACE_NOTIFICATION, &values).await
     }
 
-    /// Writes the whole row of that id, except `failures`, whatever it is by now. False when there is none.
+    /// Writes the whole row of that id, except those three, whatever it is by now. False when there is none.
     pub async fn update_notification(&self, notification: &Notification) -> Result<bool, StoreError> {
         self.change(sql::UPDATE_NOTIFICATION, &columns(&self.keys, notification, false)?).await
     }
@@ -76,6 +78,11 @@ impl Store {
             Subject::Namespace(_) | Subject::Registry => None,
         };
         self.read_notifications(sql::NOTIFICATIONS_COVERING, &values![subject.namespace(), repository]).await
+    }
+
+    /// Those that an account made and that are left, oldest first, at most `most`.
+    pub async fn notifications_by(&self, author: Uuid, most: u32) -> Result<Vec<Notification>, StoreError> {
+        self.read_notifications(sql::NOTIFICATIONS_BY, &values![author, i64::from(most)]).await
     }
 
     /// A page of all, in the order of their ids.
@@ -132,7 +139,7 @@ impl Store {
     }
 
     /// Grows with every change made by the methods above, in the same transaction, whichever process makes it. Does
-    /// not grow when [`Store::record`] moves `failures`, which would empty every cache with every dead letter.
+    /// not grow when [`Store::record`] moves `failures` or notes a success, which would empty every cache with every dead letter.
     pub async fn notifications_version(&self) -> Result<i64, StoreError> {
         let (version,) = self.fetch_one(sql::VERSION, &[]).await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok(version)
@@ -170,7 +177,7 @@ impl Store {
     }
 }
 
-/// Every column in the order of the texts; `failures` is written at creation alone.
+/// Every column in the order of the texts but the last two, which creation alone writes, as it does `failures`.
 fn columns<'a>(
     keys: &SecretKeys,
     notification: &'a Notification,
@@ -219,6 +226,8 @@ struct NotificationRow {
     failures: i64,
     created_at: i64,
     updated_at: i64,
+    author: Option<Uuid>,
+    succeeded_at: Option<i64>,
 }
 
 impl NotificationRow {
@@ -241,6 +250,8 @@ impl NotificationRow {
             failures: number(self.failures)?,
             created_at: timestamp(self.created_at)?,
             updated_at: timestamp(self.updated_at)?,
+            author: self.author,
+            succeeded_at: self.succeeded_at.map(timestamp).transpose()?,
         })
     }
 }

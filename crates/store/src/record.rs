@@ -1,6 +1,6 @@
 //! How records become history: merged in memory first, then written in few statements.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use bellbuoy_domain::{
     AttemptRecord, Cause, DeliveryId, DeliveryState, FannedOut, Kind, NotificationId, NotificationState,
@@ -232,6 +232,16 @@ impl Failures {
     }
 }
 
+/// How old the note of a notification's last success may be, in milliseconds.
+const NOTED: i64 = 60_000;
+
+/// What is known of a notification's deliveries.
+struct Known {
+    failures: u32,
+    state: NotificationState,
+    succeeded_at: Option<i64>,
+}
+
 /// Moves `failures` by the attempts that are not in the table yet, so it has to come before they are. The batch's
 /// deliveries must have been written: where several processes record, that locks their rows.
 async fn count_failures(
@@ -245,20 +255,41 @@ async fn count_failures(
         ends.iter().filter(|end| end.state == DeliveryState::Dead).map(|end| end.notification).collect();
     let concerned: HashSet<NotificationId> = ends.iter().map(|end| end.notification).collect();
     let standing = read_failures(writing, concerned).await?;
+    note_successes(writing, &ends, &standing).await?;
     // Nothing to count where all went well before and now: the usual case.
     let counted: Vec<&AttemptRecord> = ends
         .into_iter()
         .filter(|end| {
             dead.contains(&end.notification)
-                || standing.get(&end.notification).is_some_and(|(failures, _)| *failures > 0)
+                || standing.get(&end.notification).is_some_and(|known| known.failures > 0)
         })
         .collect();
     move_failures(writing, &counted).await?;
     let failing = read_failures(writing, dead).await?.into_iter();
     Ok(failing
-        .filter(|(_, (failures, state))| *failures >= threshold && *state != NotificationState::Disabled)
+        .filter(|(_, known)| known.failures >= threshold && known.state != NotificationState::Disabled)
         .map(|(id, _)| id)
         .collect())
+}
+
+/// Notes when receivers took deliveries, where what is noted is more than [`NOTED`] older: of a busy receiver not each.
+async fn note_successes(
+    writing: &mut Writing,
+    ends: &[&AttemptRecord],
+    standing: &HashMap<NotificationId, Known>,
+) -> Result<(), StoreError> {
+    let mut latest: BTreeMap<NotificationId, i64> = BTreeMap::new();
+    for end in ends.iter().filter(|end| end.state == DeliveryState::Delivered) {
+        let at = latest.entry(end.notification).or_insert(i64::MIN);
+        *at = ended_at(end).as_millisecond().max(*at);
+    }
+    for (id, at) in latest {
+        let is_news = |known: &Known| known.succeeded_at.is_none_or(|noted| at.saturating_sub(noted) > NOTED);
+        if standing.get(&id).is_some_and(is_news) {
+            writing.run(sql::NOTE_SUCCESS, &values![id.as_uuid(), at]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an end says something of the receiver: a death that was our own fault does not.
@@ -299,12 +330,15 @@ async fn recorded_attempts(
 async fn read_failures(
     writing: &mut Writing,
     ids: HashSet<NotificationId>,
-) -> Result<HashMap<NotificationId, (u32, NotificationState)>, StoreError> {
+) -> Result<HashMap<NotificationId, Known>, StoreError> {
     let ids: Vec<NotificationId> = ids.into_iter().collect();
-    let rows: Vec<(Uuid, i64, String)> =
+    let rows: Vec<(Uuid, i64, String, Option<i64>)> =
         writing.fetch_many(&sql::FAILURES, &ids, |id| values![id.as_uuid()]).await?;
     rows.into_iter()
-        .map(|(id, failures, state)| Ok((id.into(), (number(failures)?, notification_state(&state)?))))
+        .map(|(id, failures, state, succeeded_at)| {
+            let state = notification_state(&state)?;
+            Ok((id.into(), Known { failures: number(failures)?, state, succeeded_at }))
+        })
         .collect()
 }
 

@@ -29,6 +29,8 @@ pub struct Pruned {
     pub dead_letters: u64,
     /// Items of the in-app area.
     pub inbox: u64,
+    /// Callbacks that are no longer awaited, together with their tokens.
+    pub callbacks: u64,
 }
 
 impl Pruned {
@@ -63,6 +65,8 @@ impl Store {
         pruned.dead_letters = retried(|| self.remove_alone(&sql::REMOVE_DEAD_LETTERS, &seqs)).await?;
         let seqs = self.sweep(&sweeps.inbox, sql::SWEEP_INBOX, before, chunk).await?;
         pruned.inbox = retried(|| self.remove_alone(&sql::REMOVE_INBOX, &seqs)).await?;
+        let seqs = self.sweep(&sweeps.callbacks, sql::SWEEP_CALLBACKS, before, chunk).await?;
+        pruned.callbacks = retried(|| self.remove_callbacks(&seqs)).await?;
         Ok(pruned)
     }
 
@@ -104,6 +108,18 @@ impl Store {
         let attempts = remove(&mut writing, &sql::REMOVE_ATTEMPTS, seqs).await?;
         writing.commit().await?;
         Ok((deliveries, attempts))
+    }
+
+    /// Callbacks, and the tokens of those that went.
+    async fn remove_callbacks(&self, seqs: &[i64]) -> Result<u64, StoreError> {
+        if seqs.is_empty() {
+            return Ok(0);
+        }
+        let mut writing = self.write().await?;
+        let callbacks = remove(&mut writing, &sql::REMOVE_CALLBACKS, seqs).await?;
+        remove(&mut writing, &sql::REMOVE_CALLBACK_TOKENS, seqs).await?;
+        writing.commit().await?;
+        Ok(callbacks)
     }
 
     async fn remove_alone(&self, many: &'static Many, seqs: &[i64]) -> Result<u64, StoreError> {

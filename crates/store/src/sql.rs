@@ -127,7 +127,7 @@ pub(crate) const POSTGRES_CHANNEL: &str = "bellbuoy_notifications";
 macro_rules! notification_columns {
     () => {
         "id, title, scope, scope_name, kinds, event_config, method, config, secret, format, retry, state, \
-         state_reason, failures, created_at, updated_at"
+         state_reason, failures, created_at, updated_at, author, succeeded_at"
     };
 }
 
@@ -139,6 +139,13 @@ macro_rules! update_notification {
              created_at = $14, updated_at = $15 WHERE id = $1",
             $condition
         )
+    };
+}
+
+macro_rules! callback_columns {
+    () => {
+        "delivery, first, link, notification, source, event, subject, expires_at, state, answered_at, description, \
+         context, target_url, due_at"
     };
 }
 
@@ -168,7 +175,8 @@ texts! {
 
     CREATE_NOTIFICATION = concat!(
         "INSERT INTO notifications (", notification_columns!(), ") \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (id) DO NOTHING"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+         ON CONFLICT (id) DO NOTHING"
     );
     UPDATE_NOTIFICATION = update_notification!("");
     REPLACE_NOTIFICATION = update_notification!(" AND state = $16 AND updated_at = $17");
@@ -182,6 +190,9 @@ texts! {
         "SELECT ", notification_columns!(), " FROM notifications WHERE (scope = 'registry' AND scope_name = '') \
          OR (scope = 'namespace' AND scope_name = $1) OR (scope = 'repository' AND scope_name = $2) \
          ORDER BY created_at, id"
+    );
+    NOTIFICATIONS_BY = concat!(
+        "SELECT ", notification_columns!(), " FROM notifications WHERE author = $1 ORDER BY created_at, id LIMIT $2"
     );
     LIST_NOTIFICATIONS =
         concat!("SELECT ", notification_columns!(), " FROM notifications WHERE id > $1 ORDER BY id LIMIT $2");
@@ -203,6 +214,7 @@ texts! {
     STORED_SECRETS_FROM_START = "SELECT id, config, secret, updated_at FROM notifications ORDER BY id LIMIT $1";
     SEAL_ANEW =
         "UPDATE notifications SET config = $2, secret = $3 WHERE id = $1 AND config = $4 AND updated_at = $5";
+    NOTE_SUCCESS = "UPDATE notifications SET succeeded_at = $2 WHERE id = $1";
     BUMP_VERSION = "UPDATE counters SET value = value + 1 WHERE name = 'notifications' RETURNING value";
     VERSION = "SELECT value FROM counters WHERE name = 'notifications'";
 
@@ -212,6 +224,12 @@ texts! {
     EVENT =
         "SELECT source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE id = $1 \
          AND (source = $2 OR $2 IS NULL) ORDER BY source";
+
+    /// A pattern finds more than it should, at worst; the caller looks closer.
+    RECENT_EVENTS =
+        "SELECT source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE seq > $1 \
+         AND (subject = $2 OR subject LIKE $3 OR $2 IS NULL) ORDER BY seq DESC LIMIT $4";
+    LAST_EVENT = "SELECT coalesce((SELECT max(seq) FROM events), 0)";
 
     DELIVERY = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE id = $1");
     ATTEMPTS =
@@ -243,6 +261,26 @@ texts! {
         "SELECT id, origin, reason, detail, delivery, notification, method, subject, attempts, died_at, body \
          FROM dead_letters WHERE id = $1";
     DISCARD_DEAD_LETTER = "DELETE FROM dead_letters WHERE id = $1";
+
+    AWAIT_CALLBACK =
+        "INSERT INTO callbacks (delivery, first, link, notification, source, event, subject, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (delivery) DO UPDATE \
+         SET expires_at = excluded.expires_at RETURNING seq";
+    ADD_CALLBACK_TOKEN =
+        "INSERT INTO callback_tokens (hash, callback_seq) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
+    CALLBACK_BY_TOKEN = concat!(
+        "SELECT ", callback_columns!(), " FROM callbacks \
+         WHERE seq = (SELECT t.callback_seq FROM callback_tokens t WHERE t.hash = $1)"
+    );
+    CALLBACK = concat!("SELECT ", callback_columns!(), " FROM callbacks WHERE delivery = $1");
+    CALL_BACK =
+        "UPDATE callbacks SET state = $2, answered_at = $3, description = $4, context = $5, target_url = $6, \
+         due_at = $7 WHERE delivery = $1 AND state IS NULL";
+    DUE_LINKS = concat!(
+        "SELECT ", callback_columns!(), " FROM callbacks WHERE due_at <= $1 ORDER BY due_at LIMIT $2"
+    );
+    TAKE_LINK = "UPDATE callbacks SET due_at = $3 WHERE delivery = $1 AND due_at = $2";
+    LINK_QUEUED = "UPDATE callbacks SET due_at = NULL WHERE delivery = $1";
 
     INBOX =
         "SELECT seq, id, delivery, kind, metadata, created_at, dismissed FROM inbox WHERE target_kind = $1 \
@@ -285,6 +323,9 @@ texts! {
     SWEEP_DEAD_LETTERS =
         "SELECT seq, died_at < $3 AS old, died_at < $3 AS removable FROM dead_letters WHERE seq > $1 \
          ORDER BY seq LIMIT $2";
+    SWEEP_CALLBACKS =
+        "SELECT seq, expires_at < $3 AS old, expires_at < $3 AND due_at IS NULL AS removable FROM callbacks \
+         WHERE seq > $1 ORDER BY seq LIMIT $2";
     SWEEP_INBOX =
         "SELECT seq, created_at < $3 AS old, created_at < $3 AS removable FROM inbox WHERE seq > $1 \
          ORDER BY seq LIMIT $2";
@@ -325,7 +366,7 @@ many! {
          given.cause_detail, given.status FROM given LEFT JOIN deliveries d ON d.id = given.delivery WHERE TRUE \
          ON CONFLICT (delivery_seq, attempt) DO NOTHING";
     FAILURES = [Uuid]
-        "SELECT id, failures, state FROM notifications WHERE id IN (",
+        "SELECT id, failures, state, succeeded_at FROM notifications WHERE id IN (",
         ")";
     ARCHIVE_DEAD_LETTERS = [Uuid Text Text Text Uuid Uuid Text Text Int Int Bytes]
         "INSERT INTO dead_letters (id, origin, reason, detail, delivery, notification, method, subject, attempts, \
@@ -360,6 +401,11 @@ many! {
         "DELETE FROM events WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = events.seq) AND seq IN (",
         ")";
     REMOVE_DEAD_LETTERS = [Int] "DELETE FROM dead_letters WHERE seq IN (", ")";
+    REMOVE_CALLBACKS = [Int] "DELETE FROM callbacks WHERE due_at IS NULL AND seq IN (", ")";
+    REMOVE_CALLBACK_TOKENS = [Int]
+        "DELETE FROM callback_tokens WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.seq = callback_tokens.callback_seq) \
+         AND callback_seq IN (",
+        ")";
     REMOVE_INBOX = [Int] "DELETE FROM inbox WHERE seq IN (", ")";
 }
 
@@ -503,6 +549,10 @@ mod tests {
             SELECT gen_random_uuid(), gen_random_uuid(), 'user', (i % 1000)::text, 'repo_push', '{}', i, false
             FROM generate_series(1, 50000) i;
         INSERT INTO slots SELECT 'host:' || i, gen_random_uuid(), 1, 1, i FROM generate_series(1, 50000) i;
+        INSERT INTO callbacks (delivery, first, link, notification, source, event, subject, expires_at)
+            SELECT gen_random_uuid(), gen_random_uuid(), 0, gen_random_uuid(), 'registry', i::text, 'acme/api', i
+            FROM generate_series(1, 50000) i;
+        INSERT INTO callback_tokens SELECT i::text::bytea, i FROM generate_series(1, 50000) i;
         INSERT INTO accounts SELECT 'user-' || i, gen_random_uuid(), 'user', NULL, false, false, true, NULL, 0
             FROM generate_series(1, 50000) i;
         INSERT INTO teams SELECT 'org-' || i / 10, 'team-' || i % 10, 'member' FROM generate_series(1, 5000) i;

@@ -37,6 +37,7 @@ pub(crate) struct Sweeps {
     pub(crate) events: AtomicI64,
     pub(crate) dead_letters: AtomicI64,
     pub(crate) inbox: AtomicI64,
+    pub(crate) callbacks: AtomicI64,
     pub(crate) audit: AtomicI64,
 }
 

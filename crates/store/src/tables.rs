@@ -67,6 +67,8 @@ const NOTIFICATIONS: Plan = Plan {
         Plain("failures", Int),
         Plain("created_at", Int),
         Plain("updated_at", Int),
+        Plain("author", Uuid),
+        Plain("succeeded_at", Int),
     ],
     key: &["id"],
 };
@@ -145,6 +147,38 @@ const INBOX: Plan = Plan {
         Plain("dismissed", Bool),
     ],
     key: &["id"],
+};
+
+const CALLBACKS: Plan = Plan {
+    name: "callbacks",
+    has_seq: true,
+    columns: &[
+        Plain("delivery", Uuid),
+        Plain("first", Uuid),
+        Plain("link", Int),
+        Plain("notification", Uuid),
+        Plain("source", Text),
+        Plain("event", Text),
+        Plain("subject", Text),
+        Plain("expires_at", Int),
+        Plain("state", Text),
+        Plain("answered_at", Int),
+        Plain("description", Text),
+        Plain("context", Text),
+        Plain("target_url", Text),
+        Plain("due_at", Int),
+    ],
+    key: &["delivery"],
+};
+
+const CALLBACK_TOKENS: Plan = Plan {
+    name: "callback_tokens",
+    has_seq: false,
+    columns: &[
+        Plain("hash", Bytes),
+        Seq { column: "callback_seq", of: "callbacks", key: &[("delivery", Uuid)] },
+    ],
+    key: &["hash"],
 };
 
 const ACCOUNTS: Plan = Plan {
@@ -276,6 +310,8 @@ const PLANS: &[Plan] = &[
     ATTEMPTS,
     DEAD_LETTERS,
     INBOX,
+    CALLBACKS,
+    CALLBACK_TOKENS,
     ACCOUNTS,
     TEAMS,
     TEAM_MEMBERS,

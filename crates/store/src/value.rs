@@ -64,7 +64,7 @@ pub(crate) fn cause(code: Option<&str>, detail: Option<Text>) -> Result<Option<C
     Ok(Some(Cause { code, detail: detail.map_or_else(String::new, |text| text.0) }))
 }
 
-fn named<T: Copy>(
+pub(crate) fn named<T: Copy>(
     all: &[T],
     name: impl Fn(T) -> &'static str,
     wanted: &str,

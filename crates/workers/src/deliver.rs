@@ -7,7 +7,7 @@
 //! When a delivery is due is the broker's to say: it kept the delay, and our clock may have been
 //! set meanwhile, or be another machine's.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{borrow::Cow, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bellbuoy_broker::{Broker, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
@@ -228,6 +228,10 @@ impl Deliver {
                 return self.hold(delivery, CauseCode::Internal, &detail, UNCLEAR_HOLD);
             }
         };
+        let link = delivery.event.place(delivery.message.delivery, notification.id).link;
+        // Where the chain has become too short for it, the attempt says so.
+        let at_link = checked.at_link(link).unwrap_or(Cow::Borrowed(checked));
+        let checked = &*at_link;
         let pass = match self.methods.receiver(checked) {
             None => None,
             Some(receiver) => match self.gate.enter(notification.id, &receiver).await {

@@ -227,9 +227,7 @@ impl Fanout {
         harvest: &mut Harvest,
     ) -> Result<bool, Halt> {
         let event = &arrival.event;
-        let canonical =
-            String::from_utf8(canonical.to_vec()).ok().and_then(|text| RawValue::from_string(text).ok());
-        let Some(canonical) = canonical else {
+        let Some(canonical) = raw(canonical.to_vec()) else {
             harvest.push(self.undecodable(&arrival.claim, "its canonical form is not JSON"));
             return Ok(false);
         };
@@ -249,8 +247,9 @@ impl Fanout {
         for wish in wishes.iter().filter(|wish| wants(wish, event)) {
             let notification = &wish.notification;
             let grain = wish.checked.as_ref().map_or(Grain::Event, CheckedNotification::grain);
-            for delivery in event.deliveries(notification.id, grain) {
-                let message = arrival.delivery(delivery, wish, canonical.clone());
+            for (delivery, tag) in event.split(notification.id, grain) {
+                let alone = tag.and_then(|tag| raw(event.with_tag_alone(tag).to_json()));
+                let message = arrival.delivery(delivery, wish, alone.unwrap_or_else(|| canonical.clone()));
                 let queue = self.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
                 harvest.push(Outgoing::new(queue, message.to_json()));
                 harvest.count(Counter::DeliveriesQueued, method_label(&notification.method));
@@ -301,6 +300,10 @@ impl Fanout {
         self.metrics.count(Counter::DeadLetters, &[claim.queue().as_str(), reason], 1);
         Outgoing::dead_letter(claim, reason, detail)
     }
+}
+
+fn raw(json: Vec<u8>) -> Option<Box<RawValue>> {
+    String::from_utf8(json).ok().and_then(|text| RawValue::from_string(text).ok())
 }
 
 fn lock(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {

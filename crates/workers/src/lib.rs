@@ -5,6 +5,7 @@ use bellbuoy_domain::MethodName;
 mod archive;
 mod aside;
 mod batch;
+mod chain;
 mod clock;
 mod deliver;
 mod error;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use bellbuoy_broker::{Broker, BrokerError, Claim, Consumer, Outgoing, queues};
+use bellbuoy_broker::{Broker, BrokerError, Claim, Consumer, Outgoing, Shards, queues};
 use bellbuoy_domain::{CauseCode, DeadReason, NotificationId, NotificationState, Record as Told, WireError};
 use bellbuoy_store::{Store, StoreError};
 use bellbuoy_telemetry::{Counter, Histogram, Metrics};
@@ -46,7 +46,7 @@ impl Default for RecordLimits {
     }
 }
 
-/// The recorder. Its three loops are workers of their own; each wants its own `vital`.
+/// The recorder. Its four loops are workers of their own; each wants its own `vital`.
 pub struct Record {
     /// Where outcomes and dead letters come from.
     pub broker: Broker,
@@ -60,6 +60,8 @@ pub struct Record {
     pub limits: RecordLimits,
     /// How long for.
     pub retention: Retention,
+    /// Over how many queues the deliveries of a method go.
+    pub shards: Shards,
 }
 
 impl Record {

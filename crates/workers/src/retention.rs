@@ -83,6 +83,7 @@ impl Record {
                 ("attempts", pruned.attempts),
                 ("dead_letters", pruned.dead_letters),
                 ("inbox", pruned.inbox),
+                ("callbacks", pruned.callbacks),
             ] {
                 self.metrics.count(Counter::HistoryPruned, &[table], rows);
             }

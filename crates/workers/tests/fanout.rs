@@ -5,7 +5,9 @@ mod common;
 use std::num::NonZeroUsize;
 
 use bellbuoy_broker::{Outgoing, queues};
-use bellbuoy_domain::{Event, Grain, Kind, Notification, NotificationState, Record, Scope};
+use bellbuoy_domain::{
+    DeliveryMessage, Event, Grain, Kind, MAX_TAGS, Notification, NotificationState, Record, Scope,
+};
 use bellbuoy_store::SeenEvent;
 use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::wait::eventually;
@@ -276,4 +278,30 @@ async fn a_push_of_several_tags_is_a_delivery_for_each_where_requests_name_one()
     let tags: Vec<_> = by_tag.iter().map(|id| event.part(*id, hub).data["updated_tags"].clone()).collect();
     assert_eq!(tags, [json!(["v1"]), json!(["latest"])]);
     assert_eq!(rig.depth(&queues::deliver("webhook")), 3);
+}
+
+#[tokio::test]
+async fn the_message_of_each_of_many_tags_carries_its_own_tag_alone_and_none_is_left_out() {
+    let rig = Rig::start().await;
+    let hub = rig.notify(1, |hub| hub.format = "dockerhub".into()).await;
+    let tags: Vec<String> = (0..MAX_TAGS).map(|number| format!("v{number}")).collect();
+    let mut pushed = push_event("1");
+    pushed["data"]["updated_tags"] = json!(tags);
+    rig.publish(queues::events(), pushed.to_string()).await;
+    let fanout = rig.fanout();
+    rig.emptied(queues::events()).await;
+    fanout.stop().await;
+    let mut consumer =
+        rig.broker.consume(&queues::deliver("webhook"), NonZeroUsize::new(MAX_TAGS).expect("some"));
+    let (mut carried, mut claims) = (Vec::new(), Vec::new());
+    while let Some(claim) = consumer.try_next() {
+        let message = DeliveryMessage::from_json(claim.body()).expect("a delivery");
+        assert!(claim.body().len() < 1000, "{}", claim.body().len());
+        let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at).expect("an event");
+        assert_eq!(event.id, "1", "its history is the event's");
+        let part = event.part(message.delivery, hub);
+        carried.push(part.data["updated_tags"][0].as_str().expect("a tag").to_owned());
+        claims.push(claim);
+    }
+    assert_eq!(carried, tags);
 }

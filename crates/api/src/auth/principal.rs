@@ -83,6 +83,11 @@ impl Caller {
         }
     }
 
+    /// A new notification, with who made it.
+    pub(crate) fn authored(&self, notification: Notification) -> Notification {
+        Notification { author: self.account().map(|account| account.id), ..notification }
+    }
+
     /// How the audit calls it.
     pub(crate) fn actor(&self) -> String {
         match &self.0.who {

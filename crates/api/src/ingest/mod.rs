@@ -17,7 +17,7 @@ use jiff::Timestamp;
 const ACCEPTED: &str = "bellbuoy-accepted-ms";
 
 /// The last value of `name` in a query, decoded; `None` if there is none or it is no text.
-fn query_value(uri: &Uri, name: &str) -> Option<String> {
+pub(crate) fn query_value(uri: &Uri, name: &str) -> Option<String> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let value = percent_encoding::percent_decode_str(values.next_back()?);

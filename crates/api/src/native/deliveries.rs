@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{again, id, limit, list_fault, need_list, query, stored_event, unknown};
-use crate::{App, auth::Caller, now, problem::Problem, sample::raw};
+use crate::{App, auth::Caller, docker_hub, now, problem::Problem, sample::raw};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +60,18 @@ pub(crate) async fn get(
     let detail = find(&app, &caller, &text).await?;
     let mut object = row(&detail.delivery);
     object["attempts"] = detail.attempts.iter().map(attempt).collect();
+    object["callback"] = callback(&app, detail.delivery.id).await?;
     Ok(Json(object).into_response())
+}
+
+/// What was called back for a delivery, and which delivery followed in its chain.
+async fn callback(app: &App, delivery: DeliveryId) -> Result<Value, Problem> {
+    let Some(row) = app.api.store.callback(delivery).await? else { return Ok(Value::Null) };
+    let next = DeliveryId::derive_for_link(row.awaited.first, row.awaited.link + 1);
+    let next = app.api.store.delivery(next).await?.map(|next| next.delivery.id);
+    let mut object = docker_hub::object(&row);
+    object["next"] = json!(next);
+    Ok(object)
 }
 
 /// Sends a delivery again under its own id, with a fresh run of its schedule; attempt numbers go on.

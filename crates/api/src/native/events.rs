@@ -8,13 +8,13 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{Event, Grain, Notification, NotificationState, Scope, Subject};
+use bellbuoy_domain::{Event, Grain, Notification, NotificationId, Scope, Subject};
 use bellbuoy_store::StoredEvent;
 use http::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{query, stored_event, unknown};
+use super::{explain::no, query, stored_event, unknown};
 use crate::{App, auth::Caller, problem::Problem};
 
 /// Notifications that one event is explained for; more of them are only said to exist.
@@ -24,6 +24,8 @@ const EXPLAINED: usize = 1000;
 #[serde(deny_unknown_fields)]
 struct EventQuery {
     source: Option<String>,
+    /// What it is to this one alone, be it of another scope.
+    notification: Option<NotificationId>,
 }
 
 pub(crate) async fn get(
@@ -38,7 +40,8 @@ pub(crate) async fn get(
     for stored in &found {
         let event = stored_event(stored)?;
         if caller.owns(&app, &place(&event.subject)).await? {
-            events.push(explain(&app, &caller, stored, &event).await?);
+            let considered = considered(&app, &caller, &event, wanted.notification).await?;
+            events.push(explained(stored, &event, &considered));
         }
     }
     if events.is_empty() {
@@ -47,7 +50,17 @@ pub(crate) async fn get(
     Ok(Json(json!({ "events": events })).into_response())
 }
 
-async fn explain(app: &App, caller: &Caller, stored: &StoredEvent, event: &Event) -> Result<Value, Problem> {
+/// Those that the event could be for and that the caller may know of; or the one that it asked for.
+async fn considered(
+    app: &App,
+    caller: &Caller,
+    event: &Event,
+    wanted: Option<NotificationId>,
+) -> Result<Vec<Notification>, Problem> {
+    if let Some(id) = wanted {
+        let one = caller.notification(app, id).await?.ok_or_else(|| unknown("notification", id))?;
+        return Ok(vec![one]);
+    }
     let mut covering = app.api.store.notifications_covering(&event.subject).await?;
     // The namespace's and the registry's are not everybody's who administers a repository there.
     let mut may_see = HashMap::new();
@@ -57,8 +70,12 @@ async fn explain(app: &App, caller: &Caller, stored: &StoredEvent, event: &Event
         }
     }
     covering.retain(|one| may_see.get(&one.scope) == Some(&true));
-    let considered: Vec<Value> = covering.iter().take(EXPLAINED).map(|one| verdict(one, event)).collect();
-    Ok(json!({
+    Ok(covering)
+}
+
+fn explained(stored: &StoredEvent, event: &Event, considered: &[Notification]) -> Value {
+    let verdicts: Vec<Value> = considered.iter().take(EXPLAINED).map(|one| verdict(one, event)).collect();
+    json!({
         "source": stored.source,
         "id": stored.id,
         "kind": stored.kind,
@@ -66,9 +83,9 @@ async fn explain(app: &App, caller: &Caller, stored: &StoredEvent, event: &Event
         "accepted_at": stored.accepted_at.to_string(),
         "fanned_out": stored.fanned_out,
         "event": event.to_value(),
-        "considered": considered,
-        "considered_all": covering.len() <= EXPLAINED,
-    }))
+        "considered": verdicts,
+        "considered_all": considered.len() <= EXPLAINED,
+    })
 }
 
 /// Where an event happened.
@@ -82,31 +99,17 @@ pub(super) fn place(subject: &Subject) -> Scope {
 
 /// What the event is to a notification as it stands now: which delivery, or why none.
 fn verdict(notification: &Notification, event: &Event) -> Value {
-    let why_not = why_not(notification, event);
+    let no = no(notification, event);
     let grain = notification.check().map_or(Grain::Event, |checked| checked.grain());
-    let deliveries = why_not.is_none().then(|| event.deliveries(notification.id, grain));
+    let deliveries = no.is_none().then(|| event.deliveries(notification.id, grain));
     json!({
         "notification": notification.id,
         "title": notification.title,
         "method": notification.method,
-        "matches": why_not.is_none(),
+        "matches": no.is_none(),
         "delivery": deliveries.as_ref().and_then(|ids| ids.first()),
         "deliveries": deliveries,
-        "why_not": why_not,
+        "refused_by": no.as_ref().map(|no| no.by),
+        "why_not": no.as_ref().map(|no| &no.why),
     })
-}
-
-fn why_not(notification: &Notification, event: &Event) -> Option<String> {
-    if notification.state == NotificationState::Disabled {
-        let why = notification.state_reason.as_deref().unwrap_or("its deliveries kept failing");
-        return Some(format!("it is disabled: {why}"));
-    }
-    if !notification.kinds.contains(&event.kind) {
-        let kinds: Vec<&str> = notification.kinds.iter().map(|kind| kind.name()).collect();
-        return Some(format!("it listens to {}, not to {}", kinds.join(", "), event.kind));
-    }
-    match notification.check() {
-        Err(error) => Some(format!("it can't be understood: {error}")),
-        Ok(checked) => checked.filter.allows(event).err().map(|refusal| format!("its filter's {refusal}")),
-    }
 }

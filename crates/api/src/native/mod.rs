@@ -6,6 +6,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod directory;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod inbox;
 pub(crate) mod keys;
 pub(crate) mod notifications;

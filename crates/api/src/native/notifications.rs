@@ -78,7 +78,7 @@ pub(crate) async fn create(
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
     draft.check_recipients(&app.api.store).await?;
-    let notification = draft.create(now())?;
+    let notification = caller.authored(draft.create(now())?);
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;
     let location = [(http::header::LOCATION, format!("/v1/notifications/{}", notification.id))];
     Ok((StatusCode::CREATED, location, Json(object(&notification, true))).into_response())

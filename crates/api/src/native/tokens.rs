@@ -29,13 +29,13 @@ const MAX_TITLE: usize = 255;
 /// A token as it is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    title: String,
-    scopes: Vec<TokenScope>,
+pub(crate) struct NewToken {
+    pub(crate) title: String,
+    pub(crate) scopes: Vec<TokenScope>,
     /// Whose rights it carries; of the registry itself if nobody's.
-    account: Option<AccountName>,
+    pub(crate) account: Option<AccountName>,
     /// For how long from now; for ever without it, if the credential that asks lasts for ever.
-    expires_in_seconds: Option<u32>,
+    pub(crate) expires_in_seconds: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,20 +54,25 @@ pub(crate) async fn create(
     let (parts, body) = request.into_parts();
     let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
-    let wanted: Body = body::object_from_json(&read.bytes)?;
-    let token = draft(&caller, wanted)?;
-    check(&app, &caller, &token).await?;
-    let (secret, hash) = make_token()?;
-    let details =
-        json!({ "title": token.title, "account": token.account, "scopes": token.scopes.to_string() });
-    let entry = caller.entry("token.create", &token.id, &Scope::Registry, map(details));
-    app.api.store.audited(entry).create_token(&token, &hash).await?;
+    let (token, secret) = give(&app, &caller, body::object_from_json(&read.bytes)?).await?;
     let mut object = object(&token);
     object["token"] = secret.into();
     Ok((StatusCode::CREATED, Json(object)).into_response())
 }
 
-fn draft(caller: &Caller, wanted: Body) -> Result<Token, Problem> {
+/// Makes a token: it, and what its holder shows.
+pub(crate) async fn give(app: &App, caller: &Caller, wanted: NewToken) -> Result<(Token, String), Problem> {
+    let token = draft(caller, wanted)?;
+    check(app, caller, &token).await?;
+    let (secret, hash) = make_token()?;
+    let details =
+        json!({ "title": token.title, "account": token.account, "scopes": token.scopes.to_string() });
+    let entry = caller.entry("token.create", &token.id, &Scope::Registry, map(details));
+    app.api.store.audited(entry).create_token(&token, &hash).await?;
+    Ok((token, secret))
+}
+
+fn draft(caller: &Caller, wanted: NewToken) -> Result<Token, Problem> {
     let title = wanted.title.trim();
     if title.is_empty() || title.chars().count() > MAX_TITLE || title.chars().any(char::is_control) {
         let detail = format!("`title` should say in 1 to {MAX_TITLE} characters what the token is for");

@@ -91,7 +91,7 @@ impl<'a> Notifications<'a> {
     }
 
     async fn create(&self, parts: &Parts, body: Body) -> Result<Response, Problem> {
-        let notification = self.draft(parts, body).await?.create(now())?;
+        let notification = self.caller.authored(self.draft(parts, body).await?.create(now())?);
         let store = self.caller.audited(self.app, "notification.create", &notification);
         store.create_notification(&notification).await?;
         Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())

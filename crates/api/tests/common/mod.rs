@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, serve};
+use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, Trial, serve};
 use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, QueueName, Shards, queues};
 use bellbuoy_domain::{DeliveryMessage, Event, Letter, Record, Registry};
 use bellbuoy_store::Store;
@@ -75,6 +75,8 @@ impl Rig {
             public_url: "https://bellbuoy.example.com/".into(),
             github_secret: None,
             mailer,
+            may_skip_verification: false,
+            trial: Trial::new(|_, _, _| async { Ok(()) }),
             limits: Limits::default(),
             readiness: Readiness::default(),
             version: "1.2.3-test".into(),

@@ -136,9 +136,25 @@ async fn show(client: &Client, id: DeliveryId, json: bool) -> anyhow::Result<()>
         ("accepted at", text(&found["accepted_at"])),
         ("method", text(&found["method"])),
         ("notification", text(&found["notification"])),
+        ("callback", callback(&found["callback"])),
+        ("next of the chain", text(&found["callback"]["next"])),
     ]))?;
     let attempts = found["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
     if attempts.is_empty() { Ok(()) } else { print(&format!("\n{}", attempt_table(attempts))) }
+}
+
+/// What its receiver called back, in one line.
+fn callback(callback: &Value) -> String {
+    let said: Vec<&str> = ["context", "description", "target_url"]
+        .iter()
+        .filter_map(|member| callback[*member].as_str())
+        .collect();
+    match callback["state"].as_str() {
+        None => text(callback),
+        Some("pending") => format!("awaited until {}", text(&callback["expires_at"])),
+        Some(state) if said.is_empty() => state.to_owned(),
+        Some(state) => format!("{state}: {}", said.join(", ")),
+    }
 }
 
 fn attempt_table(attempts: &[Value]) -> Table {

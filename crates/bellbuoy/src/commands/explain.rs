@@ -1,7 +1,9 @@
-//! `bellbuoy explain`: an event, and what it means to every notification that could have wanted it.
+//! `bellbuoy explain`: an event, and what it means to every notification that could have wanted it; or a notification,
+//! and why nothing came of it.
 
 use std::collections::HashMap;
 
+use bellbuoy_domain::NotificationId;
 use clap::Parser;
 use http::Method;
 use serde_json::Value;
@@ -12,30 +14,42 @@ use super::{
     complain, print, print_json,
     table::{Table, pairs},
     talk,
-    words::text,
+    words::{text, time},
 };
 
 /// The most deliveries of an event that are looked at.
 const DELIVERIES: usize = 10_000;
 
-/// Say which notifications an event matched, what became of it there, and why not the others.
+/// Say which notifications an event matched, what became of it there, and why not the others; or why nothing came of
+/// a notification.
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:
-  bellbuoy explain 9f6c2f8e --source registry.example.com")]
+#[command(after_help = "Examples:
+  bellbuoy explain 9f6c2f8e --source registry.example.com
+  bellbuoy explain --notification 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11
+  bellbuoy explain 9f6c2f8e --notification 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11")]
 pub(crate) struct Explain {
     /// The event's id.
-    event: String,
+    #[arg(required_unless_present = "notification")]
+    event: Option<String>,
     /// Of this source, where several use the same ids.
-    #[arg(long)]
+    #[arg(long, requires = "event")]
     source: Option<String>,
+    /// What the event is to this notification alone, whatever its scope; without an event, why nothing came of it.
+    #[arg(long, value_name = "ID")]
+    notification: Option<NotificationId>,
     #[command(flatten)]
     common: Common,
 }
 
 pub(crate) fn run(args: &Explain) -> anyhow::Result<()> {
     talk(&args.common.connection, async |client| {
-        let query: Vec<_> = args.source.iter().map(|source| ("source", source.clone())).collect();
-        let target = Target { path: &["v1", "events", &args.event], query: &query };
+        let Some(event) = &args.event else {
+            return explain_notification(&client, args.notification, args.common.json).await;
+        };
+        let notification = args.notification.map(|id| ("notification", id.to_string()));
+        let source = args.source.iter().map(|source| ("source", source.clone()));
+        let query: Vec<_> = source.chain(notification).collect();
+        let target = Target { path: &["v1", "events", event], query: &query };
         let found = client.send_to(Method::GET, &target, None).await?;
         if args.common.json {
             return print_json(&found);
@@ -44,13 +58,13 @@ pub(crate) fn run(args: &Explain) -> anyhow::Result<()> {
             if index > 0 {
                 print("")?;
             }
-            explain(&client, event).await?;
+            explain(&client, event, args.notification).await?;
         }
         Ok(())
     })
 }
 
-async fn explain(client: &Client, event: &Value) -> anyhow::Result<()> {
+async fn explain(client: &Client, event: &Value, of: Option<NotificationId>) -> anyhow::Result<()> {
     print(&pairs(&[
         ("event", text(&event["id"])),
         ("source", text(&event["source"])),
@@ -59,7 +73,8 @@ async fn explain(client: &Client, event: &Value) -> anyhow::Result<()> {
         ("accepted at", text(&event["accepted_at"])),
         ("expanded", if event["fanned_out"] == true { "yes" } else { "not yet" }.to_owned()),
     ]))?;
-    let query = vec![("event", text(&event["id"])), ("source", text(&event["source"]))];
+    let mut query = vec![("event", text(&event["id"])), ("source", text(&event["source"]))];
+    query.extend(of.map(|id| ("notification", id.to_string())));
     let (rows, _) = client.pages("deliveries", "deliveries", query).first(DELIVERIES, |_| true).await?;
     // A push of several tags may be several deliveries of one notification.
     let mut made: HashMap<String, Vec<Value>> = HashMap::new();
@@ -96,6 +111,58 @@ async fn explain(client: &Client, event: &Value) -> anyhow::Result<()> {
         complain("there are more notifications, which are not shown");
     }
     Ok(())
+}
+
+/// Why nothing came of a notification: the reasons, then the newest events of its scope.
+async fn explain_notification(client: &Client, id: Option<NotificationId>, json: bool) -> anyhow::Result<()> {
+    let id = id.map(|id| id.to_string()).unwrap_or_default();
+    let found = client.send(Method::GET, &["v1", "notifications", &id, "explain"], None).await?;
+    if json {
+        return print_json(&found);
+    }
+    print(&pairs(&[
+        ("notification", text(&found["notification"])),
+        ("title", text(&found["title"])),
+        ("state", text(&found["state"])),
+        ("last success", text(&found["succeeded_at"])),
+        ("newest deliveries", counts(&found["deliveries"]["states"])),
+        ("waiting for", counts(&found["deliveries"]["waiting_for"])),
+        ("dead letters", text(&found["dead_letters"].as_array().map_or(0, Vec::len).into())),
+    ]))?;
+    let reasons: Vec<String> = found["why"].as_array().into_iter().flatten().map(text).collect();
+    if reasons.is_empty() {
+        print("\nNothing keeps its receiver from hearing.")?;
+    } else {
+        print(&format!("\n{}", reasons.join("\n")))?;
+    }
+    let mut table = Table::new(&["EVENT", "KIND", "SUBJECT", "ACCEPTED", "WHAT AND WHY"]);
+    for event in found["events"].as_array().into_iter().flatten() {
+        table.add([
+            text(&event["id"]),
+            text(&event["kind"]),
+            text(&event["subject"]),
+            time(&event["accepted_at"]),
+            of_one(event),
+        ]);
+    }
+    if table.is_empty() { Ok(()) } else { print(&format!("\n{table}")) }
+}
+
+/// `delivered 3, waiting 1`.
+fn counts(counts: &Value) -> String {
+    let counts = counts.as_object().into_iter().flatten();
+    let counts: Vec<String> = counts.map(|(word, count)| format!("{word} {count}")).collect();
+    if counts.is_empty() { "-".to_owned() } else { counts.join(", ") }
+}
+
+/// What an event was to the notification.
+fn of_one(event: &Value) -> String {
+    match (event["state"].as_str(), event["why_not"].as_str()) {
+        (Some(state), _) => state.to_owned(),
+        (None, Some(why)) => format!("no: {why}"),
+        (None, None) if event["fanned_out"] == true => "it matches now".to_owned(),
+        (None, None) => "it matches; not expanded yet".to_owned(),
+    }
 }
 
 /// What became of the event for one notification: history first, then what it would be now.

@@ -168,6 +168,11 @@ pub(crate) const KEYS: &[Key] = &[
         "Base URL of a server that speaks Flowdock's protocol. The service itself has closed: without this, its deliveries become dead letters at once.",
     ),
     key(
+        "callbacks.wait_seconds",
+        "86400",
+        "How long a receiver of Docker Hub's payload may take to call back, from its last request on; then its chain of webhooks ends.",
+    ),
+    key(
         "retry.steps",
         "5s,5m,30m,2h,5h,10h,14h,20h,24h",
         "Wait after the first failed attempt, the second, and so on; each is drawn between half and all of it. One attempt more than steps, then the delivery is given up.",

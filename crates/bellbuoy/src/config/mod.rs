@@ -138,6 +138,7 @@ pub(crate) struct Config {
     pub(crate) smtp: SmtpConfig,
     pub(crate) hipchat_url: Option<String>,
     pub(crate) flowdock_url: Option<String>,
+    pub(crate) callback_wait: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) in_flight: NonZeroUsize,
     pub(crate) per_notification: NonZeroUsize,
@@ -325,6 +326,7 @@ pub(crate) fn load(
         smtp: SmtpConfig::read(&mut source),
         hipchat_url: source.optional("hipchat.base_url", parse::SERVICE, parse::base_url),
         flowdock_url: source.optional("flowdock.base_url", parse::SERVICE, parse::base_url),
+        callback_wait: source.get("callbacks.wait_seconds", parse::SECONDS, parse::seconds),
         retry: retry(&mut source),
         in_flight: source.get("limits.in_flight", "a whole number from 1", |text| text.parse().ok()),
         per_notification: source
@@ -350,18 +352,7 @@ pub(crate) fn load(
         log_format: source.get("log.format", "auto, text or json", parse::log_format),
         settings: source.settings(),
     };
-    if config.broker == BrokerUrl::Embedded && config.roles.len() < Role::ALL.len() {
-        source.refuse(
-            "roles",
-            "all of api,fanout,deliver,record, because the embedded broker serves one process".to_owned(),
-        );
-    }
-    if config.broker == BrokerUrl::Embedded && config.shards != Shards::ONE {
-        source.refuse(
-            "limits.shards",
-            "1, because the embedded broker has no queue leaders to spread over".to_owned(),
-        );
-    }
+    check_embedded(&mut source, &config);
     source.both_or_neither("broker.client_certificate", "broker.client_key");
     source.both_or_neither("outbound.client_certificate", "outbound.client_key");
     source.finish(config)
@@ -387,6 +378,22 @@ impl Config {
     /// file keeps out.
     pub(crate) fn is_of_a_fleet(&self) -> bool {
         self.broker != BrokerUrl::Embedded && self.store != StoreUrl::Sqlite
+    }
+}
+
+/// Refuses what a broker in the process itself can't do.
+fn check_embedded<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>, config: &Config) {
+    if config.broker == BrokerUrl::Embedded && config.roles.len() < Role::ALL.len() {
+        source.refuse(
+            "roles",
+            "all of api,fanout,deliver,record, because the embedded broker serves one process".to_owned(),
+        );
+    }
+    if config.broker == BrokerUrl::Embedded && config.shards != Shards::ONE {
+        source.refuse(
+            "limits.shards",
+            "1, because the embedded broker has no queue leaders to spread over".to_owned(),
+        );
     }
 }
 

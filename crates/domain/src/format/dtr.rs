@@ -15,8 +15,28 @@ use crate::{DeliveryId, Event, Kind, NotificationId, RepositoryName, Subject};
 /// A subscription to all three events of a repository's life.
 pub const REPO_EVENT: &str = "REPO_EVENT";
 
+const LIFE: [Kind; 3] = [Kind::RepoCreated, Kind::RepoUpdated, Kind::RepoDeleted];
+
+/// The kinds that a subscription to a DTR type is for. `None` for what is no type.
+pub fn kinds(name: &str) -> Option<Vec<Kind>> {
+    if name == REPO_EVENT {
+        return Some(LIFE.to_vec());
+    }
+    Kind::ALL.iter().copied().find(|kind| kind.dtr_type() == Some(name)).map(|kind| vec![kind])
+}
+
+/// What DTR would call a subscription to these kinds: by the first for which it has a type. One to kinds that DTR has
+/// no word for is called by the first one's own name, in DTR's spelling.
+pub fn type_name(kinds: &[Kind]) -> String {
+    if LIFE.iter().all(|kind| kinds.contains(kind)) && kinds.len() == LIFE.len() {
+        return REPO_EVENT.to_owned();
+    }
+    let own = || kinds.first().map(|kind| kind.name().to_ascii_uppercase());
+    kinds.iter().find_map(|kind| kind.dtr_type()).map(str::to_owned).or_else(own).unwrap_or_default()
+}
+
 pub(super) fn payload(event: &Event, context: &Context<'_>) -> Result<Value, Inexpressible> {
-    let is_life = matches!(event.kind, Kind::RepoCreated | Kind::RepoUpdated | Kind::RepoDeleted);
+    let is_life = LIFE.contains(&event.kind);
     let subscribed = context.dtr_type.filter(|_| is_life);
     let mut payload = Map::new();
     payload.insert("type".to_owned(), subscribed.or(event.kind.dtr_type()).into());
@@ -31,6 +51,18 @@ pub(super) fn payload(event: &Event, context: &Context<'_>) -> Result<Value, Ine
 /// The payload of DTR's test call: constant for each kind but for `createdAt`, which is `now`.
 /// `None` for a kind that DTR has no word for.
 pub fn test_payload(kind: Kind, registry: &Registry, now: Timestamp) -> Option<Value> {
+    let context = Context {
+        registry,
+        delivery: DeliveryId::from(uuid::Uuid::nil()),
+        notification: NotificationId::from(uuid::Uuid::nil()),
+        callback_url: "",
+        dtr_type: None,
+    };
+    payload(&test_event(kind, now)?, &context).ok()
+}
+
+/// The event that DTR's test call tells of. `None` for a kind that DTR has no word for.
+pub fn test_event(kind: Kind, now: Timestamp) -> Option<Event> {
     kind.dtr_type()?;
     let subject = match kind {
         Kind::ScannerUpdateCompleted => Subject::Registry,
@@ -42,14 +74,7 @@ pub fn test_payload(kind: Kind, registry: &Registry, now: Timestamp) -> Option<V
         event.data = crate::payload::sample(Kind::ManifestPush, &Map::new(), now);
         event.data.insert("updated_tags".to_owned(), json!(["latest"]));
     }
-    let context = Context {
-        registry,
-        delivery: DeliveryId::from(uuid::Uuid::nil()),
-        notification: NotificationId::from(uuid::Uuid::nil()),
-        callback_url: "",
-        dtr_type: None,
-    };
-    payload(&event, &context).ok()
+    Some(event)
 }
 
 fn contents(event: &Event, context: &Context<'_>) -> Result<Map<String, Value>, Inexpressible> {

@@ -15,7 +15,7 @@ pub use data::{
 };
 pub use sample::sample;
 
-use crate::Kind;
+use crate::{Kind, MAX_TAGS};
 
 /// Checks that `data` is what an event of `kind` may carry.
 ///
@@ -24,7 +24,7 @@ use crate::Kind;
 /// Names the first member of another type, or a mandatory one that is missing.
 pub fn check(kind: Kind, data: &Map<String, Value>) -> Result<(), DataError> {
     match kind {
-        Kind::RepoPush => read::<RepoPush>(data).map(drop),
+        Kind::RepoPush => check_tags(&read::<RepoPush>(data)?),
         Kind::BuildQueued
         | Kind::BuildStart
         | Kind::BuildSuccess
@@ -51,6 +51,15 @@ pub fn check(kind: Kind, data: &Map<String, Value>) -> Result<(), DataError> {
             read::<Chart>(data).map(drop)
         }
     }
+}
+
+fn check_tags(push: &RepoPush) -> Result<(), DataError> {
+    let count = push.updated_tags.len();
+    if count <= MAX_TAGS {
+        return Ok(());
+    }
+    let problem = format!("holds {count} tags, but may hold {MAX_TAGS}; send the push as several events");
+    Err(DataError { member: "data.updated_tags".to_owned(), problem })
 }
 
 /// Reads `data` as one of the types here.

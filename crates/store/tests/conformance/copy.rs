@@ -2,10 +2,10 @@
 
 use std::{cell::Cell, time::Duration};
 
-use bellbuoy_domain::{DeliveryState, Kind, Notification, NotificationState};
+use bellbuoy_domain::{Callback, CallbackState, DeliveryState, Kind, Notification, NotificationState};
 use bellbuoy_store::{
-    Admission, Collected, Comparison, CopiedTable, DeadLetter, DeadLetterQuery, DeliveryQuery, InboxRow,
-    Store,
+    Admission, AwaitedCallback, Collected, Comparison, CopiedTable, DeadLetter, DeadLetterQuery,
+    DeliveryQuery, InboxRow, Store,
 };
 use bellbuoy_testkit::postgres::Postgres;
 use serde_json::json;
@@ -131,8 +131,30 @@ async fn fill(store: &Store) {
         body: vec![b'x'],
     };
     store.collect(&[collected]).await.expect("collected");
+    await_callback(store).await;
     let item = store.inbox("user", "ann", None, 1).await.expect("a page").rows.remove(0);
     assert!(store.set_dismissed("user", "ann", item.id, true).await.expect("dismissed"));
+}
+
+async fn await_callback(store: &Store) {
+    let awaited = AwaitedCallback {
+        delivery: delivery_id("1", 1),
+        first: delivery_id("1", 1),
+        link: 0,
+        notification: notification_id(1),
+        source: SOURCE.into(),
+        event: AWKWARD.into(),
+        subject: "acme/api".into(),
+        expires_at: at(60),
+    };
+    store.await_callback(&awaited, &[1; 32]).await.expect("awaited");
+    let callback = Callback {
+        state: CallbackState::Success,
+        description: Some(AWKWARD.into()),
+        context: None,
+        target_url: None,
+    };
+    assert!(store.call_back(awaited.delivery, &callback, at(8)).await.expect("taken"));
 }
 
 async fn copy_all(from: &Store, to: &Store) -> u64 {

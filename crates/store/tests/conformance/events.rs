@@ -1,12 +1,13 @@
 use std::time::Duration;
 
+use bellbuoy_domain::{Kind, Scope};
 use bellbuoy_store::{
     Admission::{self, New, Repeat},
     SeenEvent, Store, StoredEvent,
 };
 use tokio::task::JoinSet;
 
-use crate::sample::{AWKWARD, SOURCE, at, fanned_out, seen};
+use crate::sample::{AWKWARD, SOURCE, at, fanned_out, repository, seen};
 
 const WINDOW: Duration = Duration::from_secs(100);
 
@@ -107,4 +108,29 @@ pub(crate) async fn an_event_is_read_back_by_id(store: Store) {
     };
     assert_eq!(store.event(Some(SOURCE), AWKWARD).await.expect("read"), [expected]);
     assert_eq!(store.event(None, "a").await.expect("read"), [], "a text ends at its end, not at a NUL");
+}
+
+pub(crate) async fn the_newest_events_of_a_scope_are_found_and_no_others(store: Store) {
+    let of = |id: &str, kind, subject: &str| SeenEvent { kind, subject: subject.into(), ..seen(id, 1, 0) };
+    let events = [
+        of("1", Kind::RepoPush, "acme/api"),
+        of("2", Kind::TagDelete, "acme/api"),
+        of("3", Kind::RepoPush, "acme/web"),
+        of("4", Kind::QuotaError, "acme"),
+        of("5", Kind::RepoPush, "acmeapi/x"),
+        of("6", Kind::RepoPush, "acme"),
+        of("7", Kind::ScannerUpdateCompleted, ""),
+        of("8", Kind::RepoPush, "acme/api/nested"),
+    ];
+    store.admit_events(&events, WINDOW).await.expect("admitted");
+    let ids = async |scope: Scope, most| {
+        let found = store.recent_events(&scope, most).await.expect("read");
+        found.into_iter().map(|event| event.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(repository("acme/api"), 10).await, ["2", "1"]);
+    assert_eq!(ids(repository("acme"), 10).await, ["6"]);
+    assert_eq!(ids(repository("acme/none"), 10).await, [""; 0]);
+    assert_eq!(ids(Scope::Namespace("acme".into()), 10).await, ["8", "4", "3", "2", "1"]);
+    assert_eq!(ids(Scope::Registry, 10).await, ["8", "7", "6", "5", "4", "3", "2", "1"]);
+    assert_eq!(ids(Scope::Registry, 2).await, ["8", "7"]);
 }

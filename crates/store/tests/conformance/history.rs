@@ -178,6 +178,24 @@ pub(crate) async fn a_delivered_one_sets_failures_back(store: Store) {
     assert_eq!(failures(&store, 1).await, 2, "counted in the order given");
 }
 
+pub(crate) async fn the_last_success_is_noted_to_within_a_minute(store: Store) {
+    store.create_notification(&notification(1)).await.expect("created");
+    let noted = async || {
+        let found = store.notification(notification_id(1)).await.expect("read").expect("there");
+        found.succeeded_at.map(jiff::Timestamp::as_second)
+    };
+    let ends = async |event: &str, state, second| {
+        let end = AttemptRecord { started_at: at(second), ..attempt(event, 1, 1, state) };
+        store.record(&[record(end)], 3).await.expect("recorded");
+    };
+    ends("a", Dead, 0).await;
+    assert_eq!(noted().await, None);
+    for (event, second, expected) in [("b", 10, 10), ("c", 60, 10), ("d", 80, 80), ("e", 20, 80)] {
+        ends(event, Delivered, second).await;
+        assert_eq!(noted().await, Some(at(expected).as_second()), "{event}");
+    }
+}
+
 pub(crate) async fn a_death_by_our_own_fault_counts_against_nobody(store: Store) {
     store.create_notification(&notification(1)).await.expect("created");
     for (event, code) in [("a", CauseCode::WorkerPanicked), ("b", CauseCode::Internal)] {

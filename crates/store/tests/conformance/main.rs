@@ -1,6 +1,7 @@
 //! What a store has to do on every engine: each check takes an empty store. Here they run on `SQLite` and on
 //! PostgreSQL.
 
+mod callbacks;
 mod copy;
 mod dead_letters;
 mod digests;
@@ -54,7 +55,7 @@ checks! {
     notifications {
         what_is_created_is_read_back_the_same,
         an_id_is_taken_once,
-        an_update_writes_all_but_failures,
+        an_update_writes_all_but_failures_author_and_success,
         what_is_not_there_is_neither_changed_nor_deleted,
         a_scope_lists_its_own_oldest_first,
         a_subject_is_covered_by_repository_namespace_and_registry,
@@ -62,6 +63,7 @@ checks! {
         disabling_and_resetting_move_state_and_failures,
         the_version_grows_with_every_change_and_only_then,
         text_of_any_sort_is_kept_whole,
+        an_author_lists_its_own_oldest_first,
     }
     events {
         a_new_event_is_admitted_and_its_second_message_is_not,
@@ -72,6 +74,7 @@ checks! {
         of_fifty_tasks_with_one_event_one_is_admitted,
         a_batch_of_any_size_is_admitted_once,
         an_event_is_read_back_by_id,
+        the_newest_events_of_a_scope_are_found_and_no_others,
     }
     history {
         a_fan_out_adds_pending_deliveries_and_marks_the_event,
@@ -83,6 +86,7 @@ checks! {
         dead_deliveries_in_a_row_are_counted_once_each,
         a_delivered_one_sets_failures_back,
         a_death_by_our_own_fault_counts_against_nobody,
+        the_last_success_is_noted_to_within_a_minute,
         failing_notifications_are_told_again_until_disabled,
         nothing_is_recorded_of_nothing,
         large_batches_are_recorded_whole,
@@ -147,6 +151,12 @@ checks! {
         who_asks_after_its_end_holds_nothing,
         what_is_given_back_is_free_at_once_and_a_wish_is_forgotten,
         receivers_are_apart_and_many_are_asked_for_at_once,
+    }
+    callbacks {
+        a_callback_is_found_by_the_tokens_of_all_attempts_and_by_no_other,
+        what_is_called_back_first_stands,
+        after_a_success_the_next_link_is_due_until_one_process_has_queued_it,
+        what_is_long_over_is_forgotten_with_its_tokens_unless_a_link_is_due,
     }
     retention {
         what_is_old_goes_in_chunks_and_what_is_new_stays,

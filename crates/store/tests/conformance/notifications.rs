@@ -3,8 +3,11 @@ use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 use bellbuoy_domain::{Kind, Notification, NotificationState, RepositoryName, RetryPolicy, Scope, Subject};
 use bellbuoy_store::{Page, Store, StoreError};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::sample::{AWKWARD, at, map, notification, notification_id, repository};
+
+const AUTHOR: Uuid = Uuid::from_u128(77);
 
 fn full() -> Notification {
     let steps = vec![Duration::from_secs(1), Duration::from_mins(1)];
@@ -21,6 +24,8 @@ fn full() -> Notification {
         failures: 2,
         created_at: at(1),
         updated_at: at(2),
+        author: Some(AUTHOR),
+        succeeded_at: Some(at(3)),
         ..notification(1)
     }
 }
@@ -52,10 +57,11 @@ pub(crate) async fn an_id_is_taken_once(store: Store) {
     create(&store, &[notification(2)]).await;
 }
 
-pub(crate) async fn an_update_writes_all_but_failures(store: Store) {
+pub(crate) async fn an_update_writes_all_but_failures_author_and_success(store: Store) {
     create(&store, &[Notification { failures: 1, ..notification(1) }, notification(2)]).await;
     assert!(store.update_notification(&full()).await.expect("updated"));
-    assert_eq!(read(&store, 1).await, Some(Notification { failures: 1, ..full() }));
+    let kept = Notification { failures: 1, author: None, succeeded_at: None, ..full() };
+    assert_eq!(read(&store, 1).await, Some(kept));
     assert_eq!(read(&store, 2).await, Some(notification(2)));
 }
 
@@ -69,6 +75,20 @@ pub(crate) async fn what_is_not_there_is_neither_changed_nor_deleted(store: Stor
     assert!(store.delete_notification(notification_id(2)).await.expect("deleted"));
     assert!(!store.delete_notification(notification_id(2)).await.expect("answered"));
     assert_eq!(read(&store, 2).await, None);
+}
+
+pub(crate) async fn an_author_lists_its_own_oldest_first(store: Store) {
+    let by = |number, author, seconds| Notification {
+        author,
+        created_at: at(seconds),
+        scope: Scope::Registry,
+        ..notification(number)
+    };
+    let (old, new) = (by(9, Some(AUTHOR), 1), by(1, Some(AUTHOR), 2));
+    create(&store, &[new.clone(), by(2, None, 0), old.clone(), by(3, Some(Uuid::nil()), 0)]).await;
+    assert_eq!(store.notifications_by(AUTHOR, 10).await.expect("listed"), [old.clone(), new]);
+    assert_eq!(store.notifications_by(AUTHOR, 1).await.expect("listed"), [old]);
+    assert_eq!(store.notifications_by(Uuid::max(), 10).await.expect("listed"), []);
 }
 
 pub(crate) async fn a_scope_lists_its_own_oldest_first(store: Store) {

@@ -1,9 +1,9 @@
 use bellbuoy_domain::{AttemptRecord, DeliveryState, Kind, Record};
-use bellbuoy_store::{DeadLetter, DeadLetterQuery, DeliveryQuery, InboxRow, Pruned, Store};
+use bellbuoy_store::{AwaitedCallback, DeadLetter, DeadLetterQuery, DeliveryQuery, InboxRow, Pruned, Store};
 use serde_json::Map;
 use uuid::Uuid;
 
-use crate::sample::{at, attempt, delivery_id, fanned_out, record, seen};
+use crate::sample::{SOURCE, at, attempt, delivery_id, fanned_out, notification_id, record, seen};
 
 /// What is accepted before this is old.
 const BEFORE: i64 = 1000;
@@ -46,6 +46,7 @@ async fn prune(store: &Store, chunk: u32) -> (Pruned, usize) {
         all.attempts += pruned.attempts;
         all.dead_letters += pruned.dead_letters;
         all.inbox += pruned.inbox;
+        all.callbacks += pruned.callbacks;
         calls += 1;
     }
 }
@@ -91,10 +92,24 @@ pub(crate) async fn what_is_old_goes_in_chunks_and_what_is_new_stays(store: Stor
         created_at: at(created_at),
     };
     store.add_to_inbox(&[item(1, 0), item(2, 0), item(3, BEFORE)]).await.expect("added");
+    for (event, expires_at) in [("old 1", BEFORE - 1), ("new", BEFORE)] {
+        let awaited = AwaitedCallback {
+            delivery: delivery_id(event, 1),
+            first: delivery_id(event, 1),
+            link: 0,
+            notification: notification_id(1),
+            source: SOURCE.into(),
+            event: event.into(),
+            subject: "acme/api".into(),
+            expires_at: at(expires_at),
+        };
+        store.await_callback(&awaited, &[event.as_bytes()[0]; 32]).await.expect("awaited");
+    }
     one(&store, "new", BEFORE, DeliveryState::Delivered).await;
 
     let (pruned, calls) = prune(&store, 4).await;
-    let expected = Pruned { events: 21, deliveries: 20, attempts: 34, dead_letters: 9, inbox: 2 };
+    let expected =
+        Pruned { events: 21, deliveries: 20, attempts: 34, dead_letters: 9, inbox: 2, callbacks: 1 };
     assert_eq!(pruned, expected);
     assert!(calls >= 6, "21 events by fours");
     assert_eq!(left(&store).await, ["new"]);

@@ -47,6 +47,8 @@ pub(crate) fn notification(number: u128) -> Notification {
         failures: 0,
         created_at: at(0),
         updated_at: at(0),
+        author: None,
+        succeeded_at: None,
     }
 }
 

@@ -142,6 +142,13 @@ impl Rig {
         })
     }
 
+    pub(crate) fn chains(&self) -> Running {
+        self.run("chains", |vital, shutdown| {
+            let record = self.recorder(vital);
+            move || Arc::clone(&record).run_chains(shutdown.clone())
+        })
+    }
+
     pub(crate) fn retention(&self, retention: Retention) -> Running {
         self.run("retention", |vital, shutdown| {
             let record = self.recorder(vital);
@@ -163,6 +170,7 @@ impl Rig {
                 ..RecordLimits::default()
             },
             retention: Retention::default(),
+            shards: Shards::ONE,
         })
     }
 
@@ -322,6 +330,8 @@ pub(crate) fn notification(number: u128, url: &str) -> Notification {
         failures: 0,
         created_at: at,
         updated_at: at,
+        author: None,
+        succeeded_at: None,
     }
 }
 
