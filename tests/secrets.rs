@@ -13,6 +13,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bellbuoy_testkit::{
     certs::Authority,
+    http::{Answer as HttpAnswer, Http},
     receiver::{Answer, Receiver},
     wait::eventually,
 };
@@ -105,6 +106,42 @@ fn full_webhook(marked: &mut Marked, url: &str) -> Value {
         "signatures": ["standard-webhooks", "standard-webhooks-v1a", "x-hub-signature-256", "x-signature"],
         "client_certificate": identity.cert_pem, "client_key": identity.key_pem, "follow_redirects": true,
     })
+}
+
+/// Signs in as a browser does, wrongly and rightly; marks the passwords and what the browser is given to keep.
+async fn sign_in(fleet: &Fleet, marked: &mut Marked) -> Vec<HttpAnswer> {
+    let put = async |path: &str, body: Value| {
+        let path = format!("/v1/directory/accounts/kim{path}");
+        let answer = fleet.api.send(Method::PUT, &path, "application/json", body.to_string()).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.text());
+    };
+    let (right, wrong) = (marked.mark("a password"), marked.mark("a wrong password"));
+    put("", json!({"kind": "user"})).await;
+    put("/password", json!({ "password": right })).await;
+    let (http, mut answers) = (Http::new(), Vec::new());
+    for (password, expected) in [(&wrong, 403), (&right, 200)] {
+        let come = http
+            .send(Method::GET, &format!("{}/csrf_token", fleet.api.url), &[], "")
+            .await
+            .expect("an answer");
+        let given = |answer: &HttpAnswer| {
+            let cookie = answer.headers["set-cookie"].to_str().expect("text");
+            cookie.split(';').next().unwrap_or_default().to_owned()
+        };
+        let (cookie, word) = (given(&come), come.json()["csrf_token"].as_str().expect("a word").to_owned());
+        let headers =
+            [("cookie", cookie.as_str()), ("x-csrf-token", &word), ("content-type", "application/json")];
+        let body = json!({"username": "kim", "password": password}).to_string();
+        let url = format!("{}/api/v1/signin", fleet.api.url);
+        let answer = http.send(Method::POST, &url, &headers, body).await.expect("an answer");
+        assert_eq!(answer.status, expected, "{}", answer.text());
+        if expected == 200 {
+            let cookie = given(&answer);
+            marked.keep("a login's cookie", cookie.split('=').nth(1).expect("a value"));
+        }
+        answers.push(answer);
+    }
+    answers
 }
 
 #[expect(clippy::too_many_lines, reason = "a list of places, one after the other")]
@@ -208,6 +245,7 @@ async fn no_marked_secret_is_told_or_stored_in_the_open() {
     let token = fleet.api.post("/v1/tokens", &token).await;
     assert_eq!(token.status, 201, "{}", token.text());
     marked.keep("a token", token.json()["token"].as_str().expect("shown once"));
+    answers.extend(sign_in(&fleet, &mut marked).await);
     let guess = support::Client::new(&fleet.api.url, &marked.mark("a wrong token"));
     answers.push(guess.send(Method::GET, "/v1/notifications", "", "").await);
     let in_query = format!("/v1/notifications?token={}", marked.mark("a token in the query"));

@@ -1,10 +1,6 @@
 //! The certificates of the settings, read again when their files change, so that they are replaced without a restart.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bellbuoy_methods::Methods;
 use tokio::time::sleep;
@@ -26,13 +22,13 @@ pub(crate) async fn follow(config: Config, methods: Arc<Methods>, shutdown: Canc
     if paths.is_empty() {
         return;
     }
-    let mut known = read(&paths);
+    let mut known = read(&paths).await;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = sleep(LOOK_EVERY) => {}
         }
-        let found = read(&paths);
+        let found = read(&paths).await;
         if found == known {
             continue;
         }
@@ -49,6 +45,10 @@ pub(crate) async fn follow(config: Config, methods: Arc<Methods>, shutdown: Canc
     }
 }
 
-fn read(paths: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
-    paths.iter().map(|path: &PathBuf| std::fs::read(Path::new(path)).ok()).collect()
+/// Away from the runtime's own threads: a file of a network may take its time.
+async fn read(paths: &[PathBuf]) -> Option<Vec<Option<Vec<u8>>>> {
+    let paths = paths.to_vec();
+    let reading =
+        tokio::task::spawn_blocking(move || paths.iter().map(|path| std::fs::read(path).ok()).collect());
+    reading.await.ok()
 }
