@@ -118,6 +118,8 @@ async fn a_notification_is_made_looked_at_changed_tested_and_deleted() {
     let made = shell.run(&["notifications", "list", "--json"]).await.json();
     assert_eq!((&made[0]["id"], &made[0]["title"]), (&json!(id), &json!("Deploy")));
 
+    let people = json!({"version": 1, "organizations": [{"name": "acme", "teams": [{"name": "ops"}]}]});
+    assert_eq!(fleet.api.post("/v1/directory/import", &people).await.status, 200);
     let in_app = ["notifications", "create", "--namespace", "acme", "--kind", "repo_push,tag_delete"];
     shell.run(&[&in_app[..], &["--in-app", "team:ops"]].concat()).await.data();
     let list = shell.run(&["notifications", "list"]).await;
