@@ -1,12 +1,14 @@
-//! Who asks: the holder of the admin token, or of a token of ours. Everything but health wants one
+//! Who asks: the holder of the admin token, of a token of ours, or of one of the registry's. Everything but health wants one
 //! of them. What the holder may do is the caller's: see [`Caller`]. Guessing is slow: see `guesses`.
 
 pub(crate) mod passwords;
 mod principal;
+mod registry;
 pub(crate) mod session;
 mod tokens;
 
 pub(crate) use principal::Caller;
+pub use registry::RegistryTokens;
 pub(crate) use tokens::{Tokens, make as make_token, make_secret};
 
 use std::{
@@ -23,7 +25,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bellbuoy_domain::{Right, Scope, TokenScopes, Verdict};
+use bellbuoy_domain::{AccountName, Right, Scope, TokenScope, TokenScopes, Verdict};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConstantTimeEq};
@@ -42,6 +44,7 @@ use crate::{
     server::Peer,
 };
 use principal::Who;
+use registry::{Flaw, Grant};
 
 /// How long a source address with bad credentials stays out of the log after a line about it.
 const LOG_PAUSE: Duration = Duration::from_mins(1);
@@ -55,6 +58,7 @@ const LOGGED_ADDRESSES: usize = 1024;
 pub struct Auth {
     tokens: Vec<[u8; 32]>,
     open_metrics: bool,
+    registry: Option<RegistryTokens>,
 }
 
 /// A token that would let everybody in.
@@ -73,13 +77,20 @@ impl Auth {
             "" => Err(BlankToken),
             token => Ok(fingerprint(token.as_bytes())),
         });
-        Ok(Self { tokens: tokens.collect::<Result<_, _>>()?, open_metrics: false })
+        Ok(Self { tokens: tokens.collect::<Result<_, _>>()?, open_metrics: false, registry: None })
     }
 
     /// Shows `/metrics` to everybody.
     #[must_use]
     pub fn with_open_metrics(mut self) -> Self {
         self.open_metrics = true;
+        self
+    }
+
+    /// Lets the holders of the registry's own tokens in, for what these grant.
+    #[must_use]
+    pub fn with_registry(mut self, registry: RegistryTokens) -> Self {
+        self.registry = Some(registry);
         self
     }
 
@@ -103,6 +114,7 @@ impl fmt::Debug for Auth {
         f.debug_struct("Auth")
             .field("tokens", &self.tokens.len())
             .field("open_metrics", &self.open_metrics)
+            .field("registry", &self.registry)
             .finish()
     }
 }
@@ -122,6 +134,8 @@ pub(crate) enum Refused {
     Forbidden(Right),
     /// It carries one that can't be looked up just now.
     Unknowable,
+    /// It carries a token of the registry that does not hold.
+    Registry(Flaw),
 }
 
 /// Who made a request that came from `peer`. Whatever tells one credential from another has to ask here, so that every
@@ -132,6 +146,7 @@ pub(crate) async fn identify(app: &App, peer: Option<Peer>, headers: &HeaderMap)
     let counted = match &found {
         Ok(_) => app.guesses.right(address, Instant::now()),
         Err(Refused::Wrong) => app.guesses.wrong(address, Instant::now()),
+        Err(Refused::Registry(flaw)) if flaw.is_a_guess() => app.guesses.wrong(address, Instant::now()),
         Err(_) => Ok(()),
     };
     counted.map_err(Refused::TooMany).and(found)
@@ -160,7 +175,28 @@ async fn find(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Call
         let (who, scopes, until) = found.ok_or(Refused::Wrong)?;
         return Ok(Caller::ending(who, scopes, until, address));
     }
+    if let Some(registry) = &app.api.auth.registry
+        && registry::is_one(&presented)
+    {
+        let grant = registry.find(&presented, now()).await.map_err(Refused::Registry)?;
+        refuse_disabled(app, &grant).await?;
+        let (scopes, until) = (TokenScopes::new([TokenScope::RepositoryAdmin]), Some(grant.until));
+        return Ok(Caller::ending(Who::Granted(Box::new(grant)), scopes, until, address));
+    }
     Err(Refused::Wrong)
+}
+
+/// Who is locked out here stays so, whatever the registry thinks of it.
+async fn refuse_disabled(app: &App, grant: &Grant) -> Result<(), Refused> {
+    let Ok(name) = AccountName::parse(&grant.subject) else { return Ok(()) };
+    let account = app.api.store.account(&name).await.map_err(|error| {
+        error!("can't look an account up: {error}");
+        Refused::Unknowable
+    })?;
+    match account {
+        Some(account) if !account.enabled => Err(Refused::Registry(Flaw::Disabled)),
+        _ => Ok(()),
+    }
 }
 
 /// The right that everything at a path takes, where that can be said without looking closer.
@@ -274,6 +310,8 @@ impl Refused {
             Self::Missing => "send a token as `Authorization: Bearer TOKEN`",
             Self::Wrong => "the credential is none of this server's, has expired or was revoked",
             Self::Unknowable => return Problem::unavailable("the store is out of reach; try again"),
+            Self::Registry(Flaw::NoKeys) => return Problem::unavailable(Flaw::NoKeys.text()),
+            Self::Registry(flaw) => flaw.text(),
             Self::Forbidden(right) => return principal::forbidden(right, &Scope::Registry),
             Self::TooMany(TooMany { wait }) => {
                 let detail = "too many wrong credentials came from this address; wait before the next";
@@ -298,6 +336,7 @@ fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: 
             Refused::Unmeant => "a login without its word",
             Refused::Forbidden(_) => "a credential that may not send events",
             Refused::Unknowable => "a credential that can't be looked up just now",
+            Refused::Registry(_) => "a registry token that does not hold",
         };
         warn!(
             source.address = %address,

@@ -22,7 +22,7 @@ mod server;
 mod trial;
 mod waiting;
 
-pub use auth::{Auth, BlankToken};
+pub use auth::{Auth, BlankToken, RegistryTokens};
 pub use body::Limits;
 pub use health::Readiness;
 pub use mail::Mailer;

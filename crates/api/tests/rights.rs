@@ -2,22 +2,23 @@
 
 mod common;
 
-use bellbuoy_api::ServerLimits;
+use bellbuoy_api::{Api, Auth, RegistryTokens, ServerLimits};
 use bellbuoy_domain::{
     AccountKind, AccountName, AttemptRecord, DeliveryId, DeliveryState, FannedOut, Grantee, Kind,
     NamespaceName, Notification, NotificationId, NotificationState, PlannedDelivery, Record, RepositoryName,
     RepositoryRole, Scope, TeamName, TeamRole, TokenScope, TokenScopes, WIRE_VERSION,
 };
 use bellbuoy_store::{Account, DeadLetter, InboxRow, Permission, Repository, SeenEvent, Store, Team, Token};
-use common::{JSON, Rig, TOKEN, problem, push_event};
+use common::{JSON, Rig, TOKEN, problem, push_event, registry};
 use jiff::{SignedDuration, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Whoever asks. `narrow` is the admin, with a token for its own account alone.
-const ROLES: [&str; 12] = [
+/// Whoever asks. `narrow` is the admin, with a token for its own account alone; `registry` holds a token of the
+/// registry's own that grants everything on the repository.
+const ROLES: [&str; 13] = [
     "anonymous",
     "stranger",
     "reader",
@@ -30,57 +31,61 @@ const ROLES: [&str; 12] = [
     "metrics",
     "superuser",
     "operator",
+    "registry",
 ];
 
 /// What each role is answered, in their order, where those who may are answered `ok`.
-type Answers = fn(u16) -> [u16; 12];
+type Answers = fn(u16) -> [u16; 13];
 
 /// A repository that is named: whoever may not know of it is told that there is none.
-const REPOSITORY: Answers = |ok| [401, 404, 403, 403, ok, ok, 404, 403, 403, 403, ok, ok];
+const REPOSITORY: Answers = |ok| [401, 404, 403, 403, ok, ok, 404, 403, 403, 403, ok, ok, ok];
 /// What is a repository's, by its id: its existence is a secret.
-const OF_REPOSITORY: Answers = |ok| [401, 404, 404, 404, ok, ok, 404, 404, 404, 404, ok, ok];
+const OF_REPOSITORY: Answers = |ok| [401, 404, 404, 404, ok, ok, 404, 404, 404, 404, ok, ok, ok];
 /// A namespace that is named. The writer is a member of a team there.
-const NAMESPACE: Answers = |ok| [401, 404, 404, 403, 404, ok, 404, 404, 403, 403, ok, ok];
+const NAMESPACE: Answers = |ok| [401, 404, 404, 403, 404, ok, 404, 404, 403, 403, ok, ok, 404];
 /// What is a namespace's, by its id.
-const OF_NAMESPACE: Answers = |ok| [401, 404, 404, 404, 404, ok, 404, 404, 404, 404, ok, ok];
+const OF_NAMESPACE: Answers = |ok| [401, 404, 404, 404, 404, ok, 404, 404, 404, 404, ok, ok, 404];
 /// What concerns the registry.
-const REGISTRY: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, 403, 403, ok, ok];
+const REGISTRY: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, 403, 403, ok, ok, 403];
 /// What is the registry's, by its id.
-const OF_REGISTRY: Answers = |ok| [401, 404, 404, 404, 404, 404, 404, 404, 404, 404, ok, ok];
+const OF_REGISTRY: Answers = |ok| [401, 404, 404, 404, 404, 404, 404, 404, 404, 404, ok, ok, 404];
 /// An event of the repository, for the namespace's notification.
 const EVENT_AND_NAMESPACE: Answers = OF_NAMESPACE;
 /// Quay's surface tells nobody which repositories there are.
-const QUAY: Answers = |ok| [401, 403, 403, 403, ok, ok, 403, 403, 403, 403, ok, ok];
+const QUAY: Answers = |ok| [401, 403, 403, 403, ok, ok, 403, 403, 403, 403, ok, ok, ok];
 /// The same where something changes: without a credential Quay takes it for a browser's doing that was misled.
-const QUAY_CHANGE: Answers = |ok| [403, 403, 403, 403, ok, ok, 403, 403, 403, 403, ok, ok];
+const QUAY_CHANGE: Answers = |ok| [403, 403, 403, 403, ok, ok, 403, 403, 403, 403, ok, ok, ok];
+/// Who may do what there, which a token that ends must not change for longer.
+const QUAY_PERMISSION: Answers = |ok| [403, 403, 403, 403, ok, ok, 403, 403, 403, 403, ok, ok, 403];
 /// What its readers see; to others it is not there.
-const QUAY_READ: Answers = |ok| [401, 404, ok, ok, ok, ok, 404, 403, 403, 403, ok, ok];
+const QUAY_READ: Answers = |ok| [401, 404, ok, ok, ok, ok, 404, 403, 403, 403, ok, ok, ok];
 /// What is the namespace's owner's.
-const QUAY_NAMESPACE: Answers = |ok| [401, 403, 403, 403, 403, ok, 403, 403, 403, 403, ok, ok];
-const QUAY_NAMESPACE_CHANGE: Answers = |ok| [403, 403, 403, 403, 403, ok, 403, 403, 403, 403, ok, ok];
+const QUAY_NAMESPACE: Answers = |ok| [401, 403, 403, 403, 403, ok, 403, 403, 403, 403, ok, ok, 403];
+const QUAY_NAMESPACE_CHANGE: Answers = |ok| [403, 403, 403, 403, 403, ok, 403, 403, 403, 403, ok, ok, 403];
 /// What members see.
-const QUAY_MEMBER: Answers = |ok| [401, 404, 404, ok, 404, ok, 404, 403, 403, 403, ok, ok];
+const QUAY_MEMBER: Answers = |ok| [401, 404, 404, ok, 404, ok, 404, 403, 403, 403, ok, ok, 404];
 /// What automation asks before it makes a notification.
-const AUTOMATION: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, 403, 403, 403, ok, ok];
+const AUTOMATION: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, 403, 403, 403, ok, ok, ok];
 /// Each account's own. The operator has none, and nothing is told to it.
-const OWN_SPACE: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403];
-const OWN_SPACE_CHANGE: Answers = |ok| [403, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403];
-const QUAY_INBOX_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 404];
-const QUAY_INBOX_OF_ADMIN_CHANGE: Answers = |ok| [403, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 404];
-const ANYBODY_CHANGE: Answers = |ok| [403, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok];
+const OWN_SPACE: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403, 403];
+const OWN_SPACE_CHANGE: Answers = |ok| [403, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403, 403];
+const QUAY_INBOX_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 404, 403];
+const QUAY_INBOX_OF_ADMIN_CHANGE: Answers =
+    |ok| [403, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 404, 403];
+const ANYBODY_CHANGE: Answers = |ok| [403, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok];
 /// Everybody, known or not.
-const OPEN_TO_ALL: Answers = |ok| [ok; 12];
-const PUBLISH: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, ok, 403, ok, ok];
-const METRICS: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, 403, ok, ok, ok];
+const OPEN_TO_ALL: Answers = |ok| [ok; 13];
+const PUBLISH: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, ok, 403, ok, ok, 403];
+const METRICS: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, 403, ok, ok, ok, 403];
 /// The admin's own, also with its narrow token.
-const TO_ADMIN: Answers = |ok| [401, 403, 403, 403, ok, 403, 403, ok, 403, 403, ok, ok];
-const OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 404, 404, ok, ok];
-const ACCOUNTS: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403];
-const ACCOUNTS_OR_ALL: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, ok];
-const INBOX_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 403];
+const TO_ADMIN: Answers = |ok| [401, 403, 403, 403, ok, 403, 403, ok, 403, 403, ok, ok, 403];
+const OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 404, 404, ok, ok, 404];
+const ACCOUNTS: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, 403, 403];
+const ACCOUNTS_OR_ALL: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, ok, 403];
+const INBOX_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 403, 403];
 /// Whoever could make a webhook somewhere.
-const SUBSCRIBERS: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, 403, 403, 403, ok, ok];
-const ANYBODY: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok];
+const SUBSCRIBERS: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, 403, 403, 403, ok, ok, 403];
+const ANYBODY: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok];
 
 /// A verb, a path, a body, what those who may are answered, and who may.
 type Row = (&'static str, &'static str, Value, u16, Answers);
@@ -239,8 +244,8 @@ fn quay() -> Vec<Row> {
         ("GET", "/api/v1/repository/acme/api/permissions/team/", none(), 200, QUAY),
         ("GET", "/api/v1/repository/acme/api/permissions/user/", none(), 200, QUAY),
         ("GET", "/api/v1/repository/acme/api/permissions/user/reader", none(), 200, QUAY),
-        ("PUT", "/api/v1/repository/acme/api/permissions/user/reader", role(), 200, QUAY_CHANGE),
-        ("DELETE", "/api/v1/repository/acme/api/permissions/user/nobody", none(), 404, QUAY_CHANGE),
+        ("PUT", "/api/v1/repository/acme/api/permissions/user/reader", role(), 200, QUAY_PERMISSION),
+        ("DELETE", "/api/v1/repository/acme/api/permissions/user/nobody", none(), 404, QUAY_PERMISSION),
         ("GET", "/api/v1/error/not_found", none(), 200, ANYBODY),
         ("GET", "/v1/nothing", none(), 404, ANYBODY),
     ]
@@ -275,7 +280,7 @@ fn quay_people() -> Vec<Row> {
         ("GET", "/authrepoemail?code=x", none(), 400, OPEN_TO_ALL),
         ("POST", "/api/v1/signout", none(), 200, ANYBODY_CHANGE),
         ("GET", "/api/v1/user", none(), 308, ANYBODY),
-        ("GET", "/api/v1/user/", none(), 200, |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, ok]),
+        ("GET", "/api/v1/user/", none(), 200, |ok| [401, ok, ok, ok, ok, ok, ok, ok, 403, 403, ok, ok, ok]),
         ("GET", "/api/v1/user/robots", none(), 200, ANYBODY),
         ("GET", "/api/v1/user/robots/none", none(), 404, ANYBODY),
         ("GET", "/api/v1/user/notifications", none(), 200, ACCOUNTS_OR_ALL),
@@ -441,7 +446,7 @@ async fn add_owners(store: &Store, organization: &str, owner: &str) {
 /// Everybody, and the tokens that they ask with.
 async fn fill(store: &Store) {
     for (place, role) in
-        ROLES.iter().enumerate().filter(|(_, role)| !["anonymous", "operator"].contains(role))
+        ROLES.iter().enumerate().filter(|(_, role)| !["anonymous", "operator", "registry"].contains(role))
     {
         let (account, scope) = match *role {
             "narrow" => (Some("admin"), TokenScope::Account),
@@ -612,15 +617,24 @@ fn credential(role: &str) -> Option<String> {
     match role {
         "anonymous" => None,
         "operator" => Some(format!("Bearer {TOKEN}")),
+        "registry" => {
+            let header = json!({"alg": "EdDSA", "kid": "ed25519"});
+            let claims = registry::claims("acme/api", &["*"]);
+            Some(format!("Bearer {}", registry::sign("ed25519", &header, &claims)))
+        }
         role => Some(format!("Bearer {}", secret(role))),
     }
 }
 
 #[tokio::test]
 async fn every_route_answers_every_role_as_the_table_says() {
-    let generous = |api: &mut bellbuoy_api::Api| {
+    let registry = RegistryTokens::new(registry::ISSUER, registry::AUDIENCE, || async {
+        Ok(registry::JWKS.as_bytes().to_vec())
+    });
+    let generous = |api: &mut Api| {
         api.limits.wrong_tokens = u32::MAX;
         api.limits.letters = u32::MAX;
+        api.auth = Auth::new([TOKEN]).expect("a token").with_registry(registry);
     };
     let rig = Rig::with(generous, ServerLimits::default()).await;
     fill(&rig.store).await;

@@ -5,18 +5,22 @@ use std::{
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
+use bellbuoy_api::RegistryTokens;
 use bellbuoy_broker::{Broker, BrokerOptions, BrokerUrl, EmbeddedOptions, RabbitMqOptions, Tls, Topology};
 use bellbuoy_domain::MethodName;
-use bellbuoy_methods::{ClientIdentity, Outbound, Services, Smtp};
+use bellbuoy_methods::{ClientIdentity, Methods, Outbound, Services, Smtp};
 use bellbuoy_store::{OpenError, Store};
+use jiff::Timestamp;
+use tokio::io::AsyncReadExt;
 use tracing::{error, warn};
 
 use crate::{
-    config::{Config, Role, StoreUrl},
+    config::{Config, KeyDocument, Role, StoreUrl},
     note::Note,
     serve::VERSION,
 };
@@ -119,6 +123,51 @@ fn services(config: &Config) -> Services {
         connections: settings.connections.get(),
     });
     Services { smtp, hipchat_url: config.hipchat_url.clone(), flowdock_url: config.flowdock_url.clone() }
+}
+
+/// The registry's own tokens, as far as the settings want them taken. A file of keys has to be right from the start; a
+/// server of keys may be away, now and later.
+pub(crate) async fn registry_tokens(
+    config: &Config,
+    methods: &Arc<Methods>,
+) -> anyhow::Result<Option<RegistryTokens>> {
+    let Some(settings) = &config.registry_tokens else { return Ok(None) };
+    let (issuer, audience) = (&settings.issuer, &settings.audience);
+    match settings.keys.clone() {
+        KeyDocument::File(path) => {
+            let name = path.display().to_string();
+            let tokens = RegistryTokens::new(issuer, audience, move || read_keys(path.clone()));
+            let loaded = tokens.load().await;
+            loaded.map_err(|problem| {
+                anyhow::anyhow!("{name} is no file of public keys: {problem}; see `auth.registry_keys`")
+            })?;
+            Ok(Some(tokens))
+        }
+        KeyDocument::Url(url) => {
+            let methods = Arc::clone(methods);
+            let tokens = RegistryTokens::new(issuer, audience, move || {
+                let (methods, url) = (Arc::clone(&methods), url.clone());
+                async move {
+                    let fetched = methods.fetch(&url, Timestamp::now()).await;
+                    fetched.map_err(|cause| cause.to_string())
+                }
+            });
+            Ok(Some(tokens))
+        }
+    }
+}
+
+/// Nobody's keys are larger.
+const LARGEST_KEYS: u64 = 1 << 20;
+
+async fn read_keys(path: PathBuf) -> Result<Vec<u8>, String> {
+    let read = async {
+        let file = tokio::fs::File::open(&path).await?;
+        let mut document = Vec::new();
+        file.take(LARGEST_KEYS).read_to_end(&mut document).await?;
+        Ok::<_, std::io::Error>(document)
+    };
+    read.await.map_err(|error| format!("can't read {}: {error}", path.display()))
 }
 
 /// Makes the directory that the embedded broker, the embedded store or a token of our own needs.

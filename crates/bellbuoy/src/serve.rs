@@ -100,6 +100,13 @@ impl Fleet {
         let metrics = Arc::new(Metrics::new());
         metrics.set(Gauge::BuildInfo, &[VERSION], 1.0);
         series::start_at_zero(&metrics, config.shards);
+        let mut auth = Auth::new([&token])?;
+        if config.open_metrics {
+            auth = auth.with_open_metrics();
+        }
+        if let Some(registry) = open::registry_tokens(&config, &methods).await? {
+            auth = auth.with_registry(registry);
+        }
 
         let (intake, work) = (CancellationToken::new(), CancellationToken::new());
         let mut crew = Crew {
@@ -114,10 +121,6 @@ impl Fleet {
         crew.start(&config, &methods);
         let following = certificates::follow(config.clone(), Arc::clone(&methods), work.clone());
         crew.workers.spawn(following);
-        let mut auth = Auth::new([&token])?;
-        if config.open_metrics {
-            auth = auth.with_open_metrics();
-        }
         let api = Api {
             broker: broker.clone(),
             shards: config.shards,

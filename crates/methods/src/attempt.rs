@@ -153,6 +153,15 @@ impl Methods {
         report.outcome.cause().cloned().map_or(Ok(()), Err)
     }
 
+    /// Fetches a document that is no delivery, such as a registry's public keys, by the rules of every other request.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not come.
+    pub async fn fetch(&self, url: &str, now: Timestamp) -> Result<Vec<u8>, Cause> {
+        self.ways().client.fetch(url, now).await.map(Vec::from)
+    }
+
     /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings'
     /// deadline. Dropping it closes its connection; the receiver may have got the request.
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Report {

@@ -26,7 +26,8 @@ pub struct AuditEntry {
     pub id: Uuid,
     /// When.
     pub at: Timestamp,
-    /// Who: an account's name, `token:ID` for a token without one, `token:admin` for the admin token of the settings.
+    /// Who: an account's name, `token:ID` for a token without one, `token:admin` for the admin token of the settings,
+    /// `registry:SUBJECT` for a token of the registry's own.
     pub actor: String,
     /// From which network address, if the request came over a network.
     pub address: Option<String>,

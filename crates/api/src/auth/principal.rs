@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::registry::Grant;
 use crate::{App, now, problem::Problem, server::Peer};
 
 /// Who made a request, by which credential, from where.
@@ -43,6 +44,8 @@ pub(crate) enum Who {
     },
     /// An account that is enabled.
     Account(Box<Account>),
+    /// The holder of a token of the registry's own, which is to repositories what the token says.
+    Granted(Box<Grant>),
 }
 
 impl Caller {
@@ -79,7 +82,16 @@ impl Caller {
     pub(crate) fn account(&self) -> Option<&Account> {
         match &self.0.who {
             Who::Account(account) => Some(account),
-            Who::Operator | Who::Registry { .. } => None,
+            Who::Operator | Who::Registry { .. } | Who::Granted(_) => None,
+        }
+    }
+
+    /// Whom a token of the registry's own was given to, if that is its credential. What it may do ends with that, so it
+    /// must change nothing of who may do what.
+    pub(crate) fn granted_to(&self) -> Option<&str> {
+        match &self.0.who {
+            Who::Granted(grant) => Some(&grant.subject),
+            Who::Operator | Who::Registry { .. } | Who::Account(_) => None,
         }
     }
 
@@ -94,6 +106,7 @@ impl Caller {
             Who::Operator => "token:admin".to_owned(),
             Who::Registry { token } => format!("token:{token}"),
             Who::Account(account) => account.name.to_string(),
+            Who::Granted(grant) => format!("registry:{}", grant.subject),
         }
     }
 
@@ -103,6 +116,12 @@ impl Caller {
             Who::Operator | Who::Registry { .. } => return Ok(Standing::Superuser),
             Who::Account(account) if account.superuser => return Ok(Standing::Superuser),
             Who::Account(account) => account,
+            Who::Granted(grant) => {
+                return Ok(match place {
+                    Scope::Repository(name) => grant.standing(name),
+                    Scope::Namespace(_) | Scope::Registry => Standing::Stranger,
+                });
+            }
         };
         match place {
             Scope::Registry => Ok(Standing::Stranger),
@@ -113,7 +132,10 @@ impl Caller {
 
     /// Whether it has `right` at `place`, and what it is told if not.
     pub(crate) async fn judge(&self, app: &App, right: Right, place: &Scope) -> Result<Verdict, Problem> {
-        let standing = self.standing(&app.api.store, place).await?;
+        let mut standing = self.standing(&app.api.store, place).await?;
+        if self.granted_to().is_some() && right == Right::Repositories {
+            standing = standing.min(Standing::Writer);
+        }
         Ok(judge(right, place, standing, &self.0.scopes))
     }
 

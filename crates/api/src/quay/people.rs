@@ -34,7 +34,8 @@ pub(crate) async fn user(State(app): State<Arc<App>>, caller: Caller) -> Result<
     let Some(account) = caller.account() else {
         // It is no user, but may do what one would ask to do.
         need_purpose(&caller)?;
-        return Ok(Json(object(OPERATOR, None, true, &[])).into_response());
+        let (name, superuser) = caller.granted_to().map_or((OPERATOR, true), |name| (name, false));
+        return Ok(Json(object(name, None, superuser, &[])).into_response());
     };
     let teams = app.api.store.teams_of(&account.name).await?;
     Ok(Json(object(account.name.as_str(), Some(account), account.superuser, &teams)).into_response())

@@ -10,7 +10,7 @@ use bellbuoy_store::Permission;
 use http::{Method, StatusCode, request::Parts};
 use serde_json::{Map, Value, json};
 
-use super::{not_found, path::Whose, read_json, schema, shown, verb, wrong_verb};
+use super::{forbidden, not_found, path::Whose, read_json, schema, shown, verb, wrong_verb};
 use crate::{App, auth::Caller, problem::Problem};
 
 pub(super) async fn answer(
@@ -29,6 +29,10 @@ pub(super) async fn answer(
         };
     };
     let grantee = grantee(&repository, whose.teams, name);
+    // It would outlive the token.
+    if *verb(parts) != Method::GET && caller.granted_to().is_some() {
+        return Err(forbidden());
+    }
     match *verb(parts) {
         Method::GET => get(app, &repository, &grantee.ok_or_else(not_found)?).await,
         Method::PUT => {

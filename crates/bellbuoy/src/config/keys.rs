@@ -77,6 +77,17 @@ pub(crate) const KEYS: &[Key] = &[
         "auth.admin_token",
         "The token that may do everything. Without it, one is made at the first start and kept in the data directory, in the file `admin-token`.",
     ),
+    key(
+        "auth.registry_issuer",
+        "",
+        "The issuer (`iss`) whose registry tokens are taken: what the Docker registry token specification describes, RS256, ES256 or EdDSA. What a token grants on a repository it grants here: `*` its notifications. Set all three of auth.registry_*, or none.",
+    ),
+    key("auth.registry_audience", "", "The audience (`aud`) that those tokens have to be for."),
+    key(
+        "auth.registry_keys",
+        "",
+        "The public keys that they are signed with: a file of PEM, a JWK or a JWK set, or the URL of a JWK set, which outbound.* has to allow. Read again every five minutes, and for a key that is not known.",
+    ),
     key("auth.open_metrics", "false", "Whether /metrics answers without a token."),
     secret(
         "ingest.github_secret",

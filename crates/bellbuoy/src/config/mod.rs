@@ -119,6 +119,7 @@ pub(crate) struct Config {
     pub(crate) secret_keys: SecretKeys,
     pub(crate) delivery_limit: NonZeroU32,
     pub(crate) admin_token: Option<Hidden>,
+    pub(crate) registry_tokens: Option<RegistryTokensConfig>,
     pub(crate) open_metrics: bool,
     pub(crate) github_secret: Option<Hidden>,
     pub(crate) allow: Vec<IpNet>,
@@ -299,6 +300,7 @@ pub(crate) fn load(
             "a token of at least 16 visible ASCII characters",
             |text| parse::is_token(text).then(|| Hidden(text.to_owned())),
         ),
+        registry_tokens: RegistryTokensConfig::read(&mut source),
         open_metrics: source.get("auth.open_metrics", "true or false", |text| text.parse().ok()),
         github_secret: source
             .optional("ingest.github_secret", "a text", |text| Some(Hidden(text.to_owned()))),
@@ -353,8 +355,7 @@ pub(crate) fn load(
         settings: source.settings(),
     };
     check_embedded(&mut source, &config);
-    source.both_or_neither("broker.client_certificate", "broker.client_key");
-    source.both_or_neither("outbound.client_certificate", "outbound.client_key");
+    whole_sets(&mut source);
     source.finish(config)
 }
 
@@ -394,6 +395,40 @@ fn check_embedded<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_
             "limits.shards",
             "1, because the embedded broker has no queue leaders to spread over".to_owned(),
         );
+    }
+}
+
+/// Settings that say nothing without each other.
+fn whole_sets<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) {
+    source.both_or_neither("auth.registry_issuer", "auth.registry_keys");
+    source.both_or_neither("auth.registry_audience", "auth.registry_keys");
+    source.both_or_neither("broker.client_certificate", "broker.client_key");
+    source.both_or_neither("outbound.client_certificate", "outbound.client_key");
+}
+
+/// Whose registry tokens are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RegistryTokensConfig {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) keys: KeyDocument,
+}
+
+/// Where public keys are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeyDocument {
+    /// A file of ours.
+    File(PathBuf),
+    /// The URL of a document of the issuer's.
+    Url(String),
+}
+
+impl RegistryTokensConfig {
+    fn read<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> Option<Self> {
+        let issuer = source.optional("auth.registry_issuer", "a text", parse::one_line);
+        let audience = source.optional("auth.registry_audience", "a text", parse::one_line);
+        let keys = source.optional("auth.registry_keys", parse::KEYS, parse::key_document);
+        Some(Self { issuer: issuer?, audience: audience?, keys: keys? })
     }
 }
 

@@ -1,16 +1,19 @@
 //! What a setting's text means. `None` where it means nothing.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bellbuoy_methods::SmtpSecurity;
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
+
+use super::KeyDocument;
 
 pub(super) const SECONDS: &str = "a whole number of seconds from 1 to 86400";
 pub(super) const BYTES: &str = "a whole number of bytes from 1";
 pub(super) const NETWORKS: &str = "networks such as 127.0.0.0/8,10.1.0.0/16";
 pub(super) const STEPS: &str = "waits such as 5s,5m,2h, each with its unit: ms, s, m, h or d";
 pub(super) const PATH: &str = "a file";
+pub(super) const KEYS: &str = "a file, or a URL such as https://auth.example.com/jwks.json";
 pub(super) const HOST: &str = "a host's name or address, such as mail.example.com";
 pub(super) const SECRET_KEYS: &str =
     "keys separated by commas, each 32 bytes in base64 or hex, as `bellbuoy secrets new-key` makes them";
@@ -45,6 +48,19 @@ pub(super) fn base_url(text: &str) -> Option<String> {
         && url.query().is_none()
         && url.fragment().is_none();
     plain.then(|| text.trim_end_matches('/').to_owned())
+}
+
+/// A URL without a user, or the path of a file.
+pub(super) fn key_document(text: &str) -> Option<KeyDocument> {
+    if !text.contains("://") {
+        return Some(KeyDocument::File(PathBuf::from(text)));
+    }
+    let url = url::Url::parse(text).ok()?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.host().is_some()
+        && url.username().is_empty()
+        && url.password().is_none();
+    plain.then(|| KeyDocument::Url(text.to_owned()))
 }
 
 /// A network, or a lone address as a network of one.

@@ -88,6 +88,33 @@ fn a_secret_may_stand_in_a_file_and_is_never_shown() {
 }
 
 #[test]
+fn registry_tokens_take_an_issuer_an_audience_and_keys_or_none_of_them() {
+    let issuer = ("BELLBUOY_AUTH__REGISTRY_ISSUER", "https://auth.example.com");
+    let audience = ("BELLBUOY_AUTH__REGISTRY_AUDIENCE", "bellbuoy.example.com");
+    let keys = |keys| ("BELLBUOY_AUTH__REGISTRY_KEYS", keys);
+    let read = |settings: &[(&str, &str)]| load(None, &variables(settings), no_files).expect("settings");
+    assert_eq!(read(&[]).registry_tokens, None);
+    for (text, document) in [
+        ("/etc/keys.pem", KeyDocument::File("/etc/keys.pem".into())),
+        ("https://auth.example.com/jwks?a=b", KeyDocument::Url("https://auth.example.com/jwks?a=b".into())),
+    ] {
+        let config = read(&[issuer, audience, keys(text)]).registry_tokens.expect("all three");
+        assert_eq!((config.issuer.as_str(), config.audience.as_str()), (issuer.1, audience.1));
+        assert_eq!(config.keys, document);
+    }
+    for wrong in [&[issuer][..], &[audience], &[keys("a")], &[issuer, audience], &[audience, keys("a")]] {
+        assert!(!mistakes("", wrong).is_empty(), "{wrong:?}");
+    }
+    for text in ["ftp://a/jwks", "https://user:hunter2@a/jwks", "https://"] {
+        let found = mistakes("", &[issuer, audience, keys(text)]);
+        assert!(
+            found.len() == 1 && found[0].contains("auth.registry_keys") || found[0].contains("REGISTRY_KEYS"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn the_embedded_broker_serves_one_process_with_every_role() {
     let found = mistakes("", &[("BELLBUOY_ROLES", "api,fanout")]);
     assert!(

@@ -3,7 +3,7 @@
 use std::{fmt, pin::pin, time::Duration};
 
 use bellbuoy_domain::{Cause, CauseCode, SuccessStatuses};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -151,6 +151,40 @@ impl Client {
         }
     }
 
+    /// Fetches a document: the whole body of an answer with a status in the 200s, within the deadline and the limits.
+    /// No redirect is followed.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not come.
+    pub async fn fetch(&self, url: &str, now: Timestamp) -> Result<Bytes, Cause> {
+        let target = Target::parse(url).map_err(|error| Cause::new(CauseCode::Blocked, error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, self.user_agent.clone());
+        let (method, body) = (Method::GET, Bytes::new());
+        let sending =
+            Sending { method, url, headers, body, success: None, follow: false, private: &[], tls: None };
+        let pool = self.pools.of(None).map_err(|problem| Cause::new(CauseCode::Tls, problem))?;
+        let why = |report: Report| {
+            let cause = report.outcome.cause().cloned();
+            cause.unwrap_or_else(|| Cause::new(CauseCode::Internal, "no answer and no reason"))
+        };
+        let until = Instant::now() + self.deadline;
+        let (response, connection) = self.ask(&pool, &sending, &target, until).await.map_err(why)?;
+        self.retire_if_old(&response, &connection);
+        if !response.status().is_success() {
+            retire(&connection);
+            return Err(why(judge(response.status(), response.headers(), &target.url, now)));
+        }
+        let mut document = BytesMut::new();
+        let read = read_body(response.into_body(), self.max_body, |data| document.extend_from_slice(data));
+        match timeout_at(until, read).await {
+            Ok(Ok(())) => Ok(document.freeze()),
+            Ok(Err(error)) => Err(self.broken(error)),
+            Err(_) => Err(self.overdue(&connection)),
+        }
+    }
+
     /// Sends a request to one place and waits for the head of the answer.
     async fn ask(
         &self,
@@ -199,11 +233,7 @@ impl Client {
         let status = Some(response.status().as_u16());
         let cause = match timeout_at(until, read_whole(response.into_body(), self.max_body)).await {
             Ok(Ok(())) => return Report::delivered(status),
-            Ok(Err(BodyError::TooLarge)) => {
-                let detail = format!("the body of the answer was larger than {} bytes", self.max_body);
-                Cause::new(CauseCode::ResponseTooLarge, detail)
-            }
-            Ok(Err(BodyError::Broken(error))) => cause_of(&error, self.head),
+            Ok(Err(error)) => self.broken(error),
             Err(_) => {
                 retire(connection);
                 let detail = format!("the answer was not whole within {:?}", self.deadline);
@@ -211,6 +241,16 @@ impl Client {
             }
         };
         Report::deferred_after(status, cause, None)
+    }
+
+    fn broken(&self, error: BodyError) -> Cause {
+        match error {
+            BodyError::TooLarge => {
+                let detail = format!("the body of the answer was larger than {} bytes", self.max_body);
+                Cause::new(CauseCode::ResponseTooLarge, detail)
+            }
+            BodyError::Broken(error) => cause_of(&error, self.head),
+        }
     }
 
     fn overdue(&self, connection: &CaptureConnection) -> Cause {
@@ -261,16 +301,24 @@ enum BodyError {
 
 /// Reads a body to its end and drops it. Dropping one that is not at its end, as when it is too
 /// large, closes the connection.
-async fn read_whole(mut body: Incoming, most: usize) -> Result<(), BodyError> {
+async fn read_whole(body: Incoming, most: usize) -> Result<(), BodyError> {
+    read_body(body, most, |_| ()).await
+}
+
+/// The same, with each piece shown to `keep`.
+async fn read_body(mut body: Incoming, most: usize, mut keep: impl FnMut(&[u8])) -> Result<(), BodyError> {
     if body.size_hint().lower() > most as u64 {
         return Err(BodyError::TooLarge);
     }
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        read += frame.map_err(BodyError::Broken)?.data_ref().map_or(0, Bytes::len);
+        let frame = frame.map_err(BodyError::Broken)?;
+        let Some(data) = frame.data_ref() else { continue };
+        read += data.len();
         if read > most {
             return Err(BodyError::TooLarge);
         }
+        keep(data);
     }
     Ok(())
 }
