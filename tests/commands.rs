@@ -452,3 +452,171 @@ async fn misuse_is_2_and_a_server_that_does_not_help_is_1() {
         assert!(said.data().contains(part) && !said.data.contains(TOKEN), "{args:?}: {said:?}");
     }
 }
+
+#[tokio::test]
+async fn a_directory_is_imported_whole_and_again_without_a_change() {
+    let fleet = Fleet::start(&[]).await;
+    let shell = Shell::of(&fleet);
+    let file = shell.folder.path().join("people.toml");
+    let people = r#"
+        version = 1
+        [[users]]
+        name = "ann"
+        email = "ann@example.com"
+        [[users]]
+        name = "bob"
+        [[organizations]]
+        name = "acme"
+        owners = ["ann"]
+        teams = [{ name = "dev", members = ["bob", "acme+ci"] }]
+        [[robots]]
+        name = "acme+ci"
+        [[repositories]]
+        name = "acme/api"
+        permissions = [{ grantee = "acme/dev", role = "write" }]
+    "#;
+    std::fs::write(&file, people).expect("written");
+    let import = async |options: &[&str]| {
+        shell.run(&[&["directory", "import", "people.toml"][..], options].concat()).await
+    };
+    let planned = import(&["--dry-run"]).await;
+    assert!(planned.data().contains("create user ann") && planned.talk.contains("to change"), "{planned:?}");
+    assert!(fleet.api.get("/v1/directory/accounts").await["accounts"].as_array().expect("a list").is_empty());
+
+    let done = import(&[]).await;
+    assert_eq!(done.data(), planned.data(), "what it said it would do");
+    for line in [
+        "create organization acme",
+        "create robot acme+ci",
+        "create team acme/dev",
+        "create repository acme/api",
+    ] {
+        assert!(done.data().lines().any(|said| said == line), "{line}: {done:?}");
+    }
+    let again = import(&[]).await;
+    assert_eq!((again.data(), again.talk.trim()), ("", "0 changed"));
+    std::fs::write(&file, people.replace("role = \"write\"", "role = \"admin\"")).expect("written");
+    let answer = import(&["--json"]).await.json();
+    assert_eq!(changes_of(&answer), ["change permission acme/api: acme/dev"]);
+
+    for (text, said) in [
+        ("version = 1\n[[users]]\nname = \"Ann\"\n", "Ann"),
+        ("version = 2\n", "version"),
+        ("version = 1\n[[teams]]\n", "teams"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let refused = import(&[]).await;
+        assert!(refused.complaint(1).contains(said), "{refused:?}");
+    }
+    std::fs::write(&file, "version = = 1").expect("written");
+    assert!(import(&[]).await.complaint(2).contains("can't be understood"));
+    assert!(shell.run(&["directory", "import", "missing.toml"]).await.complaint(1).contains("missing.toml"));
+}
+
+fn changes_of(answer: &Value) -> Vec<String> {
+    let text = |change: &Value, member: &str| change[member].as_str().expect("a text").to_owned();
+    let line = |change: &Value| {
+        format!("{} {} {}", text(change, "action"), text(change, "what"), text(change, "name"))
+    };
+    answer["changes"].as_array().expect("a list").iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_token_opens_what_its_scopes_and_account_say_until_it_is_revoked_and_the_audit_tells_of_it() {
+    let fleet = Fleet::start(&[]).await;
+    let shell = Shell::of(&fleet);
+    let people = json!({"version": 1, "users": [{"name": "ann"}, {"name": "bob"}], "repositories": [
+        {"name": "acme/api", "permissions": [{"grantee": "ann", "role": "admin"}]}]});
+    assert_eq!(fleet.api.post("/v1/directory/import", &people).await.status, 200);
+
+    let made = shell
+        .run(&[
+            "token",
+            "create",
+            "ann's laptop",
+            "--account",
+            "ann",
+            "--scope",
+            "repo:admin",
+            "--scope",
+            "user:admin",
+        ])
+        .await;
+    let token = made.data().trim().to_owned();
+    assert!(
+        token.starts_with("bbt_")
+            && made.talk.contains("ann's laptop")
+            && made.talk.contains("shown this once")
+    );
+    let by_holder = async |token: &str, args: &[&str]| {
+        let mut command = shell.command(args);
+        command.env("BELLBUOY_TOKEN", token);
+        let ended = tokio::task::spawn_blocking(move || command.output());
+        Shell::said(ended.await.expect("it was run").expect("it started"))
+    };
+    let create = |repository: &'static str| {
+        [
+            "notifications",
+            "create",
+            "--repository",
+            repository,
+            "--kind",
+            "repo_push",
+            "--webhook",
+            "https://a.example/",
+        ]
+    };
+    let wish = by_holder(&token, &create("acme/api")).await;
+    assert!(wish.data().contains("whsec_"), "{wish:?}");
+    assert!(by_holder(&token, &create("acme/web")).await.complaint(1).contains("acme/web"));
+
+    let listed = shell.run(&["token", "list", "--account", "ann"]).await;
+    let row = rows(listed.data()).remove(0).to_owned();
+    assert!(
+        row.contains("ann's laptop") && row.contains("repo:admin user:admin") && !row.contains(&token),
+        "{row}"
+    );
+    let id = row.split_whitespace().next().expect("an id").to_owned();
+    // It has an end, and makes nothing that lasts longer or may do more.
+    let another = async |extra: &[&str]| {
+        let args = [&["token", "create", "mine", "--account", "ann"][..], extra].concat();
+        by_holder(&token, &args).await
+    };
+    assert!(another(&["--scope", "user:admin", "--never-expires"]).await.complaint(1).contains("outlive"));
+    assert!(another(&["--scope", "user:admin", "--days", "400"]).await.complaint(1).contains("outlive"));
+    assert!(another(&["--scope", "org:admin", "--days", "1"]).await.complaint(1).contains("scopes"));
+    assert_eq!(another(&["--scope", "user:admin", "--days", "1"]).await.code, Some(0));
+
+    let registry = shell
+        .run(&["token", "create", "registry", "--scope", "events:publish", "--never-expires", "--json"])
+        .await
+        .json();
+    let sends = registry["token"].as_str().expect("a token").to_owned();
+    assert!(registry["expires_at"].is_null());
+    let event = ["publish", "repo_push", "acme/api", "--data", r#"{"updated_tags": ["v1"]}"#];
+    assert_eq!(by_holder(&sends, &event).await.code, Some(0));
+    assert!(by_holder(&sends, &["notifications", "list"]).await.code == Some(1), "it sends, and no more");
+
+    assert_eq!(shell.run(&["token", "revoke", &id]).await.data().trim(), format!("revoked {id}"));
+    assert!(shell.run(&["token", "revoke", &id]).await.code == Some(1), "there is none any more");
+    let refused = within(SOON, async || {
+        let said = by_holder(&token, &["notifications", "list", "--repository", "acme/api"]).await;
+        (said.code == Some(1)).then_some(())
+    });
+    refused.await.expect("refused within a second or so");
+
+    let audit = shell.run(&["audit", "--actor", "ann", "--json"]).await.json();
+    let actions: Vec<&str> =
+        audit.as_array().expect("a list").iter().filter_map(|entry| entry["action"].as_str()).collect();
+    assert_eq!(actions, ["token.create", "notification.create"]);
+    let table = shell.run(&["audit", "--action", "token.revoke"]).await;
+    let lines: Vec<&str> = table.data().lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("AT ") && lines[1].contains(&id), "{lines:?}");
+    assert!(lines[1].contains("token:admin") && lines[1].contains("127.0.0.1"));
+    assert_eq!(rows_of(&shell.run(&["audit", "--place", "acme/api"]).await), 1);
+    assert!(!shell.run(&["audit", "--json"]).await.data().contains(&token), "no token is written down");
+}
+
+fn rows_of(said: &Said) -> usize {
+    said.data().lines().count() - 1
+}

@@ -1,21 +1,21 @@
-//! Every kind of event by every method of messages, from the API through the real program to a real receiver, against the
+//! Every kind of event by every method, from the API through the real program to a real receiver, against the
 //! golden files of the domain; and mail as its readers and its server see it.
 
 mod support;
 
 use std::{collections::BTreeSet, fs};
 
-use bellbuoy_domain::{Event, Kind, KindScope, RepositoryName, Subject};
+use bellbuoy_domain::{Event, Format, Kind, KindScope, RepositoryName, Subject};
 use bellbuoy_testkit::{
     certs::Authority,
     mail::{MailServer, Setup},
     process::free_port,
-    receiver::{Answer, Receiver},
+    receiver::{Answer, Receiver, Recorded},
     wait::eventually,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use support::{Fleet, SOON};
+use support::{Client, Fleet, SOON};
 
 const CHATS: &[&str] = &["slack", "mattermost", "rocketchat", "teams", "discord", "hipchat", "flowdock"];
 
@@ -254,4 +254,107 @@ async fn quays_clients_are_told_what_a_message_lacks_in_quays_words() {
         (201, body["config"].clone()),
         "stored as written"
     );
+}
+
+const FORMS: &[Format] = &[Format::Quay, Format::CloudEvents, Format::Dtr, Format::DockerHub];
+
+#[tokio::test]
+async fn every_kind_reaches_a_webhook_in_the_forms_of_quay_cloudevents_dtr_and_docker_hub() {
+    let receiver = Receiver::start().await.expect("a receiver");
+    let fleet = Fleet::start(&[("BELLBUOY_REGISTRY__TITLE", "Example")]).await;
+    for format in FORMS {
+        let kinds: Vec<&str> =
+            Kind::ALL.iter().filter(|kind| format.expresses(**kind)).map(|kind| kind.name()).collect();
+        let config = json!({"url": receiver.url(&format!("/{format}"))});
+        let wish = json!({"scope": {"registry": true}, "kinds": kinds, "method": "webhook", "config": config,
+            "format": format.name()});
+        fleet.api.wish(&wish).await;
+    }
+    // The first of the sample's tags, as a request for each of them tells it.
+    for kind in Kind::ALL {
+        let mut event = sample(*kind);
+        if *kind == Kind::RepoPush {
+            event.data.insert("updated_tags".to_owned(), json!(["latest"]));
+        }
+        fleet.api.publish(&event.to_value()).await;
+    }
+    let count: usize =
+        FORMS.iter().map(|format| Kind::ALL.iter().filter(|kind| format.expresses(**kind)).count()).sum();
+    let requests = receiver.wait_for(count, |_| true).await.expect("all");
+    for format in FORMS {
+        let path = format!("/{format}");
+        for kind in Kind::ALL.iter().filter(|kind| format.expresses(**kind)) {
+            let is_it = |request: &&Recorded| {
+                request.path == path && request.header("bellbuoy-event") == Some(kind.name())
+            };
+            let mut of_it = requests.iter().filter(is_it);
+            let (Some(request), None) = (of_it.next(), of_it.next()) else { panic!("{path} {kind}") };
+            for name in ["webhook-id", "webhook-timestamp", "webhook-signature", "bellbuoy-attempt"] {
+                assert!(request.header(name).is_some(), "{path} {kind} has no {name}");
+            }
+            let sent: Value = serde_json::from_slice(&request.body).expect("JSON");
+            let mut golden: Value =
+                serde_json::from_str(&golden(&format!("{format}/{kind}.json"))).expect("JSON");
+            if *kind == Kind::RepoPush && *format == Format::Quay {
+                golden["updated_tags"] = json!(["latest"]);
+            }
+            if *kind == Kind::RepoPush && *format == Format::CloudEvents {
+                golden["data"]["updated_tags"] = json!(["latest"]);
+            }
+            assert_eq!(as_golden(sent), as_golden(golden), "{path} {kind}");
+            if *format == Format::Quay && *kind != Kind::RepoPush {
+                let bytes = String::from_utf8(request.body.to_vec()).expect("UTF-8");
+                assert_eq!(bytes, quay_bytes(*kind), "byte by byte");
+            }
+        }
+    }
+}
+
+fn quay_bytes(kind: Kind) -> String {
+    golden(&format!("quay/{kind}.json")).trim_end_matches('\n').to_owned()
+}
+
+/// Without what names the delivery, the notification and the event: those of the golden files are made up.
+fn as_golden(mut body: Value) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                for name in ["id", "callback_url", "callbackUrl"] {
+                    members.remove(name);
+                }
+                members.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    strip(&mut body);
+    body
+}
+
+#[tokio::test]
+async fn every_kind_reaches_the_in_app_area_as_quay_has_it() {
+    let fleet = Fleet::start(&[("BELLBUOY_REGISTRY__TITLE", "Example")]).await;
+    let people = json!({"version": 1, "users": [{"name": "kim"}, {"name": "eve"}]});
+    assert_eq!(fleet.api.post("/v1/directory/import", &people).await.status, 200);
+    let token = async |name: &str| {
+        let body = json!({"title": "test", "account": name, "scopes": ["user:admin"]});
+        let made = fleet.api.post("/v1/tokens", &body).await.json();
+        Client::new(&fleet.api.url, made["token"].as_str().expect("a token"))
+    };
+    let (kim, eve) = (token("kim").await, token("eve").await);
+    let wish = json!({"scope": {"registry": true}, "kinds": every_kind(), "method": "quay_notification",
+        "config": {"target": {"kind": "user", "name": "kim"}}});
+    fleet.api.wish(&wish).await;
+    publish_every_kind(&fleet).await;
+    fleet.api.until("method=quay_notification", Kind::ALL.len(), &["delivered"]).await;
+    let page = kim.get("/v1/inbox?limit=100").await;
+    let items = page["items"].as_array().expect("a list");
+    assert_eq!(items.len(), Kind::ALL.len());
+    for kind in Kind::ALL {
+        let item = items.iter().find(|item| item["kind"] == kind.name()).expect("an item");
+        let golden: Value = serde_json::from_str(&golden(&format!("quay/{kind}.json"))).expect("JSON");
+        assert_eq!((&item["metadata"], &item["dismissed"]), (&golden, &json!(false)), "{kind}");
+    }
+    assert_eq!(eve.get("/v1/inbox?limit=100").await["items"], json!([]), "nobody else's");
 }

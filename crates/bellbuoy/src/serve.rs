@@ -15,8 +15,8 @@ use bellbuoy_methods::{Attempt, Callbacks, Methods};
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
-    Deliver, DeliverLimits, Fanout, FanoutLimits, Gate, GateLimits, LeaseTerms, Record, RecordLimits,
-    Retention, Slots, Vital, Wishes, deliver_role, supervise,
+    Deliver, DeliverLimits, Digests, Fanout, FanoutLimits, Gate, GateLimits, LeaseTerms, Record,
+    RecordLimits, Retention, Slots, Vital, Wishes, deliver_role, supervise,
 };
 use tokio::{
     net::TcpListener,
@@ -282,6 +282,15 @@ impl Crew {
             limits: FanoutLimits::default(),
         });
         self.supervise("fanout", vital, move |shutdown| Arc::clone(&fanout).run(shutdown));
+        let vital = self.vital("digest");
+        let digests = Arc::new(Digests {
+            broker: self.broker.clone(),
+            store: self.store.clone(),
+            metrics: Arc::clone(&self.metrics),
+            vital: Arc::clone(&vital),
+            shards: config.shards,
+        });
+        self.supervise("digest", vital, move |shutdown| Arc::clone(&digests).run(shutdown));
     }
 
     fn start_deliver(

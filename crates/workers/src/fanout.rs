@@ -6,6 +6,9 @@
 //! are durable. Deliveries and what the recorder is told go out in the same settle that ends the
 //! event, so a crash anywhere repeats the expansion and loses none of it.
 //!
+//! What a notification wants to hear of together with others is collected in the store instead, before anything goes
+//! out; see [`Digests`](crate::Digests).
+//!
 //! The store knows a second message by its id. A producer on RabbitMQ chooses that itself, and gives what it publishes
 //! again the same one; the worker's own memory of what it has fanned out tells those apart (`recent.rs`).
 //!
@@ -14,6 +17,7 @@
 //! message is a repeat.
 
 use std::{
+    collections::HashMap,
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -21,10 +25,11 @@ use std::{
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
-    CheckedNotification, DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, Grain, NotificationState,
-    PlannedDelivery, Record, RepositoryName, Subject, WIRE_VERSION,
+    AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryId, DeliveryMessage,
+    DeliveryState, Event, FannedOut, Grain, NotificationState, PlannedDelivery, Record, RepositoryName,
+    Subject, WIRE_VERSION, digest,
 };
-use bellbuoy_store::{Admission, SeenEvent, Store, StoreError};
+use bellbuoy_store::{Admission, Collected, OpenDigest, SeenEvent, Store, StoreError};
 use bellbuoy_telemetry::{Counter, Metrics};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -96,6 +101,9 @@ struct Arrival {
     accepted_at: Timestamp,
 }
 
+/// The deliveries that are told together with others, and in which delivery each is.
+type Digested = HashMap<DeliveryId, DeliveryId>;
+
 /// What becomes of a batch.
 #[derive(Default)]
 struct Harvest {
@@ -148,13 +156,14 @@ impl Fanout {
         };
         let names = arrivals.iter().filter_map(Arrival::repository).collect();
         self.see_repositories(names, &patience).await?;
+        let digests = self.collect(&arrivals, &seen, &admissions, recent, &patience).await?;
         let known = |event: &Recent, seen: &SeenEvent| event.knows(seen, self.limits.repeat_window);
         let mut done = Recent::default();
         for ((arrival, seen), admission) in arrivals.into_iter().zip(seen).zip(admissions) {
             let is_copy = known(&done, &seen) || known(&lock(recent), &seen);
             match admission {
                 Admission::New if !is_copy => {
-                    if self.expand(&arrival, &seen.body, &patience, &mut harvest).await? {
+                    if self.expand(&arrival, &seen.body, &digests, &patience, &mut harvest).await? {
                         done.add(&seen);
                     }
                 }
@@ -181,6 +190,42 @@ impl Fanout {
             warn!("can't enter repositories in the directory: {error}");
         }
         Ok(())
+    }
+
+    /// Puts what is to be told together where it is collected, before anything of the batch goes out: once an event is
+    /// recorded as fanned out, nobody would do it any more.
+    async fn collect(
+        &self,
+        arrivals: &[Arrival],
+        seen: &[SeenEvent],
+        admissions: &[Admission],
+        recent: &Mutex<Recent>,
+        patience: &Patience<'_>,
+    ) -> Result<Digested, Halt> {
+        let mut collected = Vec::new();
+        for ((arrival, seen), admission) in arrivals.iter().zip(seen).zip(admissions) {
+            let is_one = digest::is_collected(seen.kind) && seen.body.len() <= digest::LARGEST_COLLECTED;
+            let is_new = *admission == Admission::New;
+            if !is_one || !is_new || lock(recent).knows(seen, self.limits.repeat_window) {
+                continue;
+            }
+            let unavailable = |error: &StoreError| {
+                matches!(error, StoreError::Unavailable { .. } | StoreError::Sealed { .. })
+            };
+            let covering = || self.wishes.covering(&arrival.event.subject);
+            // What can't be read, the expansion puts aside.
+            let Ok(wishes) = patience.outlast(unavailable, covering).await? else { continue };
+            let wanted = wishes.iter().filter(|wish| wants(wish, &arrival.event));
+            collected.extend(wanted.filter_map(|wish| collected_of(wish, seen)));
+        }
+        let collect = || self.store.collect(&collected);
+        match patience.outlast(refuses_nothing_in_particular, collect).await? {
+            Ok(digests) => Ok(collected.iter().zip(digests).map(told_in).collect()),
+            Err(error) => {
+                warn!("can't collect what is to be told together, so each is told by itself: {error}");
+                Ok(HashMap::new())
+            }
+        }
     }
 
     // The store refuses one of them: the others need not suffer for it.
@@ -223,6 +268,7 @@ impl Fanout {
         &self,
         arrival: &Arrival,
         canonical: &[u8],
+        digests: &Digested,
         patience: &Patience<'_>,
         harvest: &mut Harvest,
     ) -> Result<bool, Halt> {
@@ -248,13 +294,17 @@ impl Fanout {
             let notification = &wish.notification;
             let grain = wish.checked.as_ref().map_or(Grain::Event, CheckedNotification::grain);
             for (delivery, tag) in event.split(notification.id, grain) {
+                let method = notification.method.clone();
+                planned.push(PlannedDelivery { delivery, notification: notification.id, method });
+                if let Some(digest) = digests.get(&delivery) {
+                    harvest.push(arrival.told_in(delivery, wish, *digest));
+                    continue;
+                }
                 let alone = tag.and_then(|tag| raw(event.with_tag_alone(tag).to_json()));
                 let message = arrival.delivery(delivery, wish, alone.unwrap_or_else(|| canonical.clone()));
                 let queue = self.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
                 harvest.push(Outgoing::new(queue, message.to_json()));
                 harvest.count(Counter::DeliveriesQueued, method_label(&notification.method));
-                let method = notification.method.clone();
-                planned.push(PlannedDelivery { delivery, notification: notification.id, method });
                 self.send_piece(harvest, patience).await?;
             }
         }
@@ -358,6 +408,32 @@ impl Arrival {
         }
     }
 
+    /// The end of a delivery that is told with others.
+    fn told_in(&self, delivery: DeliveryId, wish: &Wish, digest: DeliveryId) -> Outgoing {
+        let cause =
+            Cause::new(CauseCode::Digested, format!("told together with others in delivery {digest}"));
+        let attempt = AttemptRecord {
+            delivery,
+            notification: wish.notification.id,
+            method: wish.notification.method.clone(),
+            source: self.event.source.clone(),
+            event: self.event.id.clone(),
+            kind: self.event.kind,
+            subject: self.event.subject.name().unwrap_or_default().to_owned(),
+            accepted_at: self.accepted_at,
+            attempt: 1,
+            started_at: clock::now(),
+            duration_ms: 0,
+            outcome: "cancelled".to_owned(),
+            cause: Some(cause),
+            status: None,
+            state: DeliveryState::Cancelled,
+            next_due_at: None,
+        };
+        let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) };
+        Outgoing::new(queues::outcomes(), record.to_json())
+    }
+
     fn fanned_out(&self, deliveries: Vec<PlannedDelivery>) -> Outgoing {
         let fanned_out = FannedOut {
             source: self.event.source.clone(),
@@ -370,6 +446,27 @@ impl Arrival {
         let record = Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None };
         Outgoing::new(queues::outcomes(), record.to_json())
     }
+}
+
+/// What is to be collected of an event for a notification that wants that.
+fn collected_of(wish: &Wish, seen: &SeenEvent) -> Option<Collected> {
+    let window = wish.checked.as_ref().ok()?.digest?;
+    let notification = &wish.notification;
+    Some(Collected {
+        delivery: DeliveryId::derive(&seen.source, &seen.id, notification.id),
+        notification: notification.id,
+        method: notification.method.clone(),
+        source: seen.source.clone(),
+        subject: seen.subject.clone(),
+        due_at: clock::after(clock::now(), window),
+        body: seen.body.clone(),
+    })
+}
+
+/// Which delivery a collected event is told in.
+fn told_in((collected, open): (&Collected, OpenDigest)) -> (DeliveryId, DeliveryId) {
+    let event = digest::event_id(open.id);
+    (collected.delivery, DeliveryId::derive(&open.source, &event, collected.notification))
 }
 
 // A time of acceptance in the future would make the event last for ever in history; it comes from

@@ -8,6 +8,7 @@ mod batch;
 mod chain;
 mod clock;
 mod deliver;
+mod digest;
 mod error;
 mod fanout;
 mod gate;
@@ -23,6 +24,7 @@ mod vital;
 mod wishes;
 
 pub use deliver::{Deliver, DeliverLimits, deliver_role};
+pub use digest::Digests;
 pub use error::WorkerError;
 pub use fanout::{Fanout, FanoutLimits};
 pub use gate::{Gate, GateLimits, Holdings, LeaseTerms};

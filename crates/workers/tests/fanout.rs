@@ -6,9 +6,10 @@ use std::num::NonZeroUsize;
 
 use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::{
-    DeliveryMessage, Event, Grain, Kind, MAX_TAGS, Notification, NotificationState, Record, Scope,
+    DeliveryMessage, Event, Grain, Kind, MAX_TAGS, Notification, NotificationState, Record, RepositoryName,
+    Scope,
 };
-use bellbuoy_store::SeenEvent;
+use bellbuoy_store::{Repository, SeenEvent};
 use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::wait::eventually;
 use common::{PATIENCE, Rig, id_of, push_event};
@@ -150,6 +151,29 @@ async fn an_event_whose_worker_died_after_admitting_it_is_fanned_out_by_the_next
     fanout.stop().await;
     assert_eq!(rig.depth(&queues::deliver("webhook")), 1);
     assert_eq!(rig.counted(Counter::EventsRepeated, &["repo_push"]), 0);
+}
+
+#[tokio::test]
+async fn a_repository_is_entered_in_the_directory_when_it_is_first_heard_of_and_stays_as_it_is() {
+    let rig = Rig::start().await;
+    let api = RepositoryName::parse("acme/api").expect("a name");
+    let found = async || rig.store.repository(&api).await.expect("read");
+    assert_eq!(found().await, None);
+    let fanout = rig.fanout();
+    rig.push("1").await;
+    rig.emptied(queues::events()).await;
+    let first = found().await.expect("entered, though nobody listens");
+    assert!(!first.public, "until somebody says otherwise");
+    let public = Repository { public: true, ..first };
+    rig.store.put_repository(&public).await.expect("put");
+    rig.push("2").await;
+    rig.emptied(queues::events()).await;
+    assert_eq!(found().await, Some(public));
+    assert!(rig.store.delete_repository(&api).await.expect("deleted"));
+    rig.push("3").await;
+    rig.emptied(queues::events()).await;
+    assert!(found().await.is_some_and(|again| !again.public), "one that was deleted is a new one");
+    fanout.stop().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, DeliveryState, Kind, MethodName, NotificationId, NotificationState,
     Record, WIRE_VERSION,
 };
+use bellbuoy_store::{AuditEntry, AuditQuery};
 use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::wait::eventually;
 use bellbuoy_workers::Retention;
@@ -270,6 +271,39 @@ async fn what_is_old_is_deleted_and_counted() {
     let gone = async || rig.store.delivery(id_of("1", to)).await.expect("read").is_none().then_some(());
     eventually(PATIENCE, gone).await;
     let counted = async || (rig.counted(Counter::HistoryPruned, &["deliveries"]) == 1).then_some(());
+    eventually(PATIENCE, counted).await;
+    retention.stop().await;
+}
+
+#[tokio::test]
+async fn who_did_what_is_forgotten_after_its_own_time_and_not_before() {
+    let rig = Rig::start().await;
+    let entry = |number: u128, at: Timestamp| AuditEntry {
+        id: uuid::Uuid::from_u128(number),
+        at,
+        actor: "ann".into(),
+        address: None,
+        action: "notification.create".into(),
+        target: number.to_string(),
+        place: "acme/api".into(),
+        details: serde_json::Map::new(),
+    };
+    let hours_ago = |hours| Timestamp::now() - SignedDuration::from_hours(hours);
+    for (number, hours) in [(1, 50), (2, 49), (3, 47), (4, 1)] {
+        rig.store.note(entry(number, hours_ago(hours))).await.expect("noted");
+    }
+    let two_days = Duration::from_hours(48);
+    let every = Duration::from_millis(5);
+    let retention = Retention { keep: Duration::ZERO, keep_audit: two_days, chunk: 1, every };
+    let retention = rig.retention(retention);
+    let query = AuditQuery { actor: None, action: None, target: None, place: None, after: None, limit: 10 };
+    eventually(PATIENCE, async || {
+        let rows = rig.store.audit(&query).await.expect("a page").rows;
+        let left: Vec<String> = rows.into_iter().map(|row| row.target).collect();
+        (left == ["4", "3"]).then_some(())
+    })
+    .await;
+    let counted = async || (rig.counted(Counter::HistoryPruned, &["audit"]) == 2).then_some(());
     eventually(PATIENCE, counted).await;
     retention.stop().await;
 }

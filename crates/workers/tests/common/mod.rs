@@ -24,8 +24,8 @@ use bellbuoy_testkit::{
     wait::eventually,
 };
 use bellbuoy_workers::{
-    Deliver, DeliverLimits, Fanout, FanoutLimits, Gate, GateLimits, Record, RecordLimits, Retention, Vital,
-    Wishes, WorkerError, deliver_role, supervise,
+    Deliver, DeliverLimits, Digests, Fanout, FanoutLimits, Gate, GateLimits, Record, RecordLimits, Retention,
+    Vital, Wishes, WorkerError, deliver_role, supervise,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -103,6 +103,19 @@ impl Rig {
                 limits: FanoutLimits::default(),
             });
             move || Arc::clone(&fanout).run(shutdown.clone())
+        })
+    }
+
+    pub(crate) fn digests(&self) -> Running {
+        self.run("digest", |vital, shutdown| {
+            let digests = Arc::new(Digests {
+                broker: self.broker.clone(),
+                store: self.store.clone(),
+                metrics: Arc::clone(&self.metrics),
+                vital,
+                shards: Shards::ONE,
+            });
+            move || Arc::clone(&digests).run(shutdown.clone())
         })
     }
 
