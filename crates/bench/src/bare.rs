@@ -3,22 +3,18 @@
 //!
 //! The worker is a process of its own, so that its use can be told from that of the load.
 
-use std::{future::ready, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context;
 use bellbuoy_testkit::process::{Launch, Process};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-        QueueDeclareOptions,
-    },
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 
 use crate::{
+    amqp::{Producer, connect},
     client::Client,
     deployment::PATIENCE,
     load::{bare_body, paced},
@@ -26,16 +22,12 @@ use crate::{
 
 const QUEUE: &str = "bare";
 
-/// Publishes without a confirm yet, at most.
-const UNCONFIRMED: usize = 256;
-
-const PERSISTENT: u8 = 2;
-
 const READY: &str = "bare worker takes from";
 
 /// The worker's process: takes messages for ever, `in_flight` at a time, and posts each to `url`.
 pub(crate) async fn work(amqp: &str, url: &str, in_flight: u16) -> anyhow::Result<()> {
-    let channel = channel(amqp).await?;
+    // The connection lives for as long as its channel does.
+    let channel = connect(amqp).await?.create_channel().await?;
     channel.basic_qos(in_flight, BasicQosOptions::default()).await?;
     let consumer = channel
         .basic_consume(QUEUE.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
@@ -64,10 +56,8 @@ fn announce() {
 
 /// The queue, its worker, and the way in.
 pub(crate) struct Bare {
-    channel: Channel,
+    producer: Producer,
     pub(crate) worker: Process,
-    // Ends with it.
-    _connection: Connection,
 }
 
 impl Bare {
@@ -78,48 +68,30 @@ impl Bare {
         in_flight: u16,
         folder: &std::path::Path,
     ) -> anyhow::Result<Self> {
-        let connection = connect(amqp).await?;
-        let channel = connection.create_channel().await?;
+        let channel = connect(amqp).await?.create_channel().await?;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         channel.queue_declare(QUEUE.into(), options, arguments).await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let producer = Producer::connect(amqp, ("", QUEUE), "application/json").await?;
         let worker = Launch::new("bare", std::env::current_exe()?, folder)
             .args(["bare-worker", amqp, url, &in_flight.to_string()])
             .start();
         worker.wait_for_line(READY, PATIENCE).await;
-        Ok(Self { channel, worker, _connection: connection })
+        Ok(Self { producer, worker })
     }
 
     /// Publishes `count` messages as fast as they are confirmed.
     pub(crate) async fn burst(&self, run: &str, count: usize) -> anyhow::Result<()> {
-        stream::iter(0..count)
-            .map(|number| publish(self.channel.clone(), format!("{run}-{number}")))
-            .buffer_unordered(UNCONFIRMED)
-            .try_for_each(|()| ready(Ok(())))
-            .await
+        self.producer.burst(count, |number| (format!("{run}-{number}"), bare_body())).await
     }
 
     /// Publishes `rate` messages a second for `span`.
     pub(crate) async fn paced(&self, run: &str, rate: u32, span: Duration) -> anyhow::Result<usize> {
-        paced(rate, span, |number| publish(self.channel.clone(), format!("{run}-{number}"))).await
+        paced(rate, span, |number| {
+            let (producer, id) = (self.producer.clone(), format!("{run}-{number}"));
+            async move { producer.publish(id, bare_body()).await }
+        })
+        .await
     }
-}
-
-async fn publish(channel: Channel, id: String) -> anyhow::Result<()> {
-    let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_message_id(id.into());
-    let options = BasicPublishOptions::default();
-    let confirm = channel.basic_publish("".into(), QUEUE.into(), options, &bare_body(), properties).await?;
-    anyhow::ensure!(confirm.await?.is_ack(), "RabbitMQ refused a message");
-    Ok(())
-}
-
-async fn channel(amqp: &str) -> anyhow::Result<Channel> {
-    // The connection lives for as long as its channel does.
-    Ok(connect(amqp).await?.create_channel().await?)
-}
-
-async fn connect(amqp: &str) -> anyhow::Result<Connection> {
-    Connection::connect(amqp, ConnectionProperties::default()).await.context("RabbitMQ can't be connected to")
 }

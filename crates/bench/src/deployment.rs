@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     client::Client,
-    load::{Events, Intake},
+    load::{Events, Intake, Way},
     receiver::ANNOUNCEMENT,
     usage::Program,
 };
@@ -232,6 +232,19 @@ impl Deployment {
 
     pub(crate) fn intake(&self) -> Intake {
         Intake { client: self.client.clone(), url: format!("{}/v1/events", self.url) }
+    }
+
+    /// Events by HTTP.
+    pub(crate) fn by_http(&self) -> Way {
+        Way::Http(self.intake())
+    }
+
+    /// Events as the fleet's producers offer them: over RabbitMQ, where there is one.
+    pub(crate) async fn by_broker(&self) -> anyhow::Result<Way> {
+        match self.amqp() {
+            Some(url) => Way::amqp(&url).await,
+            None => Ok(self.by_http()),
+        }
     }
 
     /// Makes a webhook for the repository of these events, and gives back its id.

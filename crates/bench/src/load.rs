@@ -11,7 +11,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{client::Client, figures::micros_now};
+use crate::{amqp::Producer, client::Client, figures::micros_now};
 
 /// The size of a delivered body, in bytes.
 pub(crate) const BODY_BYTES: usize = 1024;
@@ -25,6 +25,14 @@ pub(crate) struct Events {
     /// The `source`, by which this run is known from the others.
     pub(crate) run: String,
     pub(crate) repository: String,
+}
+
+/// How events are offered.
+pub(crate) enum Way {
+    /// Posted to the API, one by one.
+    Http(Intake),
+    /// Published to RabbitMQ's exchange of events, one by one.
+    Amqp(Producer),
 }
 
 /// Where events are posted to.
@@ -44,6 +52,28 @@ impl Events {
             "specversion": "1.0", "id": number.to_string(), "source": self.run, "type": "repo_push",
             "subject": self.repository, "data": {"updated_tags": tags()},
         })
+    }
+}
+
+impl Way {
+    /// RabbitMQ's exchange of events, as a producer that Bellbuoy never met uses it.
+    pub(crate) async fn amqp(url: &str) -> anyhow::Result<Self> {
+        let to = ("bellbuoy.events", "repo_push");
+        Ok(Self::Amqp(Producer::connect(url, to, "application/cloudevents+json").await?))
+    }
+
+    /// Offers `count` events as fast as they are taken.
+    pub(crate) async fn burst(&self, events: &Events, count: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Http(intake) => intake.burst(events, count).await,
+            Self::Amqp(producer) => {
+                let message = |number| {
+                    let id = format!("{}-{number}", events.run);
+                    (id, Bytes::from(events.make(number).to_string()))
+                };
+                producer.burst(count, message).await
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod amqp;
 mod bare;
 mod client;
 mod deployment;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -135,31 +136,48 @@ impl Event {
     }
 
     /// The canonical structured JSON.
+    ///
+    /// # Panics
+    ///
+    /// Never: every member has a JSON form.
     pub fn to_json(&self) -> Vec<u8> {
-        self.to_value().to_string().into_bytes()
+        serde_json::to_vec(&Canonical(self)).expect("plain data has a JSON form")
     }
 
     /// The canonical structured JSON as a value.
+    ///
+    /// # Panics
+    ///
+    /// Never: every member has a JSON form.
     pub fn to_value(&self) -> Value {
-        let mut attributes = Map::new();
-        let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
-        put("specversion", "1.0".into());
-        put("id", self.id.as_str().into());
-        put("source", self.source.as_str().into());
-        put("type", self.kind.name().into());
-        if let Some(subject) = self.subject.name() {
-            put("subject", subject.into());
+        serde_json::to_value(Canonical(self)).expect("plain data has a JSON form")
+    }
+}
+
+/// An event in the canonical order of its attributes.
+struct Canonical<'a>(&'a Event);
+
+impl Serialize for Canonical<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let event = self.0;
+        let mut attributes = serializer.serialize_map(None)?;
+        attributes.serialize_entry("specversion", "1.0")?;
+        attributes.serialize_entry("id", &event.id)?;
+        attributes.serialize_entry("source", &event.source)?;
+        attributes.serialize_entry("type", event.kind.name())?;
+        if let Some(subject) = event.subject.name() {
+            attributes.serialize_entry("subject", subject)?;
         }
-        put("time", self.time.to_string().into());
-        if let Some(traceparent) = &self.traceparent {
-            put("traceparent", traceparent.as_str().into());
+        attributes.serialize_entry("time", &event.time)?;
+        if let Some(traceparent) = &event.traceparent {
+            attributes.serialize_entry("traceparent", traceparent)?;
         }
-        for (name, extension) in &self.extensions {
-            put(name, extension.clone());
+        for (name, extension) in &event.extensions {
+            attributes.serialize_entry(name, extension)?;
         }
-        put("datacontenttype", "application/json".into());
-        put("data", Value::Object(self.data.clone()));
-        Value::Object(attributes)
+        attributes.serialize_entry("datacontenttype", "application/json")?;
+        attributes.serialize_entry("data", &event.data)?;
+        attributes.end()
     }
 }
 

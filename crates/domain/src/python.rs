@@ -48,24 +48,38 @@ fn separate(text: &mut String, index: usize) {
 
 fn write_json_string(text: &mut String, string: &str) {
     text.push('"');
-    for letter in string.chars() {
-        match letter {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            '\u{8}' => text.push_str("\\b"),
-            '\u{c}' => text.push_str("\\f"),
-            ' '..='~' => text.push(letter),
-            _ => {
-                for unit in letter.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(text, "\\u{unit:04x}");
-                }
+    let mut rest = string;
+    while let Some(plain) = rest.find(|letter| !stands_as_it_is(letter)) {
+        text.push_str(&rest[..plain]);
+        let mut letters = rest[plain..].chars();
+        if let Some(letter) = letters.next() {
+            write_escaped(text, letter);
+        }
+        rest = letters.as_str();
+    }
+    text.push_str(rest);
+    text.push('"');
+}
+
+fn stands_as_it_is(letter: char) -> bool {
+    matches!(letter, ' '..='~') && letter != '"' && letter != '\\'
+}
+
+fn write_escaped(text: &mut String, letter: char) {
+    match letter {
+        '"' => text.push_str("\\\""),
+        '\\' => text.push_str("\\\\"),
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        '\u{8}' => text.push_str("\\b"),
+        '\u{c}' => text.push_str("\\f"),
+        _ => {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                let _ = write!(text, "\\u{unit:04x}");
             }
         }
     }
-    text.push('"');
 }
 
 /// What `str()` gives: a string as it is, everything else as `repr()` shows it.

@@ -45,7 +45,9 @@ impl Record {
                 () = shutdown.cancelled() => return Ok(()),
                 claim = consumer.next() => claim?,
             };
-            let batch = Batch::begin(first, self.limits.batch).fill(&mut consumer);
+            let mut batch = Batch::begin(first, self.limits.batch);
+            batch.fill(&mut consumer);
+            let batch = batch.into_claims();
             if let Err(halt) = self.archive(batch, &shutdown).await {
                 return halt.into_result();
             }

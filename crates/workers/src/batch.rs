@@ -32,13 +32,12 @@ impl Batch {
     }
 
     /// Adds what is at hand, as far as there is room.
-    pub(crate) fn fill(mut self, consumer: &mut Consumer) -> Vec<Claim> {
+    pub(crate) fn fill(&mut self, consumer: &mut Consumer) {
         while !self.is_full()
             && let Some(claim) = consumer.try_next()
         {
             self.push(claim);
         }
-        self.claims
     }
 
     /// The claims.

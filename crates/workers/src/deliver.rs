@@ -2,14 +2,14 @@
 //!
 //! Each delivery is a task of its own, at most [`DeliverLimits::in_flight`] at a time. What
 //! follows an attempt (the record, and the retry or the dead letter) goes out in the settle that
-//! ends the claim. A task that panics drops its claim: the broker gives it out again and counts.
+//! ends the claim, together with those of other attempts that ended meanwhile. A task that panics drops its claim: the broker gives it out again and counts.
 //!
 //! When a delivery is due is the broker's to say: it kept the delay, and our clock may have been
 //! set meanwhile, or be another machine's.
 
 use std::{borrow::Cow, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use bellbuoy_broker::{Broker, Claim, Outgoing, Shards, queues};
+use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryMessage, DeliveryState, Event,
     MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
@@ -30,7 +30,7 @@ use crate::{
     gate::{self, Entry, Gate},
     intake::Intake,
     patience::Patience,
-    pool,
+    pool::{self, Served},
 };
 
 /// How long a delivery of a paused notification is held before it is looked at again, at least.
@@ -152,12 +152,17 @@ impl Deliver {
     ///
     /// # Errors
     ///
-    /// When the broker would not take an outcome now (then no attempt is begun), or did not; the
-    /// attempts in flight have ended or been aborted as above. The supervisor starts the worker again.
+    /// When the broker would not take an outcome now (then no attempt is begun; while it is only out of reach, this
+    /// waits), or did not; the attempts in flight have ended or been aborted as above. The supervisor starts the
+    /// worker again.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let method = self.method.name();
         // A full disk must not make a receiver get the same request at every restart.
-        self.broker.ping().await?;
+        let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
+        match self.patience(&shutdown).outlast(passes, || self.broker.ping()).await {
+            Ok(answer) => answer?,
+            Err(halt) => return halt.into_result(),
+        }
         self.metrics.set(Gauge::DeliverySlots, &[method], slot_count(self.limits.in_flight.get()));
         let intake = Intake::new(&self.broker, &self.shards.queues(method), self.limits.in_flight);
         let show = |in_flight: usize| {
@@ -165,14 +170,22 @@ impl Deliver {
             if in_flight == 0 { self.vital.idle() } else { self.vital.working() }
         };
         let serve = |claim, stop| Arc::clone(&self).serve(claim, stop);
-        pool::serve_each(intake, method, self.limits, &shutdown, show, serve).await
+        let settle = |claims, outputs| {
+            let broker = self.broker.clone();
+            async move { broker.settle(claims, outputs).await }
+        };
+        pool::serve_each(intake, method, self.limits, &shutdown, show, serve, settle).await
     }
 
-    async fn serve(self: Arc<Self>, claim: Claim, stop: CancellationToken) -> Result<(), WorkerError> {
+    fn patience<'a>(&'a self, stop: &'a CancellationToken) -> Patience<'a> {
+        Patience { role: deliver_role(self.method), vital: &self.vital, metrics: &self.metrics, stop }
+    }
+
+    async fn serve(self: Arc<Self>, claim: Claim, stop: CancellationToken) -> pool::Ended {
         let outputs = match read(&claim) {
             Ok(delivery) => match self.deliver(&claim, &delivery, &stop).await {
                 Ok(outputs) => outputs,
-                Err(halt) => return halt.into_result(),
+                Err(halt) => return halt.into_result().map(|()| None),
             },
             Err(Unreadable::Newer(detail)) => vec![put_aside(&claim, Why::Newer, &detail, &self.metrics)],
             Err(Unreadable::Malformed(detail)) => {
@@ -183,8 +196,7 @@ impl Deliver {
                 vec![self.dead_letter(&claim, DeadReason::Undecodable, &detail)]
             }
         };
-        self.broker.settle(vec![claim], outputs).await?;
-        Ok(())
+        Ok(Some(Served { claim, outputs }))
     }
 
     async fn deliver(
@@ -193,8 +205,7 @@ impl Deliver {
         delivery: &Delivery,
         stop: &CancellationToken,
     ) -> Result<Vec<Outgoing>, Halt> {
-        let patience =
-            Patience { role: deliver_role(self.method), vital: &self.vital, metrics: &self.metrics, stop };
+        let patience = self.patience(stop);
         let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
         let look_up = || self.wishes.get(delivery.message.notification);
         let wish = patience.outlast(unavailable, look_up).await?;

@@ -131,8 +131,9 @@ impl Fanout {
                 () = shutdown.cancelled() => return Ok(()),
                 claim = consumer.next() => claim?,
             };
-            let batch = Batch::begin(first, self.limits.batch).fill(&mut consumer);
-            if let Err(halt) = self.fan_out(batch, &recent, &shutdown).await {
+            let mut batch = Batch::begin(first, self.limits.batch);
+            batch.fill(&mut consumer);
+            if let Err(halt) = self.fan_out(batch.into_claims(), &recent, &shutdown).await {
                 return halt.into_result();
             }
         }

@@ -1,46 +1,65 @@
 //! Claims served side by side, each by a task of its own: at most so many, with a drain at the end.
 //!
+//! A task ends with what follows for its claim. What has ended while one group is being settled makes the next group,
+//! so that a busy worker settles many claims at the price of one, and a quiet one waits for nobody.
+//!
 //! A task that panics drops its claim: the broker gives the message out again and counts, and the
 //! other tasks go on.
 
 use std::future::Future;
 
-use bellbuoy_broker::Claim;
-use tokio::task::{JoinError, JoinSet};
+use bellbuoy_broker::{BrokerError, Claim, Outgoing};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::{DeliverLimits, WorkerError, intake::Intake};
 
+/// A claim whose work is done.
+pub(crate) struct Served {
+    /// What to let go.
+    pub(crate) claim: Claim,
+    /// What has to be durable before.
+    pub(crate) outputs: Vec<Outgoing>,
+}
+
+/// How a task ends: with what to settle, or without anything, when it stopped in time and its claim went back.
+pub(crate) type Ended = Result<Option<Served>, WorkerError>;
+
 /// Serves claims until `shutdown` is cancelled or a task fails, then waits up to `limits.drain`
 /// for the tasks in flight and aborts the rest, whose claims go back to the queue.
 ///
 /// `serve` gets a token that is cancelled when the drain begins, for whoever waits for something
-/// that may take longer. `show` is told how many tasks there are whenever that may have changed.
+/// that may take longer. `settle` ends the claims of a group. `show` is told how many tasks there are whenever that
+/// may have changed.
 ///
 /// # Errors
 ///
-/// The first failure of a task, or of the broker to give a claim.
-pub(crate) async fn serve_each<F>(
+/// The first failure of a task, of a settle, or of the broker to give a claim.
+pub(crate) async fn serve_each<F, S>(
     mut intake: Intake,
     name: &str,
     limits: DeliverLimits,
     shutdown: &CancellationToken,
     show: impl Fn(usize),
     serve: impl Fn(Claim, CancellationToken) -> F,
+    settle: impl Fn(Vec<Claim>, Vec<Outgoing>) -> S,
 ) -> Result<(), WorkerError>
 where
-    F: Future<Output = Result<(), WorkerError>> + Send + 'static,
+    F: Future<Output = Ended> + Send + 'static,
+    S: Future<Output = Result<(), BrokerError>> + Send + 'static,
 {
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
+    let mut settling = Settling::new(settle);
     let mut result = Ok(());
     while result.is_ok() {
         show(tasks.len());
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(ended) = tasks.join_next() => result = conclude(ended),
+            settled = settling.next() => result = settled,
+            Some(ended) = tasks.join_next() => result = settling.take(ended, &mut tasks),
             claim = intake.next(), if tasks.len() < limits.in_flight.get() => match claim {
                 Ok(claim) => drop(tasks.spawn(serve(claim, stop.clone()))),
                 Err(error) => result = Err(error.into()),
@@ -51,7 +70,12 @@ where
     stop.cancel();
     let drain = async {
         while let Some(ended) = tasks.join_next().await {
-            result = std::mem::replace(&mut result, Ok(())).and(conclude(ended));
+            let taken = settling.take(ended, &mut tasks);
+            result = std::mem::replace(&mut result, Ok(())).and(taken);
+        }
+        while settling.is_busy() {
+            let settled = settling.next().await;
+            result = std::mem::replace(&mut result, Ok(())).and(settled);
         }
     };
     if tokio::time::timeout(limits.drain, drain).await.is_err() {
@@ -60,17 +84,88 @@ where
             limits.drain,
             tasks.len()
         );
+        settling.leave();
         tasks.shutdown().await; // Their claims are back when this returns.
     }
     show(0);
     result
 }
 
-fn conclude(ended: Result<Result<(), WorkerError>, JoinError>) -> Result<(), WorkerError> {
-    ended.unwrap_or_else(|error| {
-        error!("an attempt ended without a result, and its delivery goes back to the queue: {error}");
+/// Settles one group at a time, while the next one gathers.
+struct Settling<S> {
+    settle: S,
+    gathered: Vec<Served>,
+    // A task of its own: who leaves it must not leave it half done.
+    current: Option<JoinHandle<Result<(), BrokerError>>>,
+}
+
+impl<S, F> Settling<S>
+where
+    S: Fn(Vec<Claim>, Vec<Outgoing>) -> F,
+    F: Future<Output = Result<(), BrokerError>> + Send + 'static,
+{
+    fn new(settle: S) -> Self {
+        Self { settle, gathered: Vec::new(), current: None }
+    }
+
+    /// Takes over a task that has ended, and all others that have.
+    fn take(
+        &mut self,
+        ended: Result<Ended, JoinError>,
+        tasks: &mut JoinSet<Ended>,
+    ) -> Result<(), WorkerError> {
+        let mut result = self.gather(ended);
+        while let Some(ended) = tasks.try_join_next() {
+            result = result.and(self.gather(ended));
+        }
+        self.begin();
+        result
+    }
+
+    fn gather(&mut self, ended: Result<Ended, JoinError>) -> Result<(), WorkerError> {
+        match ended {
+            Ok(served) => self.gathered.extend(served?),
+            Err(error) => {
+                error!("an attempt ended without a result, and its delivery goes back to the queue: {error}");
+            }
+        }
         Ok(())
-    })
+    }
+
+    fn begin(&mut self) {
+        if self.current.is_none() && !self.gathered.is_empty() {
+            self.current = Some(self.send());
+        }
+    }
+
+    fn send(&mut self) -> JoinHandle<Result<(), BrokerError>> {
+        let (mut claims, mut outputs) = (Vec::with_capacity(self.gathered.len()), Vec::new());
+        for served in self.gathered.drain(..) {
+            claims.push(served.claim);
+            outputs.extend(served.outputs);
+        }
+        tokio::spawn((self.settle)(claims, outputs))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Waits for the group that is being settled, for ever if there is none, and begins the next. Cancel safe.
+    async fn next(&mut self) -> Result<(), WorkerError> {
+        let Some(current) = &mut self.current else { return std::future::pending().await };
+        let settled = current.await.unwrap_or(Err(BrokerError::Closed));
+        self.current = None;
+        self.begin();
+        Ok(settled?)
+    }
+
+    /// What is done is settled as far as there is time for it; nobody waits any more.
+    fn leave(&mut self) {
+        if !self.gathered.is_empty() {
+            drop(self.send());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +181,7 @@ mod tests {
 
     use bellbuoy_broker::{Broker, EmbeddedOptions, Outgoing, QueueName, queues};
     use tempfile::TempDir;
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, Semaphore};
 
     use super::*;
 
@@ -115,10 +210,28 @@ mod tests {
             serve: impl Fn(Claim, CancellationToken) -> F,
         ) -> Result<(), WorkerError>
         where
-            F: Future<Output = Result<(), WorkerError>> + Send + 'static,
+            F: Future<Output = Ended> + Send + 'static,
+        {
+            let settle = |claims, outputs| {
+                let broker = self.broker.clone();
+                async move { broker.settle(claims, outputs).await }
+            };
+            self.serve_and_settle(limits, show, serve, settle).await
+        }
+
+        async fn serve_and_settle<F, S>(
+            &self,
+            limits: DeliverLimits,
+            show: impl Fn(usize),
+            serve: impl Fn(Claim, CancellationToken) -> F,
+            settle: impl Fn(Vec<Claim>, Vec<Outgoing>) -> S,
+        ) -> Result<(), WorkerError>
+        where
+            F: Future<Output = Ended> + Send + 'static,
+            S: Future<Output = Result<(), BrokerError>> + Send + 'static,
         {
             let intake = Intake::new(&self.broker, std::slice::from_ref(&self.queue), limits.in_flight);
-            serve_each(intake, "webhook", limits, &self.shutdown, show, serve).await
+            serve_each(intake, "webhook", limits, &self.shutdown, show, serve, settle).await
         }
 
         async fn next(&self) -> Claim {
@@ -134,6 +247,11 @@ mod tests {
         DeliverLimits { in_flight: NonZeroUsize::new(in_flight).expect("not zero"), drain }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as a task ends")]
+    fn done(claim: Claim) -> Ended {
+        Ok(Some(Served { claim, outputs: Vec::new() }))
+    }
+
     const LONG: Duration = Duration::from_secs(30);
 
     #[tokio::test]
@@ -145,20 +263,19 @@ mod tests {
             async move {
                 let body = String::from_utf8_lossy(claim.body()).into_owned();
                 assert_ne!(body, "bad", "on purpose");
-                let done = {
+                let last = {
                     let mut served = served.lock().expect("not poisoned");
                     served.push(body);
                     served.len() == 3
                 };
-                rig.broker.settle(vec![claim], Vec::new()).await?;
-                if done {
+                if last {
                     // The bad one has been tried as often as the broker allows.
                     let dead = rig.broker.consume(&queues::dead(), NonZeroUsize::MIN).next().await?;
                     assert_eq!((&**dead.body(), dead.dead_reason()), (&b"bad"[..], Some("poisoned")));
                     rig.broker.settle(vec![dead], Vec::new()).await?;
                     rig.shutdown.cancel();
                 }
-                Ok(())
+                done(claim)
             }
         };
         rig.serve(limits(2, LONG), |_| {}, serve).await.expect("it ended in order");
@@ -178,12 +295,12 @@ mod tests {
             let running = Arc::clone(&running);
             async move {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                rig.broker.settle(vec![claim], Vec::new()).await?;
+                tokio::task::yield_now().await;
                 running.fetch_sub(1, Ordering::SeqCst);
                 if served.fetch_add(1, Ordering::SeqCst) == 6 {
                     rig.shutdown.cancel();
                 }
-                Ok(())
+                done(claim)
             }
         };
         let shown = AtomicUsize::new(9);
@@ -203,7 +320,7 @@ mod tests {
             async move {
                 begun.notify_one();
                 stop.cancelled().await;
-                Ok(())
+                Ok(None)
             }
         };
         let told = async {
@@ -220,20 +337,62 @@ mod tests {
         let rig = Arc::new(Rig::with(&["fails", "ends"]).await);
         let failed = Arc::new(Notify::new());
         let serve = |claim: Claim, _| {
-            let (rig, failed) = (Arc::clone(&rig), Arc::clone(&failed));
+            let failed = Arc::clone(&failed);
             async move {
                 if **claim.body() == *b"fails" {
                     failed.notify_one();
-                    return Err(bellbuoy_broker::BrokerError::Closed.into());
+                    return Err(BrokerError::Closed.into());
                 }
                 failed.notified().await;
-                Ok(rig.broker.settle(vec![claim], Vec::new()).await?)
+                done(claim)
             }
         };
         let ended = rig.serve(limits(2, LONG), |_| {}, serve).await;
         assert!(matches!(ended, Err(WorkerError::Broker(_))), "{ended:?}");
         assert_eq!(&**rig.next().await.body(), b"fails", "the other one was settled");
         assert_eq!(rig.waiting(&rig.queue), 1);
+    }
+
+    #[tokio::test]
+    async fn what_ends_while_a_group_is_settled_makes_the_next_group() {
+        let rig = Rig::with(&["1", "2", "3", "4"]).await;
+        let (groups, may_settle) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(0)));
+        let mut settling = Settling::new(|claims: Vec<Claim>, outputs| {
+            groups.lock().expect("not poisoned").push(claims.len());
+            let (broker, may_settle) = (rig.broker.clone(), Arc::clone(&may_settle));
+            async move {
+                may_settle.acquire().await.expect("open").forget();
+                broker.settle(claims, outputs).await
+            }
+        });
+        let mut consumer = rig.broker.consume(&rig.queue, NonZeroUsize::new(4).expect("not zero"));
+        let mut tasks = JoinSet::new();
+        for count in [1, 3] {
+            for _ in 0..count {
+                let claim = consumer.next().await.expect("an open broker");
+                tasks.spawn(async { done(claim) });
+            }
+            while let Some(ended) = tasks.join_next().await {
+                settling.take(ended, &mut tasks).expect("no task failed");
+            }
+        }
+        may_settle.add_permits(2);
+        while settling.is_busy() {
+            settling.next().await.expect("settled");
+        }
+        assert_eq!(*groups.lock().expect("not poisoned"), [1, 3]);
+        assert_eq!(rig.waiting(&rig.queue), 0);
+    }
+
+    #[tokio::test]
+    async fn a_settle_that_fails_ends_the_worker() {
+        let rig = Rig::with(&["1"]).await;
+        let settle = |claims: Vec<Claim>, _| async move {
+            drop(claims);
+            Err(BrokerError::Unavailable("on purpose".into()))
+        };
+        let ended = rig.serve_and_settle(limits(1, LONG), |_| {}, |claim, _| async { done(claim) }, settle);
+        assert!(matches!(ended.await, Err(WorkerError::Broker(BrokerError::Unavailable(_)))));
     }
 
     #[tokio::test]
@@ -245,8 +404,7 @@ mod tests {
             async move {
                 begun.notify_one();
                 std::future::pending::<()>().await;
-                drop(claim);
-                Ok(())
+                done(claim)
             }
         };
         let told = async {

@@ -90,15 +90,19 @@ impl Record {
 
     async fn linger(&self, first: Claim, consumer: &mut Consumer) -> Result<Vec<Claim>, BrokerError> {
         let mut batch = Batch::begin(first, self.limits.batch);
-        let full_at = Instant::now() + self.limits.linger;
-        while !batch.is_full() {
+        let over = tokio::time::sleep(self.limits.linger);
+        tokio::pin!(over);
+        loop {
+            batch.fill(consumer);
+            if batch.is_full() {
+                return Ok(batch.into_claims());
+            }
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(full_at) => break,
+                () = &mut over => return Ok(batch.into_claims()),
                 claim = consumer.next() => batch.push(claim?),
             }
         }
-        Ok(batch.into_claims())
     }
 
     async fn record(&self, batch: Vec<Claim>, shutdown: &CancellationToken) -> Result<(), Halt> {

@@ -20,6 +20,7 @@ pub(super) async fn run(wanted: &Wanted, report: &Report) -> anyhow::Result<()> 
     for on in wanted.on() {
         let deployment = wanted.deploy(on).await?;
         let bare = bare_worker(&deployment, &receiver, folder.path()).await?;
+        let way = deployment.by_broker().await?;
         let (mut ratios, mut bursts) = (Vec::new(), Vec::new());
         for round in 1..=wanted.rounds {
             let events = Events::new(&format!("fan-out-{round}"));
@@ -37,7 +38,8 @@ pub(super) async fn run(wanted: &Wanted, report: &Report) -> anyhow::Result<()> 
                 }
                 None => None,
             };
-            let ours = burst((report, "fan-out of 50", round), &deployment, &receiver, &events, size).await?;
+            let ours = burst((report, "fan-out of 50", round), (&deployment, &way), &receiver, &events, size)
+                .await?;
             ratios.extend(limit.map(|limit| ours.per_second / limit));
             bursts.push(ours);
         }

@@ -19,7 +19,7 @@ use crate::{
     client::Client,
     deployment::{Deployment, On, Receiver, machine},
     figures::{Report, Target, micros_now, per_second, rounded},
-    load::Events,
+    load::{Events, Way},
     usage::{Meter, Program, Used, own_cpu},
 };
 
@@ -108,12 +108,12 @@ struct Burst {
     used: Used,
 }
 
-/// Posts `count` events as fast as they are taken, each for `notifications`, which
+/// Offers `count` events as fast as they are taken, each for `notifications`, which
 /// post to the group that is named as the run. The rate is from the first post to the last arrival; processor time
 /// counts until the history is written.
 async fn burst(
     (report, figure, round): (&Report, &str, u32),
-    deployment: &Deployment,
+    (deployment, way): (&Deployment, &Way),
     receiver: &Receiver,
     events: &Events,
     (count, notifications): (usize, &[NotificationId]),
@@ -123,7 +123,7 @@ async fn burst(
     let meter = Meter::start(&deployment.programs());
     let load = own_cpu();
     let started = micros_now();
-    deployment.intake().burst(events, count).await?;
+    way.burst(events, count).await?;
     let accepted = micros_now();
     receiver.until(&events.run, deliveries).await?;
     let arrivals = receiver.take(&events.run).await?;

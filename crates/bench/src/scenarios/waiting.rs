@@ -79,13 +79,13 @@ async fn measure(
     receiver: &Receiver,
     run: &str,
 ) -> anyhow::Result<f64> {
-    let mut rates = Vec::new();
+    let (mut rates, way) = (Vec::new(), deployment.by_http());
     let figure = format!("one to one, {run} waiting retries");
     for round in 1..=wanted.rounds {
         let events = Events::new(&format!("{run}-{round}"));
         let notification = deployment.notify(&events, &receiver.hook(&events.run)).await?;
         let size = (EVENTS, &[notification][..]);
-        let burst = burst((report, &figure, round), deployment, receiver, &events, size).await?;
+        let burst = burst((report, &figure, round), (deployment, &way), receiver, &events, size).await?;
         rates.push(burst.per_second);
     }
     Ok(median(rates))

@@ -68,7 +68,8 @@ fn check_tags(push: &RepoPush) -> Result<(), DataError> {
 ///
 /// Names the first member of another type, or a mandatory one that is missing.
 pub fn read<'a, T: serde::Deserialize<'a>>(data: &'a Map<String, Value>) -> Result<T, DataError> {
-    serde_path_to_error::deserialize(data).map_err(|error| {
+    // Where a fault lies costs much to follow, and hardly any event has one.
+    T::deserialize(data).or_else(|_| serde_path_to_error::deserialize(data)).map_err(|error| {
         let member = match error.path().to_string().as_str() {
             "." => "data".to_owned(),
             path => format!("data.{path}"),
