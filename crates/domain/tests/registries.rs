@@ -4,7 +4,7 @@
 mod strict;
 
 use bellbuoy_domain::{
-    Context, Event, Format, Grain, Kind, NotificationId, Registry,
+    Context, Event, Format, Grain, Kind, NotificationId, Registry, event_schema,
     ingest::{Item, acr, distribution, docker_hub, ecr, ghcr, harbor, zot},
     webhook_payload,
 };
@@ -327,10 +327,22 @@ fn any_registry_feeds_any_receiver() {
     let registry = Registry { title: String::new(), url: "https://registry.example.com".to_owned() };
     let wish = NotificationId::from(Uuid::from_u128(1));
     let all = pushes().into_iter().chain(others().into_iter().map(|(from, notice, _)| (from, notice)));
+    let schema = |format: &Format| {
+        let path = format!("{}/../../deploy/schema/formats/{format}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        jsonschema::validator_for(&serde_json::from_str(&text).expect("JSON")).expect("a schema")
+    };
+    let schemas: Vec<_> = Format::ALL
+        .iter()
+        .map(|format| match format {
+            Format::CloudEvents => jsonschema::validator_for(&event_schema()).expect("a schema"),
+            format => schema(format),
+        })
+        .collect();
     let mut pairs = 0;
     for (from, notice) in all {
         for event in events(from, &notice) {
-            for format in Format::ALL {
+            for (format, schema) in Format::ALL.iter().zip(&schemas) {
                 let delivery = event.deliveries(wish, Grain::Tag).remove(0);
                 let context = Context {
                     registry: &registry,
@@ -351,6 +363,7 @@ fn any_registry_feeds_any_receiver() {
                 // Quay's writer puts a space after each colon.
                 let told: Value = serde_json::from_str(&text).expect("JSON");
                 strict::check(*format, &event, &told);
+                assert!(schema.is_valid(&told), "{from:?} {format}: {text}");
                 for word in event.subject.name().unwrap_or_default().split('/') {
                     assert!(told.to_string().contains(word), "{from:?} {format}: {text}");
                 }

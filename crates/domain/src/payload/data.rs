@@ -1,5 +1,6 @@
 //! The types.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
@@ -7,7 +8,7 @@ use serde_json::{Map, Number, Value};
 macro_rules! data {
     ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $member:ident: $type:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
         pub struct $name {
             $($(#[$about])* pub $member: $type,)*
             /// The manifest, such as `sha256:...`.
@@ -25,7 +26,7 @@ macro_rules! data {
 }
 
 /// Who did something in the registry.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Actor {
     /// Their name; absent for an anonymous client.
     pub name: Option<String>,
@@ -35,6 +36,7 @@ data! {
     /// Of a push by tag.
     RepoPush {
         /// The tags that now point at what was pushed. An array: receivers decode it so.
+        #[schemars(extend("maxItems" = crate::MAX_TAGS))]
         updated_tags: Vec<String>,
         /// Only in Quay's test.
         pruned_image_count: Option<u64>,
@@ -72,7 +74,7 @@ data! {
 }
 
 /// What started a build.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 pub struct TriggerMetadata {
     /// The commit's hash in hex, 7 digits or more.
     pub commit: Option<String>,
@@ -88,7 +90,7 @@ pub struct TriggerMetadata {
 }
 
 /// A commit.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 pub struct CommitInfo {
     /// Its message.
     pub message: Option<String>,
@@ -117,7 +119,7 @@ data! {
 }
 
 /// A vulnerability.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Vulnerability {
     /// Such as `CVE-2026-1234`.
     pub id: Option<String>,
@@ -218,7 +220,7 @@ data! {
 }
 
 /// What a scan found.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ScanSummary {
     /// Findings with a CVSS score of 7 and more.
     pub critical: Option<u64>,

@@ -7,6 +7,7 @@
 mod data;
 mod sample;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 pub use data::{
@@ -17,40 +18,63 @@ pub use sample::sample;
 
 use crate::{Kind, MAX_TAGS};
 
+/// Calls a function of the type of a kind's data.
+macro_rules! of_kind {
+    ($kind:expr, $call:ident($($argument:expr),*)) => {
+        match $kind {
+            Kind::RepoPush => $call::<RepoPush>($($argument),*),
+            Kind::BuildQueued
+            | Kind::BuildStart
+            | Kind::BuildSuccess
+            | Kind::BuildFailure
+            | Kind::BuildCancelled => $call::<Build>($($argument),*),
+            Kind::VulnerabilityFound => $call::<VulnerabilityFound>($($argument),*),
+            Kind::RepoMirrorSyncStarted | Kind::RepoMirrorSyncSuccess | Kind::RepoMirrorSyncFailed => {
+                $call::<MirrorSync>($($argument),*)
+            }
+            Kind::RepoImageExpiry => $call::<ImageExpiry>($($argument),*),
+            Kind::QuotaWarning | Kind::QuotaError => $call::<Quota>($($argument),*),
+            Kind::ManifestPush
+            | Kind::TagPull
+            | Kind::ManifestPull
+            | Kind::TagDelete
+            | Kind::ManifestDelete
+            | Kind::Promotion
+            | Kind::PushMirroring
+            | Kind::PollMirroring => $call::<Image>($($argument),*),
+            Kind::ScanCompleted | Kind::ScanFailed => $call::<Scan>($($argument),*),
+            Kind::RepoCreated | Kind::RepoUpdated | Kind::RepoDeleted => $call::<Repository>($($argument),*),
+            Kind::ScannerUpdateCompleted => $call::<ScannerUpdate>($($argument),*),
+            Kind::ChartPush | Kind::ChartPull | Kind::ChartDelete | Kind::ChartLinted => {
+                $call::<Chart>($($argument),*)
+            }
+        }
+    };
+}
+
 /// Checks that `data` is what an event of `kind` may carry.
 ///
 /// # Errors
 ///
 /// Names the first member of another type, or a mandatory one that is missing.
 pub fn check(kind: Kind, data: &Map<String, Value>) -> Result<(), DataError> {
-    match kind {
-        Kind::RepoPush => check_tags(&read::<RepoPush>(data)?),
-        Kind::BuildQueued
-        | Kind::BuildStart
-        | Kind::BuildSuccess
-        | Kind::BuildFailure
-        | Kind::BuildCancelled => read::<Build>(data).map(drop),
-        Kind::VulnerabilityFound => read::<VulnerabilityFound>(data).map(drop),
-        Kind::RepoMirrorSyncStarted | Kind::RepoMirrorSyncSuccess | Kind::RepoMirrorSyncFailed => {
-            read::<MirrorSync>(data).map(drop)
-        }
-        Kind::RepoImageExpiry => read::<ImageExpiry>(data).map(drop),
-        Kind::QuotaWarning | Kind::QuotaError => read::<Quota>(data).map(drop),
-        Kind::ManifestPush
-        | Kind::TagPull
-        | Kind::ManifestPull
-        | Kind::TagDelete
-        | Kind::ManifestDelete
-        | Kind::Promotion
-        | Kind::PushMirroring
-        | Kind::PollMirroring => read::<Image>(data).map(drop),
-        Kind::ScanCompleted | Kind::ScanFailed => read::<Scan>(data).map(drop),
-        Kind::RepoCreated | Kind::RepoUpdated | Kind::RepoDeleted => read::<Repository>(data).map(drop),
-        Kind::ScannerUpdateCompleted => read::<ScannerUpdate>(data).map(drop),
-        Kind::ChartPush | Kind::ChartPull | Kind::ChartDelete | Kind::ChartLinted => {
-            read::<Chart>(data).map(drop)
-        }
+    if kind == Kind::RepoPush {
+        return check_tags(&read::<RepoPush>(data)?);
     }
+    of_kind!(kind, check_as(data))
+}
+
+fn check_as<'a, T: serde::Deserialize<'a>>(data: &'a Map<String, Value>) -> Result<(), DataError> {
+    read::<T>(data).map(drop)
+}
+
+/// The schema of what an event of `kind` may carry.
+pub(crate) fn schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
+    of_kind!(kind, schema_of(generator))
+}
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
 }
 
 fn check_tags(push: &RepoPush) -> Result<(), DataError> {

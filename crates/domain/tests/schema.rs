@@ -1,0 +1,132 @@
+//! The published schemas against what is really taken and sent: `deploy/schema`.
+//!
+//! `BELLBUOY_WRITE_GOLDEN=1 cargo test -p bellbuoy-domain --test schema` writes the schema of events.
+
+use std::{env, fs, path::PathBuf};
+
+use bellbuoy_domain::{Event, Format, Kind, event_schema};
+use jiff::Timestamp;
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
+}
+
+fn read(name: &str) -> Value {
+    let text = fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn golden(format: Format, kind: Kind) -> Value {
+    read(&format!("crates/domain/tests/golden/{format}/{kind}.json"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs this test, no setting")]
+fn may_write() -> bool {
+    env::var_os("BELLBUOY_WRITE_GOLDEN").is_some()
+}
+
+#[test]
+fn the_schema_of_events_is_the_types_own() {
+    let name = "deploy/schema/event.json";
+    if may_write() {
+        let text = serde_json::to_string_pretty(&event_schema()).expect("JSON");
+        fs::write(path(name), format!("{text}\n")).expect("written");
+    }
+    assert_eq!(read(name), event_schema());
+}
+
+#[test]
+fn whatever_the_schema_of_events_takes_is_taken_and_nothing_else() {
+    let validator = jsonschema::validator_for(&event_schema()).expect("a schema");
+    let others = [
+        json!(null),
+        json!(true),
+        json!("text"),
+        json!(7),
+        json!(-7),
+        json!(1.5),
+        json!([]),
+        json!({}),
+        json!(["x"]),
+        json!([1]),
+        json!({"x": 1}),
+    ];
+    let (mut taken, mut refused) = (0, 0);
+    for kind in Kind::ALL {
+        let event = golden(Format::CloudEvents, *kind);
+        assert!(
+            validator.is_valid(&event),
+            "{kind}: {:?}",
+            validator.iter_errors(&event).next().map(|e| e.to_string())
+        );
+        let members: Vec<String> = event["data"].as_object().expect("an object").keys().cloned().collect();
+        for (member, other) in
+            members.iter().flat_map(|member| others.iter().map(move |other| (member, other)))
+        {
+            let mut changed = event.clone();
+            changed["data"][member] = other.clone();
+            let is_event = Event::from_value(changed.clone(), Timestamp::UNIX_EPOCH).is_ok();
+            assert_eq!(validator.is_valid(&changed), is_event, "{kind} {member} {other}");
+            if is_event { taken += 1 } else { refused += 1 }
+        }
+        for attribute in ["specversion", "id", "source", "type", "data"] {
+            for other in [json!(null), json!(""), json!(7), json!([]), json!("nonsense")] {
+                let mut changed = event.clone();
+                changed[attribute] = other.clone();
+                let is_event = Event::from_value(changed.clone(), Timestamp::UNIX_EPOCH).is_ok();
+                assert_eq!(validator.is_valid(&changed), is_event, "{kind} {attribute} {other}");
+            }
+        }
+    }
+    assert!(taken > 300 && refused > 300, "{taken} {refused}");
+}
+
+/// The schema of a format's payload for one kind.
+fn of_kind(schema: &Value, kind: Kind) -> Validator {
+    let mut schema = schema.clone();
+    assert!(schema["$defs"][kind.name()].is_object(), "{kind} is missing");
+    schema.as_object_mut().expect("an object").remove("anyOf");
+    schema["$ref"] = format!("#/$defs/{kind}").into();
+    jsonschema::validator_for(&schema).expect("a schema")
+}
+
+#[test]
+fn every_payload_is_what_its_formats_schema_says_to_the_last_member() {
+    for format in Format::ALL.iter().copied().filter(|format| *format != Format::CloudEvents) {
+        let schema = read(&format!("deploy/schema/formats/{format}.json"));
+        let whole = jsonschema::validator_for(&schema).expect("a schema");
+        let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| format.expresses(*kind)).collect();
+        assert_eq!(schema["$defs"].as_object().expect("an object").len(), kinds.len(), "{format}");
+        for kind in kinds {
+            let (payload, own) = (golden(format, kind), of_kind(&schema, kind));
+            assert!(whole.is_valid(&payload) && own.is_valid(&payload), "{format} {kind}: {payload}");
+            let mut scalars = Vec::new();
+            walk(&payload, String::new(), &mut scalars);
+            for scalar in scalars {
+                let mut changed = payload.clone();
+                *changed.pointer_mut(&scalar).expect("a member") = json!([["of another type"]]);
+                assert!(!own.is_valid(&changed), "{format} {kind} {scalar}");
+            }
+        }
+    }
+}
+
+/// The paths of all texts, numbers and truths.
+fn walk(value: &Value, path: String, scalars: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                walk(member, format!("{path}/{}", name.replace('~', "~0").replace('/', "~1")), scalars);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                walk(item, format!("{path}/{index}"), scalars);
+            }
+        }
+        Value::Null => {}
+        _ => scalars.push(path),
+    }
+}
