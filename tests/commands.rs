@@ -620,3 +620,37 @@ async fn a_token_opens_what_its_scopes_and_account_say_until_it_is_revoked_and_t
 fn rows_of(said: &Said) -> usize {
     said.data().lines().count() - 1
 }
+
+#[tokio::test]
+async fn what_a_notification_missed_while_it_was_disabled_is_sent_for_it_once() {
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "1ms"), ("BELLBUOY_LIMITS__FAILURES", "1")]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    let shell = Shell::of(&fleet);
+    receiver.script("/hook", [Answer::status(404)]);
+    let wish = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let other = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/other")).await;
+    fleet.api.publish(&push("dead", "acme/api", "v1")).await;
+    let path = format!("/v1/notifications/{}", wish.id);
+    let disabled = within(SOON, async || (fleet.api.get(&path).await["state"] == "disabled").then_some(()));
+    disabled.await.expect("disabled");
+    for number in 0..60 {
+        fleet.api.publish(&push(&format!("missed-{number}"), "acme/api", "v2")).await;
+    }
+    fleet.api.publish(&push("elsewhere", "acme/web", "v2")).await;
+    fleet.api.until(&format!("notification={}", other.id), 61, &["delivered"]).await;
+    fleet.api.until(&format!("notification={}", wish.id), 1, &["dead"]).await;
+    let catch_up = ["notifications", "catch-up", &wish.id, "--since", "1h"];
+    assert!(shell.run(&catch_up).await.complaint(1).contains("reset it first"));
+
+    receiver.script("/hook", [Answer::status(200)]);
+    shell.run(&["notifications", "reset", &wish.id]).await.data();
+    let said = shell.run(&catch_up).await;
+    assert_eq!(said.data(), format!("sent 60 of 61 deliveries for {}, the others were known\n", wish.id));
+    let replay = ["dead-letters", "replay", "--since", "1h", "--notification", &wish.id, "--yes"];
+    assert_eq!(shell.run(&replay).await.data(), "replayed 1 dead letter\n");
+    fleet.api.until(&format!("notification={}", wish.id), 61, &["delivered"]).await;
+    let again = shell.run(&[&catch_up[..], &["--json"]].concat()).await.json();
+    assert_eq!(again, json!({"id": wish.id, "sent": 0, "known": 61}));
+    let none = shell.run(&["notifications", "catch-up", &wish.id, "--since", "0s"]).await;
+    assert_eq!(none.data(), format!("sent 0 of 0 deliveries for {}, the others were known\n", wish.id));
+}

@@ -8,11 +8,11 @@ mod support;
 use std::time::{Duration, Instant};
 
 use bellbuoy_testkit::process::free_port;
-use bellbuoy_testkit::receiver::{Answer, Receiver, Setup};
+use bellbuoy_testkit::receiver::{Answer, Receiver, Reply, Setup};
 use bellbuoy_testkit::wait::eventually;
 use http::Method;
 use serde_json::{Value, json};
-use support::{Client, Fleet, SOON, push};
+use support::{Client, ENDED, Fleet, SOON, push};
 
 /// The deadline of every attempt here.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -346,7 +346,7 @@ async fn what_is_an_answer_is_told_from_what_is_none() {
         ("204", Answer::status(204), ""),
         ("206", Answer::status(206), ""),
         ("299", Answer::status(299), ""),
-        ("kept open and then closed", Answer::ThenClose(bellbuoy_testkit::receiver::Reply::new(200)), ""),
+        ("kept open and then closed", Answer::ThenClose(Reply::new(200)), ""),
         ("HTTP/1.0", raw(b"HTTP/1.0 200 OK\r\n\r\nok"), ""),
         ("gzip bomb", bomb, ""),
         (
@@ -475,10 +475,7 @@ async fn an_answer_that_comes_too_late_is_a_failed_attempt_and_the_next_has_the_
     settings.push(("BELLBUOY_RETRY__STEPS", "100ms,1h"));
     let fleet = Fleet::start(&settings).await;
     let receiver = receiver().await;
-    receiver.script(
-        "/hook",
-        [Answer::OnRelease(bellbuoy_testkit::receiver::Reply::new(200)), Answer::status(200)],
-    );
+    receiver.script("/hook", [Answer::OnRelease(Reply::new(200)), Answer::status(200)]);
     fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
     let detail = deliver(&fleet.api, "acme/api", &["delivered"]).await;
     receiver.release();
@@ -510,4 +507,133 @@ async fn what_is_posted_back_to_us_ends_by_itself() {
     fleet.api.publish(&push("last", "acme/event", "v9")).await;
     fleet.api.until("event=last", 1, &["delivered"]).await;
     assert_eq!(fleet.api.deliveries("").await.len(), 8);
+}
+
+#[tokio::test]
+async fn a_receiver_says_by_a_header_that_it_wants_no_more_of_a_delivery_or_of_its_notification() {
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "1h")]).await;
+    let receiver = receiver().await;
+    let says = |status, word: &str| Answer::status(status).with("webhook-delivery", word);
+    receiver.script("/aborts", [says(503, "abort-message"), Answer::status(200)]);
+    receiver.script("/disables", [says(500, "disable")]);
+    receiver.script("/takes-the-last", [says(200, "disable")]);
+    receiver.script("/babbles", [says(200, "abort-message, please")]);
+    let mut wishes = Vec::new();
+    for (repository, path) in [
+        ("acme/a", "/aborts"),
+        ("acme/b", "/disables"),
+        ("acme/c", "/takes-the-last"),
+        ("acme/d", "/babbles"),
+    ] {
+        wishes.push(fleet.api.webhook(repository, "repo_push", &receiver.url(path)).await);
+    }
+    let rejected = |cause: &str| (json!("dead"), json!("rejected"), json!(cause));
+    for (repository, expected) in [
+        ("acme/a", rejected("aborted")),
+        ("acme/b", rejected("unwanted")),
+        ("acme/c", (json!("delivered"), json!("delivered"), json!("unwanted"))),
+        ("acme/d", (json!("delivered"), json!("delivered"), Value::Null)),
+    ] {
+        let delivery = deliver(&fleet.api, repository, ENDED).await;
+        let attempts = delivery["attempts"].as_array().expect("attempts");
+        let last = attempts.last().expect("one").clone();
+        assert_eq!(
+            (delivery["state"].clone(), last["outcome"].clone(), last["cause"]["code"].clone()),
+            expected
+        );
+        assert_eq!(attempts.len(), 1, "{delivery}");
+    }
+    for (wish, state) in wishes.iter().zip(["active", "disabled", "disabled", "active"]) {
+        let path = format!("/v1/notifications/{}", wish.id);
+        let found = eventually(SOON, async || {
+            let found = fleet.api.get(&path).await;
+            (found["state"] == state).then_some(found)
+        });
+        let found = found.await;
+        if state == "disabled" {
+            assert_eq!(found["state_reason"], "its receiver answered `webhook-delivery: disable`");
+        }
+    }
+    fleet.api.publish(&push("again", "acme/a", "v2")).await;
+    fleet.api.until("subject=acme/a&state=delivered", 1, ENDED).await;
+}
+
+/// The notification at `path`, once it is in `state`.
+async fn in_state(api: &Client, path: &str, state: &str) -> Value {
+    let look = async || Some(api.get(path).await).filter(|found| found["state"] == state);
+    eventually(SOON, look).await
+}
+
+#[tokio::test]
+async fn a_notification_that_was_disabled_is_tried_by_one_delivery_before_the_others_go() {
+    const OTHERS: usize = 5;
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "50ms"), ("BELLBUOY_LIMITS__FAILURES", "2")]).await;
+    let receiver = receiver().await;
+    receiver.script("/hook", [Answer::status(500)]);
+    let wish = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let path = format!("/v1/notifications/{}", wish.id);
+    for id in ["first", "second"] {
+        fleet.api.publish(&push(id, "acme/api", id)).await;
+    }
+    in_state(&fleet.api, &path, "disabled").await;
+    fleet.api.until("", 2, &["dead"]).await;
+
+    // It still fails: the first that goes finds out, and it is disabled again at once.
+    assert_eq!(fleet.api.post(&format!("{path}/reset"), &json!({})).await.json()["state"], "probation");
+    receiver.clear();
+    fleet.api.publish(&push("third", "acme/api", "third")).await;
+    let again = in_state(&fleet.api, &path, "disabled").await;
+    let why = again["state_reason"].as_str().expect("a reason");
+    assert!(why.contains("the first delivery after it had been disabled failed: http_5xx"), "{why}");
+    assert_eq!(receiver.requests().len(), 1);
+    fleet.api.until("", 3, &["dead"]).await;
+
+    // It has been put right: one goes, the others wait for it, and then all go.
+    receiver.script("/hook", [Answer::OnRelease(Reply::new(200))]);
+    receiver.clear();
+    assert_eq!(fleet.api.post(&format!("{path}/reset"), &json!({})).await.json()["state"], "probation");
+    for number in 0..OTHERS {
+        let id = format!("other {number}");
+        fleet.api.publish(&push(&id, "acme/api", &id)).await;
+    }
+    receiver.wait_for(1, |_| true).await.expect("the one");
+    let held = async || {
+        let rows = fleet.api.deliveries("state=waiting").await;
+        let held = rows.iter().filter(|row| row["cause"]["code"] == "on_probation").count();
+        // The one that goes was held as well before, perhaps.
+        (held >= OTHERS - 1).then_some(())
+    };
+    eventually(SOON, held).await;
+    assert_eq!(receiver.requests().len(), 1, "the others wait");
+    receiver.release();
+    fleet.api.until("state=delivered", OTHERS, ENDED).await;
+    let found = in_state(&fleet.api, &path, "active").await;
+    assert_eq!((&found["state_reason"], &found["failures"]), (&Value::Null, &json!(0)));
+
+    // What was missed meanwhile is still there, and can be sent for it.
+    for letter in fleet.api.dead_letters(&format!("notification={}", wish.id)).await {
+        let replay = format!("/v1/dead-letters/{}/replay", letter["id"].as_str().expect("an id"));
+        assert_eq!(fleet.api.post(&replay, &json!({})).await.status, 202);
+    }
+    fleet.api.until("", 3 + OTHERS, &["delivered"]).await;
+}
+
+#[tokio::test]
+async fn a_notification_that_kept_failing_comes_back_by_itself_where_the_operator_says_so() {
+    let settings = [
+        ("BELLBUOY_RETRY__STEPS", "50ms"),
+        ("BELLBUOY_LIMITS__FAILURES", "1"),
+        ("BELLBUOY_LIMITS__BACK_AFTER_SECONDS", "2"),
+    ];
+    let fleet = Fleet::start(&settings).await;
+    let receiver = receiver().await;
+    receiver.script("/hook", [Answer::status(500), Answer::status(500), Answer::status(200)]);
+    let wish = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let path = format!("/v1/notifications/{}", wish.id);
+    fleet.api.publish(&push("first", "acme/api", "first")).await;
+    in_state(&fleet.api, &path, "disabled").await;
+    in_state(&fleet.api, &path, "probation").await;
+    fleet.api.publish(&push("second", "acme/api", "second")).await;
+    in_state(&fleet.api, &path, "active").await;
+    fleet.api.until("event=second", 1, &["delivered"]).await;
 }

@@ -43,5 +43,6 @@ pub(crate) fn switched(old: Notification, state: NotificationState) -> Result<Op
         let why = old.state_reason.as_deref().unwrap_or("its deliveries kept failing");
         return Err(Problem::conflict(format!("the notification is disabled ({why}); reset it instead")));
     }
-    Ok((old.state != state).then(|| Notification { state, updated_at: now(), ..old }))
+    let state_reason = old.state_reason.clone().filter(|_| old.state != NotificationState::Probation);
+    Ok((old.state != state).then(|| Notification { state, state_reason, updated_at: now(), ..old }))
 }

@@ -18,8 +18,8 @@ use crate::{
     counts::{self, Surface},
     docker_hub, dtr, health, ingest,
     native::{
-        audit, dead_letters, deliveries, directory, events, explain, inbox, keys, notifications, replay,
-        secrets, tokens,
+        audit, catch_up, dead_letters, deliveries, directory, events, explain, inbox, keys, notifications,
+        replay, secrets, tokens,
     },
     problem::Problem,
     quay,
@@ -45,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/notifications/{id}/keys", get(keys::list))
         .route("/v1/notifications/{id}/rotate", post(keys::rotate))
         .route("/v1/notifications/{id}/explain", get(explain::explain))
+        .route("/v1/notifications/{id}/catch-up", post(catch_up::catch_up))
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::get))
         .route("/v1/deliveries/{id}/resend", post(deliveries::resend))

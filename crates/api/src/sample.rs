@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{App, problem::Problem};
 
 /// Who says that a sample happened.
-const SOURCE: &str = "bellbuoy";
+pub(crate) const SOURCE: &str = "bellbuoy";
 
 /// The word for a repository or namespace where the notification names none.
 const EXAMPLE: &str = "example";
@@ -69,7 +69,12 @@ pub(crate) async fn deliver_sample(
     Ok(delivery)
 }
 
-fn fanned_out(event: &Event, delivery: DeliveryId, notification: &Notification, now: Timestamp) -> FannedOut {
+pub(crate) fn fanned_out(
+    event: &Event,
+    delivery: DeliveryId,
+    notification: &Notification,
+    now: Timestamp,
+) -> FannedOut {
     FannedOut {
         source: event.source.clone(),
         event: event.id.clone(),

@@ -94,6 +94,7 @@ impl Dead {
             status: None,
             state,
             next_due_at: None,
+            on_probation: false,
         };
         let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) };
         rig.store.record(&[record], 20).await.expect("recorded");

@@ -145,6 +145,7 @@ async fn the_last_success_is_shown_once_there_is_one() {
         status: Some(200),
         state: DeliveryState::Delivered,
         next_due_at: None,
+        on_probation: false,
     };
     rig.store
         .record(&[Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) }], 20)

@@ -78,6 +78,7 @@ impl Past {
             status: cause.map(|_| 503),
             state,
             next_due_at: (state == DeliveryState::Waiting).then(|| at(60_000)),
+            on_probation: false,
         };
         Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) }
     }

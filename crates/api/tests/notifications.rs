@@ -183,7 +183,8 @@ async fn pausing_resuming_and_resetting_move_between_the_three_states() {
         assert!(detail.contains("answered 410") && detail.contains("reset"), "{detail}");
     }
     let answer = act("reset").await.json();
-    assert_eq!((&answer["state"], &answer["failures"]), (&json!("active"), &json!(0)));
+    assert_eq!((&answer["state"], &answer["failures"]), (&json!("probation"), &json!(0)));
+    assert_eq!(act("resume").await.json()["state"], "active", "its owner knows better");
     assert_eq!(rig.send("DELETE", &format!("{ALL}/{}", id(&made)), &[], "").await.status, 204);
     for verb in ["pause", "resume", "reset", "test"] {
         problem(&act(verb).await, 404);

@@ -101,6 +101,10 @@ fn none() -> Value {
     Value::Null
 }
 
+fn since() -> Value {
+    json!({"since": "2026-01-01T00:00:00Z"})
+}
+
 fn notifications() -> Vec<Row> {
     let wish = |scope: Value| {
         json!({
@@ -147,6 +151,9 @@ fn notifications() -> Vec<Row> {
         ("GET", "/v1/notifications/G/explain", none(), 200, OF_REGISTRY),
         ("GET", "/v1/events/of-repository?notification=R", none(), 200, OF_REPOSITORY),
         ("GET", "/v1/events/of-repository?notification=N", none(), 200, EVENT_AND_NAMESPACE),
+        ("POST", "/v1/notifications/R/catch-up", since(), 202, OF_REPOSITORY),
+        ("POST", "/v1/notifications/N/catch-up", since(), 202, OF_NAMESPACE),
+        ("POST", "/v1/notifications/G/catch-up", since(), 202, OF_REGISTRY),
     ]
 }
 
@@ -606,6 +613,7 @@ fn delivered(
         status: Some(200),
         state: DeliveryState::Delivered,
         next_due_at: None,
+        on_probation: false,
     };
     [
         Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None },

@@ -28,11 +28,13 @@ pub(crate) fn start_worker(metrics: &Metrics, role: &str) {
 }
 
 /// Why a delivery can be held.
-const HOLDS: [CauseCode; 6] = [
+const HOLDS: [CauseCode; 8] = [
     CauseCode::Internal,
     CauseCode::WorkerPanicked,
     CauseCode::Paused,
     CauseCode::ReceiverBusy,
+    CauseCode::RetriesBusy,
+    CauseCode::OnProbation,
     CauseCode::CircuitOpen,
     CauseCode::RateLimited,
 ];
@@ -53,7 +55,7 @@ fn start_method(metrics: &Metrics, method: &str, shards: Shards) {
     for reason in HOLDS {
         metrics.count(Counter::DeliveryHolds, &[method, reason.name()], 0);
     }
-    for reason in ["failing", "gone"] {
+    for reason in ["failing", "gone", "unwanted", "probation"] {
         metrics.count(Counter::NotificationsDisabled, &[method, reason], 0);
     }
 }

@@ -335,7 +335,7 @@ impl Crew {
         self.supervise("slots", vital, move |shutdown| Arc::clone(&slots).run(shutdown));
     }
 
-    // Four workers, each with a sign of life of its own.
+    // Workers, each with a sign of life of its own.
     fn start_recorder(&mut self, config: &Config) {
         let record = self.recorder("record", config);
         let vital = Arc::clone(&record.vital);
@@ -349,6 +349,9 @@ impl Crew {
         let record = self.recorder("chains", config);
         let vital = Arc::clone(&record.vital);
         self.supervise("chains", vital, move |shutdown| Arc::clone(&record).run_chains(shutdown));
+        let record = self.recorder("probation", config);
+        let vital = Arc::clone(&record.vital);
+        self.supervise("probation", vital, move |shutdown| Arc::clone(&record).run_probation(shutdown));
     }
 
     fn recorder(&mut self, role: &'static str, config: &Config) -> Arc<Record> {
@@ -357,7 +360,11 @@ impl Crew {
             broker: self.broker.clone(),
             store: self.store.clone(),
             metrics: Arc::clone(&self.metrics),
-            limits: RecordLimits { failures: config.failures, ..RecordLimits::default() },
+            limits: RecordLimits {
+                failures: config.failures,
+                back_after: config.back_after,
+                ..RecordLimits::default()
+            },
             shards: config.shards,
             retention: Retention { keep: config.keep, keep_audit: config.keep_audit, ..Retention::default() },
         })
@@ -416,6 +423,8 @@ fn gate(config: &Config) -> Gate {
         per_notification: config.per_notification,
         per_host: config.per_host,
         circuit_failures: config.circuit_failures,
+        retries: GateLimits::retries_of(config.in_flight),
+        rate: config.rate,
     };
     if !config.is_of_a_fleet() {
         return Gate::new(limits);

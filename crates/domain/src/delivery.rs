@@ -163,6 +163,14 @@ pub struct AttemptRecord {
         with = "jiff::fmt::serde::timestamp::millisecond::optional"
     )]
     pub next_due_at: Option<Timestamp>,
+    /// Whether it was made to find out whether its notification works again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub on_probation: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Why a message is dead. A closed set: safe as a metric's label.

@@ -62,6 +62,8 @@ pub enum NotificationState {
     Active,
     /// Its owner wants no deliveries for now: they are held, not lost.
     Paused,
+    /// It was switched off and is served again, by one delivery at a time until one has succeeded; the others are held.
+    Probation,
     /// It was switched off because its receiver is gone or keeps failing; new events are not fanned out to it.
     Disabled,
 }

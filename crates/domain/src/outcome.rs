@@ -97,6 +97,10 @@ cause_codes! {
     RateLimited = "rate_limited",
     /// 410: the receiver wants no more of this notification.
     Gone = "gone",
+    /// The receiver's answer said `webhook-delivery: disable`: it wants no more of this notification.
+    Unwanted = "unwanted",
+    /// The receiver's answer said `webhook-delivery: abort-message`: it wants no more of this delivery.
+    Aborted = "aborted",
     /// A server error.
     Http5xx = "http_5xx",
     /// An answer whose status is outside 200 to 599.
@@ -129,10 +133,14 @@ cause_codes! {
     NoRecipient = "no_recipient",
     /// As many attempts as the receiver may have were in flight.
     ReceiverBusy = "receiver_busy",
+    /// As many attempts that follow an earlier one as may be in flight were.
+    RetriesBusy = "retries_busy",
     /// The receiver had stopped answering, and was tried by one attempt at a time.
     CircuitOpen = "circuit_open",
     /// Its owner wants no deliveries for now.
     Paused = "paused",
+    /// Its notification had been switched off, and another delivery was to find out whether it works again.
+    OnProbation = "on_probation",
     /// The notification was switched off while the delivery waited.
     Disabled = "disabled",
     /// It is told together with others, in a delivery of their own, which the detail names.
@@ -144,6 +152,11 @@ cause_codes! {
 }
 
 impl CauseCode {
+    /// Whether the receiver wants no more of the notification: it is to be switched off.
+    pub fn ends_notification(self) -> bool {
+        matches!(self, Self::Gone | Self::Unwanted)
+    }
+
     /// Whether the fault is ours, so that it must not spend a receiver's attempts.
     pub fn is_ours(self) -> bool {
         matches!(self, Self::WorkerPanicked | Self::Internal)

@@ -3,7 +3,7 @@
 //!
 //! What is secret of them is no part of the settings: [`Secrets::take`](crate::Secrets::take) leaves [`MASK`](crate::MASK) in its place.
 
-use std::ops::RangeInclusive;
+use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use serde_json::{Map, Value};
 
@@ -19,6 +19,9 @@ const MAX_HEADERS: usize = 20;
 /// Longest name and value of a header, in bytes.
 const MAX_HEADER_NAME: usize = 100;
 const MAX_HEADER_VALUE: usize = 4096;
+
+/// Highest `rate`, a thousand a second.
+const MAX_RATE: u32 = 60_000;
 
 /// Headers that are the connection's or ours; also what begins with one that ends in `-`.
 const RESERVED: &[&str] = &[
@@ -60,6 +63,8 @@ pub struct WebhookOptions {
     pub follow_redirects: bool,
     /// `signatures`.
     pub signatures: Vec<SignatureStyle>,
+    /// `rate`: the most attempts a minute.
+    pub rate: Option<NonZeroU32>,
     /// `dtr_type`: the type that the payload names for a repository's life.
     pub dtr_type: Option<String>,
     /// `chain`: where the same goes after the receiver before has called back that all went well.
@@ -216,6 +221,7 @@ impl WebhookOptions {
             success: success(config)?,
             follow_redirects: flag(config, "follow_redirects")?,
             signatures: signatures(config)?,
+            rate: rate(config)?,
             dtr_type: dtr_type(config)?,
             chain: chain(config)?,
             tls: tls(config)?,
@@ -297,6 +303,23 @@ fn flag(config: &Config, name: &'static str) -> Result<bool, OptionError> {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
         Some(_) => Err(OptionError::new(name, "should be true or false")),
+    }
+}
+
+fn rate(config: &Config) -> Result<Option<NonZeroU32>, OptionError> {
+    let count = |value: &Value| u32::try_from(value.as_u64()?).ok().filter(|count| *count <= MAX_RATE);
+    match config.get("rate") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match count(value).and_then(NonZeroU32::new) {
+            Some(count) => Ok(Some(count)),
+            None => Err(OptionError::new(
+                "rate",
+                format!(
+                    "is {}, but should be a whole number from 1 to {MAX_RATE}: attempts a minute",
+                    shown(value)
+                ),
+            )),
+        },
     }
 }
 

@@ -315,6 +315,7 @@ fn attempt() -> AttemptRecord {
         status: Some(503),
         state: DeliveryState::Waiting,
         next_due_at: Some(at(5_173)),
+        on_probation: false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A webhook's settings beside its URL and template: what each means, and what is refused.
 
+use std::num::NonZeroU32;
+
 use bellbuoy_domain::{
     Authorization, Format, Grain, HttpMethod, Kind, MethodConfig, Notification, NotificationState,
     RepositoryName, Scope, SignatureStyle, SuccessStatuses, WebhookOptions,
@@ -58,7 +60,7 @@ fn each_setting_is_understood() {
     let options = read(&json!({
         "one_request_per": "tag", "http_method": "put", "headers": {"X-Team": "a b\tc"},
         "secret_headers": {"X-Gitlab-Token": "********"}, "username": "kim", "password": "********",
-        "success_statuses": ["2xx", 302, "400-403"], "follow_redirects": true,
+        "success_statuses": ["2xx", 302, "400-403"], "follow_redirects": true, "rate": 30,
         "signatures": ["x-hub-signature-256", "x-signature", "x-signature"], "dtr_type": "REPO_EVENT",
     }))
     .expect("options");
@@ -71,6 +73,7 @@ fn each_setting_is_understood() {
         [200, 204, 299, 301, 302, 303, 399, 400, 403, 404, 500].map(|status| success.contains(status));
     assert_eq!(taken, [true, true, true, false, true, false, false, true, true, false, false]);
     assert!(options.follow_redirects);
+    assert_eq!(options.rate.map(NonZeroU32::get), Some(30));
     assert_eq!(options.signatures, [SignatureStyle::Hub, SignatureStyle::Flux]);
     assert_eq!(options.dtr_type.as_deref(), Some("REPO_EVENT"));
     assert_eq!(
@@ -123,6 +126,10 @@ fn what_will_not_do_is_named_with_the_remedy() {
         (json!({"success_statuses": [200, "204-200"]}), "`config.success_statuses[1]`"),
         (json!({"success_statuses": ["2XX"]}), "`config.success_statuses[0]`"),
         (json!({"follow_redirects": "yes"}), "should be true or false"),
+        (json!({"rate": 0}), "is 0, but should be a whole number from 1 to 60000: attempts a minute"),
+        (json!({"rate": 60_001}), "should be a whole number from 1 to 60000"),
+        (json!({"rate": "30"}), "should be a whole number from 1 to 60000"),
+        (json!({"rate": 0.5}), "should be a whole number from 1 to 60000"),
         (
             json!({"signatures": ["md5"]}),
             "should be one of standard-webhooks, standard-webhooks-v1a, x-hub-signature-256, x-signature",

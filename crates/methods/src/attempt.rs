@@ -7,7 +7,7 @@ use std::{
 
 use bellbuoy_domain::{
     Cause, CauseCode, CheckedNotification, DeliveryId, EmailAddress, Event, Letter, MethodConfig,
-    Notification, Outcome, Registry,
+    Notification, Outcome, Pace, Registry,
 };
 use bellbuoy_store::Store;
 use jiff::Timestamp;
@@ -68,6 +68,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// The HTTP status of the answer, if its head came.
     pub status: Option<u16>,
+    /// Whether the receiver took it and said that it wants no more of the notification.
+    pub was_last: bool,
 }
 
 /// Whom an attempt would load, for whoever decides when it may begin.
@@ -75,8 +77,8 @@ pub struct Report {
 pub struct Receiver {
     /// The host and port that it goes to, as they are shared by notifications.
     pub host: Option<String>,
-    /// What its service wants between two requests of one notification; zero for nothing.
-    pub pause: Duration,
+    /// How fast requests of one notification may follow one another, if its owner or its service says so.
+    pub pace: Option<Pace>,
 }
 
 impl Methods {
@@ -85,17 +87,17 @@ impl Methods {
         match &checked.method {
             MethodConfig::Webhook(config) => {
                 let host = Target::parse(&config.url).ok().map(|target| target.authority());
-                Some(Receiver { host, pause: Duration::ZERO })
+                Some(Receiver { host, pace: config.options.rate.map(Pace::per_minute) })
             }
             // Each of these services takes about one message a second for one channel.
             MethodConfig::Chat(config) => {
                 let url = chat::address(config, &self.services)?;
                 let host = Target::parse(&url).ok().map(|target| target.authority());
-                Some(Receiver { host, pause: Duration::from_secs(1) })
+                Some(Receiver { host, pace: Some(Pace::every(Duration::from_secs(1))) })
             }
             MethodConfig::Email(_) => {
                 let smtp = self.services.smtp.as_ref()?;
-                Some(Receiver { host: Some(format!("{}:{}", smtp.host, smtp.port)), pause: Duration::ZERO })
+                Some(Receiver { host: Some(format!("{}:{}", smtp.host, smtp.port)), pace: None })
             }
             MethodConfig::QuayNotification(_) => None,
         }
@@ -192,7 +194,7 @@ impl Methods {
 
 impl Report {
     pub(crate) fn delivered(status: Option<u16>) -> Self {
-        Self { outcome: Outcome::Delivered, status }
+        Self { outcome: Outcome::Delivered, status, was_last: false }
     }
 
     pub(crate) fn deferred(code: CauseCode, detail: impl Into<String>) -> Self {
@@ -200,10 +202,10 @@ impl Report {
     }
 
     pub(crate) fn deferred_after(status: Option<u16>, cause: Cause, hint: Option<Duration>) -> Self {
-        Self { outcome: Outcome::Deferred { cause, hint }, status }
+        Self { outcome: Outcome::Deferred { cause, hint }, status, was_last: false }
     }
 
     pub(crate) fn rejected(status: Option<u16>, code: CauseCode, detail: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Rejected { cause: Cause::new(code, detail) }, status }
+        Self { outcome: Outcome::Rejected { cause: Cause::new(code, detail) }, status, was_last: false }
     }
 }

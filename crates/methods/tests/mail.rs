@@ -109,7 +109,7 @@ fn notification(config: &Value) -> Notification {
     }
 }
 
-const DELIVERED: Report = Report { outcome: Outcome::Delivered, status: None };
+const DELIVERED: Report = Report { outcome: Outcome::Delivered, status: None, was_last: false };
 
 #[track_caller]
 fn assert_rejected(report: &Report, said: &str) {

@@ -95,7 +95,7 @@ async fn a_webhook_is_signed_and_says_what_it_is() -> anyhow::Result<()> {
     let (bench, receiver) = (bench().await?, Receiver::start().await?);
     let notification = notification("webhook", json!({"url": receiver.url("/hook?token=t")}));
     let report = attempt(&bench, &notification, 3).await?;
-    assert_eq!(report, Report { outcome: Outcome::Delivered, status: Some(200) });
+    assert_eq!(report, Report { outcome: Outcome::Delivered, status: Some(200), was_last: false });
 
     let request = receiver.wait_for(1, |_| true).await?.remove(0);
     let id = delivery().to_string();
@@ -230,7 +230,7 @@ async fn an_in_app_notification_reaches_a_user_each_member_of_a_team_or_an_organ
                 now: now(),
             };
             let report = bench.methods.attempt(attempt).await;
-            assert_eq!(report, Report { outcome: Outcome::Delivered, status: None });
+            assert_eq!(report, Report { outcome: Outcome::Delivered, status: None, was_last: false });
         }
         for (kind, name) in [
             ("user", "ada"),

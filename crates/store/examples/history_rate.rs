@@ -121,6 +121,7 @@ fn records(number: usize, event: &SeenEvent) -> [Record; 2] {
         status: Some(200),
         state: DeliveryState::Delivered,
         next_due_at: None,
+        on_probation: false,
     };
     [
         Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None },

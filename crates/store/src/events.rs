@@ -11,7 +11,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError,
+    Cursor, Store, StoreError,
     call::{Value, values},
     page::limit,
     sql,
@@ -66,6 +66,21 @@ pub struct StoredEvent {
     /// The event's canonical JSON.
     pub body: Vec<u8>,
 }
+
+/// Events, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events.
+    pub rows: Vec<StoredEvent>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<Cursor>,
+}
+
+/// The letter of this list's cursors.
+const LIST: char = 'e';
+
+/// How far an event that arrived earlier may have been accepted later: an hour, for clocks and for queues.
+const CLOCKS_APART_MS: i64 = 60 * 60 * 1000;
 
 impl Store {
     /// Decides, in one transaction and in the order given, which events are fanned out; one answer per event.
@@ -126,6 +141,32 @@ impl Store {
         let rows: Vec<EventRow> = self.fetch(sql::RECENT_EVENTS, &values).await?;
         let events = rows.into_iter().map(EventRow::read).collect::<Result<Vec<_>, _>>()?;
         Ok(events.into_iter().filter(|event| is_within(event, scope)).collect())
+    }
+
+    /// A page of events accepted at `since` or later, newest first. It can be short, even empty, though more follow.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::BadCursor`] when `after` is not of this list.
+    pub async fn events_since(
+        &self,
+        since: Timestamp,
+        after: Option<&Cursor>,
+        wanted: u32,
+    ) -> Result<EventPage, StoreError> {
+        let most = limit(wanted);
+        let before = Cursor::seq(after, LIST)?;
+        let rows: Vec<ListedEvent> = self.fetch(sql::EVENTS, &values![before, most]).await?;
+        let since = since.as_millisecond();
+        let is_full = i64::try_from(rows.len()).is_ok_and(|count| count >= most);
+        let last = rows.last().map(|last| (last.seq, last.event.accepted_at));
+        // Events stand in the order of their arrival here, which is nearly that of their acceptance.
+        let more = last.filter(|(_, accepted_at)| is_full && since - accepted_at <= CLOCKS_APART_MS);
+        let rows = rows.into_iter().filter(|row| row.event.accepted_at >= since);
+        Ok(EventPage {
+            rows: rows.map(|row| row.event.read()).collect::<Result<_, _>>()?,
+            next: more.map(|(seq, _)| Cursor::below(LIST, seq)),
+        })
     }
 
     /// The events of that id, of one source or of all.
@@ -261,6 +302,13 @@ struct KnownRow {
     message: Uuid,
     accepted_at: i64,
     fanned_out: bool,
+}
+
+#[derive(FromRow)]
+struct ListedEvent {
+    seq: i64,
+    #[sqlx(flatten)]
+    event: EventRow,
 }
 
 #[derive(FromRow)]

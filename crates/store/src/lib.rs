@@ -44,7 +44,7 @@ pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRo
 pub use digests::{Collected, DueDigest, OpenDigest};
 pub use directory::{Account, DirectoryError, Put, Team};
 pub use error::{OpenError, StoreError};
-pub use events::{Admission, SeenEvent, StoredEvent};
+pub use events::{Admission, EventPage, SeenEvent, StoredEvent};
 pub use history::{AttemptRow, DeliveryCount, DeliveryDetail, DeliveryPage, DeliveryQuery, DeliveryRow};
 pub use import::{
     DIRECTORY_VERSION, DirectoryChange, DirectoryDocument, OrganizationEntry, PermissionEntry,

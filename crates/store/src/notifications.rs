@@ -96,7 +96,8 @@ impl Store {
         }
     }
 
-    /// Sets `failures` to 0, and a disabled notification to active without a reason. False when there is none.
+    /// Sets `failures` to 0, and a disabled notification on probation; the reason stays until it has passed. False when
+    /// there is none.
     pub async fn reset_failures(&self, id: NotificationId) -> Result<bool, StoreError> {
         self.change(sql::RESET_FAILURES, &values![id.as_uuid()]).await
     }
@@ -111,7 +112,18 @@ impl Store {
         reason: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let version = retried(|| self.disable_once(id, reason, at)).await?;
+        self.disable_notification_until(id, reason, at, None).await
+    }
+
+    /// The same, until `back_at` or for as long as its owner leaves it so.
+    pub async fn disable_notification_until(
+        &self,
+        id: NotificationId,
+        reason: &str,
+        at: Timestamp,
+        back_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let version = retried(|| self.disable_once(id, reason, at, back_at)).await?;
         if let Some(version) = version {
             raise(&self.inner.version, version);
         }
@@ -123,9 +135,11 @@ impl Store {
         id: NotificationId,
         reason: &str,
         at: Timestamp,
+        back_at: Option<Timestamp>,
     ) -> Result<Option<i64>, StoreError> {
         let mut writing = self.write().await?;
-        let values = values![id.as_uuid(), reason, FAILURES_OF_DISABLED];
+        let back_at = back_at.map(Timestamp::as_millisecond);
+        let values = values![id.as_uuid(), reason, FAILURES_OF_DISABLED, back_at];
         if writing.run(sql::DISABLE_NOTIFICATION, &values).await? == 0 {
             writing.give_up().await?;
             return Ok(None);
@@ -136,6 +150,17 @@ impl Store {
         writing.notify().await?;
         writing.commit().await?;
         Ok(Some(version))
+    }
+
+    /// Sets all disabled notifications on probation whose time to come back is `now` or was before. False when there
+    /// are none.
+    pub async fn end_pauses(&self, now: Timestamp) -> Result<bool, StoreError> {
+        self.change(sql::END_PAUSES, &values![now.as_millisecond()]).await
+    }
+
+    /// Makes a notification active that is on probation. False when it is not, or there is none.
+    pub async fn end_probation(&self, id: NotificationId) -> Result<bool, StoreError> {
+        self.change(sql::END_PROBATION, &values![id.as_uuid()]).await
     }
 
     /// Grows with every change made by the methods above, in the same transaction, whichever process makes it. Does

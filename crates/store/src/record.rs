@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use bellbuoy_domain::{
-    AttemptRecord, Cause, DeliveryId, DeliveryState, FannedOut, Kind, NotificationId, NotificationState,
-    Record,
+    AttemptRecord, Cause, CauseCode, DeliveryId, DeliveryState, FannedOut, Kind, NotificationId,
+    NotificationState, Record,
 };
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -292,11 +292,15 @@ async fn note_successes(
     Ok(())
 }
 
-/// Whether an end says something of the receiver: a death that was our own fault does not.
+/// Whether an end says something of the receiver: a death that was our own fault, or its own wish for this delivery
+/// alone, does not.
 fn speaks_of_the_receiver(attempt: &AttemptRecord) -> bool {
     match attempt.state {
         DeliveryState::Delivered => true,
-        DeliveryState::Dead => !attempt.cause.as_ref().is_some_and(|cause| cause.code.is_ours()),
+        DeliveryState::Dead => !attempt
+            .cause
+            .as_ref()
+            .is_some_and(|cause| cause.code.is_ours() || cause.code == CauseCode::Aborted),
         DeliveryState::Pending | DeliveryState::Waiting | DeliveryState::Cancelled => false,
     }
 }

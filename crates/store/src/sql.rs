@@ -199,12 +199,17 @@ texts! {
     LIST_NOTIFICATIONS_FROM_START =
         concat!("SELECT ", notification_columns!(), " FROM notifications ORDER BY id LIMIT $1");
     RESET_FAILURES =
-        "UPDATE notifications SET failures = 0, \
-         state_reason = CASE WHEN state = 'disabled' THEN NULL ELSE state_reason END, \
-         state = CASE WHEN state = 'disabled' THEN 'active' ELSE state END WHERE id = $1";
+        "UPDATE notifications SET failures = 0, back_at = NULL, \
+         state = CASE WHEN state = 'disabled' THEN 'probation' ELSE state END WHERE id = $1";
     DISABLE_NOTIFICATION =
-        "UPDATE notifications SET state = 'disabled', state_reason = $2, \
+        "UPDATE notifications SET state = 'disabled', state_reason = $2, back_at = $4, \
          failures = CASE WHEN failures < $3 THEN $3 ELSE failures END WHERE id = $1 AND state <> 'disabled'";
+    END_PAUSES =
+        "UPDATE notifications SET state = 'probation', failures = 0, back_at = NULL \
+         WHERE back_at <= $1 AND state = 'disabled'";
+    END_PROBATION =
+        "UPDATE notifications SET state = 'active', state_reason = NULL, failures = 0, back_at = NULL \
+         WHERE id = $1 AND state = 'probation'";
     MOVE_FAILURES =
         "UPDATE notifications SET failures = (CASE WHEN $2 THEN 0 ELSE failures END) + $3 WHERE id = $1";
     SEALED_HEADS =
@@ -224,6 +229,9 @@ texts! {
     EVENT =
         "SELECT source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE id = $1 \
          AND (source = $2 OR $2 IS NULL) ORDER BY source";
+    EVENTS =
+        "SELECT seq, source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE seq < $1 \
+         ORDER BY seq DESC LIMIT $2";
 
     /// A pattern finds more than it should, at worst; the caller looks closer.
     RECENT_EVENTS =

@@ -69,6 +69,7 @@ const NOTIFICATIONS: Plan = Plan {
         Plain("updated_at", Int),
         Plain("author", Uuid),
         Plain("succeeded_at", Int),
+        Plain("back_at", Int),
     ],
     key: &["id"],
 };

@@ -45,8 +45,12 @@ pub(crate) fn delivery_state(name: &str) -> Result<DeliveryState, StoreError> {
 }
 
 pub(crate) fn notification_state(name: &str) -> Result<NotificationState, StoreError> {
-    const ALL: &[NotificationState] =
-        &[NotificationState::Active, NotificationState::Paused, NotificationState::Disabled];
+    const ALL: &[NotificationState] = &[
+        NotificationState::Active,
+        NotificationState::Paused,
+        NotificationState::Probation,
+        NotificationState::Disabled,
+    ];
     named(ALL, notification_state_name, name, "notification state")
 }
 
@@ -54,6 +58,7 @@ pub(crate) fn notification_state_name(state: NotificationState) -> &'static str 
     match state {
         NotificationState::Active => "active",
         NotificationState::Paused => "paused",
+        NotificationState::Probation => "probation",
         NotificationState::Disabled => "disabled",
     }
 }

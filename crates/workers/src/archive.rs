@@ -140,6 +140,7 @@ impl Record {
             status: None,
             state: DeliveryState::Dead,
             next_due_at: None,
+            on_probation: false,
         }))
     }
 }

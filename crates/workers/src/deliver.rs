@@ -14,7 +14,7 @@ use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryMessage, DeliveryState, Event,
     MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
 };
-use bellbuoy_methods::{Attempt, Methods, Report};
+use bellbuoy_methods::{Attempt, Methods, Receiver, Report};
 use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Gauge, Histogram, Metrics};
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use crate::{
     aside::{Why, put_aside},
     clock,
     error::{Halt, sentence},
-    gate::{self, Entry, Gate},
+    gate::{self, Entry, Gate, Visit},
     intake::Intake,
     patience::Patience,
     pool::{self, Served},
@@ -38,6 +38,9 @@ const PAUSED_HOLD: Duration = Duration::from_mins(1);
 
 /// How long a delivery is held when its notification can't be understood, at least.
 const UNCLEAR_HOLD: Duration = Duration::from_secs(5);
+
+/// What a delivery says that was taken as the last one.
+const LAST: &str = "taken, and the receiver said that it wants no more of this notification";
 
 /// Why an attempt was dropped in the middle.
 const STOOD_STILL: &str = "our process stood still in the middle of the attempt";
@@ -143,6 +146,8 @@ struct Verdict {
     /// The next attempt's number and the wait before it.
     again: Option<(u32, Duration)>,
     dead: Option<DeadReason>,
+    /// Whether it says whether its notification works again.
+    on_probation: bool,
 }
 
 impl Deliver {
@@ -229,7 +234,7 @@ impl Deliver {
                 return self.hold(delivery, CauseCode::Paused, "its notification is paused", PAUSED_HOLD);
             }
             NotificationState::Disabled => return Verdict::disabled(notification.state_reason.as_deref()),
-            NotificationState::Active => {}
+            NotificationState::Active | NotificationState::Probation => {}
         }
         let checked = match &wish.checked {
             Ok(checked) => checked,
@@ -245,8 +250,12 @@ impl Deliver {
         let checked = &*at_link;
         let pass = match self.methods.receiver(checked) {
             None => None,
-            Some(receiver) => match self.gate.enter(notification.id, &receiver).await {
+            Some(receiver) => match self.gate.enter(&self.visit(delivery, notification, &receiver)).await {
                 Entry::Pass(pass) => Some(pass),
+                // No receiver's doing, so that nobody's time runs out for it.
+                Entry::Hold(hold) if matches!(hold.code, CauseCode::RetriesBusy | CauseCode::OnProbation) => {
+                    return self.hold(delivery, hold.code, hold.detail, hold.wait);
+                }
                 Entry::Hold(hold) => return self.hold_for_receiver(delivery, policy, &hold),
             },
         };
@@ -262,7 +271,19 @@ impl Deliver {
         if let Some(pass) = pass {
             pass.end(&report.outcome);
         }
-        self.judge(delivery, policy, report)
+        let on_probation = notification.state == NotificationState::Probation;
+        Verdict { on_probation, ..self.judge(delivery, policy, report) }
+    }
+
+    fn visit<'a>(&self, delivery: &Delivery, to: &Notification, receiver: &'a Receiver) -> Visit<'a> {
+        let message = &delivery.message;
+        let is_retry = message.attempt > message.spent.saturating_add(1);
+        Visit {
+            notification: to.id,
+            to: receiver,
+            on_probation: to.state == NotificationState::Probation,
+            retry_of: is_retry.then_some(self.method),
+        }
     }
 
     async fn attempt(
@@ -308,11 +329,12 @@ impl Deliver {
         match policy.after(run, report.outcome, clock::jitter()) {
             Next::Done => Verdict {
                 outcome,
-                cause: None,
+                cause: report.was_last.then(|| Cause::new(CauseCode::Unwanted, LAST)),
                 status,
                 state: DeliveryState::Delivered,
                 again: None,
                 dead: None,
+                on_probation: false,
             },
             Next::RetryIn(wait) => Verdict {
                 outcome,
@@ -321,6 +343,7 @@ impl Deliver {
                 state: DeliveryState::Waiting,
                 again: Some((message.attempt.saturating_add(1), wait)),
                 dead: None,
+                on_probation: false,
             },
             Next::HoldFor(wait) => {
                 let cause = cause.unwrap_or_else(|| Cause::new(CauseCode::Internal, "our own fault"));
@@ -344,6 +367,7 @@ impl Deliver {
             state: DeliveryState::Waiting,
             again: Some((delivery.message.attempt, wait)),
             dead: None,
+            on_probation: false,
         }
     }
 
@@ -384,6 +408,7 @@ impl Deliver {
             state: verdict.state,
             next_due_at: verdict.again.map(|(_, wait)| clock::after(now, wait)),
             cause: verdict.cause.clone(),
+            on_probation: verdict.on_probation,
         };
         let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(record) };
         let mut outputs = vec![Outgoing::new(queues::outcomes(), record.to_json())];
@@ -413,7 +438,15 @@ impl Deliver {
 impl Verdict {
     fn dead(outcome: &'static str, cause: Cause, status: Option<u16>, reason: DeadReason) -> Self {
         let state = DeliveryState::Dead;
-        Self { outcome, cause: Some(cause), status, state, again: None, dead: Some(reason) }
+        Self {
+            outcome,
+            cause: Some(cause),
+            status,
+            state,
+            again: None,
+            dead: Some(reason),
+            on_probation: false,
+        }
     }
 
     fn cancelled(detail: &str) -> Self {
@@ -424,6 +457,7 @@ impl Verdict {
             state: DeliveryState::Cancelled,
             again: None,
             dead: None,
+            on_probation: false,
         }
     }
 

@@ -430,6 +430,7 @@ impl Arrival {
             status: None,
             state: DeliveryState::Cancelled,
             next_due_at: None,
+            on_probation: false,
         };
         let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) };
         Outgoing::new(queues::outcomes(), record.to_json())

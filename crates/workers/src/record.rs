@@ -6,13 +6,16 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Consumer, Outgoing, Shards, queues};
-use bellbuoy_domain::{CauseCode, DeadReason, NotificationId, NotificationState, Record as Told, WireError};
+use bellbuoy_domain::{
+    AttemptRecord, CauseCode, DeadReason, Disabling, Finding, NotificationId, NotificationState,
+    Record as Told, WireError,
+};
 use bellbuoy_store::{Store, StoreError};
 use bellbuoy_telemetry::{Counter, Histogram, Metrics};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     Retention, Vital, WorkerError,
@@ -24,6 +27,9 @@ use crate::{
     patience::{Patience, refuses_nothing_in_particular},
 };
 
+/// How often it is looked whose pause is over.
+const PAUSES_EVERY: Duration = Duration::from_secs(1);
+
 /// How much the recorder does at once.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordLimits {
@@ -33,15 +39,18 @@ pub struct RecordLimits {
     pub linger: Duration,
     /// Deliveries in a row that end in dead letters before their notification is disabled.
     pub failures: u32,
+    /// How long after that it is set on probation by itself, if ever.
+    pub back_after: Option<Duration>,
 }
 
 impl Default for RecordLimits {
-    /// 500 messages; 20 ms; 20 dead letters in a row.
+    /// 500 messages; 20 ms; 20 dead letters in a row; never by itself.
     fn default() -> Self {
         Self {
             batch: NonZeroUsize::new(500).unwrap_or(NonZeroUsize::MIN),
             linger: Duration::from_millis(20),
             failures: 20,
+            back_after: None,
         }
     }
 }
@@ -130,15 +139,23 @@ impl Record {
 
     async fn write(&self, told: &[Told], shutdown: &CancellationToken) -> Result<(), Halt> {
         let patience = self.patience("record", shutdown);
-        let outlast = refuses_nothing_in_particular;
-        let failing = patience.outlast(outlast, || self.store.record(told, self.limits.failures)).await??;
+        let record = || self.store.record(told, self.limits.failures);
+        let failing = patience.outlast(refuses_nothing_in_particular, record).await??;
         for id in failing {
             let reason = format!("{} deliveries in a row ended in dead letters", self.limits.failures);
-            patience.outlast(outlast, || self.disable(id, "failing", &reason, Timestamp::MAX)).await??;
+            self.disable(&patience, (id, Timestamp::MAX), Disabling::Failing, &reason).await?;
         }
-        for (id, at) in gone(told) {
-            let reason = "its receiver answered 410 Gone";
-            patience.outlast(outlast, || self.disable(id, "gone", reason, at)).await??;
+        for (id, (at, code)) in gone(told) {
+            let reason = match code {
+                CauseCode::Unwanted => "its receiver answered `webhook-delivery: disable`",
+                _ => "its receiver answered 410 Gone",
+            };
+            self.disable(&patience, (id, at), Disabling::Unwanted(code), reason).await?;
+        }
+        for attempt in told.iter().filter_map(|record| record.attempt.as_ref()) {
+            if attempt.on_probation {
+                self.judge_probation(&patience, attempt).await?;
+            }
         }
         Ok(())
     }
@@ -170,25 +187,85 @@ impl Record {
         Outgoing::dead_letter(claim, reason, &problem.to_string())
     }
 
-    // Unless it is disabled already, or was changed by its owner after what speaks against it.
+    async fn judge_probation(&self, patience: &Patience<'_>, attempt: &AttemptRecord) -> Result<(), Halt> {
+        let id = attempt.notification;
+        match Finding::of(attempt) {
+            Finding::Unclear => {}
+            Finding::Well => {
+                let end = || self.store.end_probation(id);
+                if patience.outlast(refuses_nothing_in_particular, end).await?? {
+                    info!(notification.id = %id, "notification {id} works again, and is active");
+                }
+            }
+            Finding::Ill => {
+                let cause = attempt.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+                let reason = format!("the first delivery after it had been disabled failed: {cause}");
+                self.disable(patience, (id, attempt.started_at), Disabling::Probation, &reason).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets notifications on probation again whose pause is over, until `shutdown` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses.
+    pub async fn run_probation(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        loop {
+            self.vital.idle();
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(PAUSES_EVERY) => {}
+            }
+            self.vital.working();
+            let patience = self.patience("probation", &shutdown);
+            let now = clock::now();
+            let end = patience.outlast(refuses_nothing_in_particular, || self.store.end_pauses(now)).await;
+            match end {
+                Ok(Ok(true)) => {
+                    info!("notifications that were disabled are tried again, by one delivery each");
+                }
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(halt) => return halt.into_result(),
+            }
+        }
+    }
+
     async fn disable(
         &self,
-        id: NotificationId,
-        word: &str,
+        patience: &Patience<'_>,
+        (id, seen_at): (NotificationId, Timestamp),
+        why: Disabling,
         reason: &str,
-        seen_at: Timestamp,
+    ) -> Result<(), Halt> {
+        let once = || self.disable_once((id, seen_at), why, reason);
+        Ok(patience.outlast(refuses_nothing_in_particular, once).await??)
+    }
+
+    // Unless it is disabled already, or was changed by its owner after what speaks against it.
+    async fn disable_once(
+        &self,
+        (id, seen_at): (NotificationId, Timestamp),
+        why: Disabling,
+        reason: &str,
     ) -> Result<(), StoreError> {
         let Some(notification) = self.store.notification(id).await? else { return Ok(()) };
         let known = notification.state == NotificationState::Disabled;
-        if known || notification.updated_at > seen_at {
+        // What failed before it was set on probation does not speak against it any more.
+        let over = why == Disabling::Probation && notification.state != NotificationState::Probation;
+        let now = clock::now();
+        let back_at = why.back_after(self.limits.back_after).map(|pause| clock::after(now, pause));
+        if known || over || notification.updated_at > seen_at {
             return Ok(());
         }
-        if !self.store.disable_notification(id, reason, clock::now()).await? {
+        if !self.store.disable_notification_until(id, reason, now, back_at).await? {
             return Ok(());
         }
         warn!(notification.id = %id, "disabled notification {id}: {reason}");
         let method = method_label(&notification.method);
-        self.metrics.count(Counter::NotificationsDisabled, &[method, word], 1);
+        self.metrics.count(Counter::NotificationsDisabled, &[method, why.word()], 1);
         Ok(())
     }
 
@@ -197,13 +274,18 @@ impl Record {
     }
 }
 
-// Whose receivers are gone, and when the latest attempt began that found it so.
-fn gone(told: &[Told]) -> BTreeMap<NotificationId, Timestamp> {
+// Whose receivers want no more, when the latest attempt began that found it so, and how it did.
+fn gone(told: &[Told]) -> BTreeMap<NotificationId, (Timestamp, CauseCode)> {
     let mut found = BTreeMap::new();
     for attempt in told.iter().filter_map(|record| record.attempt.as_ref()) {
-        if attempt.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::Gone) {
-            let latest = found.entry(attempt.notification).or_insert(attempt.started_at);
-            *latest = attempt.started_at.max(*latest);
+        if let Some(code) =
+            attempt.cause.as_ref().map(|cause| cause.code).filter(|code| code.ends_notification())
+        {
+            let seen = (attempt.started_at, code);
+            let latest = found.entry(attempt.notification).or_insert(seen);
+            if seen.0 > latest.0 {
+                *latest = seen;
+            }
         }
     }
     found

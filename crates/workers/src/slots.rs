@@ -103,11 +103,14 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use std::{
-        num::{NonZeroU32, NonZeroUsize},
-        sync::atomic::{AtomicUsize, Ordering},
+        num::NonZeroUsize,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
 
-    use bellbuoy_domain::Outcome;
+    use bellbuoy_domain::{Outcome, Pace};
     use bellbuoy_methods::Receiver;
     use bellbuoy_testkit::wait::eventually;
     use tempfile::TempDir;
@@ -116,7 +119,7 @@ mod tests {
     use super::*;
     use crate::{
         GateLimits, LeaseTerms,
-        gate::{Entry, Pass},
+        gate::{Entry, Pass, Visit},
     };
 
     const LONG: Duration = Duration::from_mins(1);
@@ -138,8 +141,7 @@ mod tests {
 
         fn process(&mut self, cap: usize, spare: Duration) -> Arc<Slots> {
             let cap = NonZeroUsize::new(cap).expect("not zero");
-            let limits =
-                GateLimits { per_notification: cap, per_host: cap, circuit_failures: NonZeroU32::MAX };
+            let limits = GateLimits { per_notification: cap, per_host: cap, ..GateLimits::default() };
             let terms = LeaseTerms { attempt: Duration::from_millis(100), spare };
             let slots = Arc::new(Slots {
                 gate: Arc::new(Gate::in_fleet(limits, terms)),
@@ -154,8 +156,16 @@ mod tests {
     }
 
     async fn enter(slots: &Slots) -> Entry {
-        let to = Receiver { host: Some("one:443".to_owned()), pause: Duration::ZERO };
-        slots.gate.enter(Uuid::from_u128(1).into(), &to).await
+        let to = Receiver { host: Some("one:443".to_owned()), pace: None };
+        slots
+            .gate
+            .enter(&Visit {
+                notification: Uuid::from_u128(1).into(),
+                to: &to,
+                on_probation: false,
+                retry_of: None,
+            })
+            .await
     }
 
     async fn pass(slots: &Slots) -> Pass {
@@ -228,6 +238,43 @@ mod tests {
         let second = rig.process(1, LONG);
         pass(&second).await.end(&Outcome::Delivered);
         assert_eq!(first.gate.holdings().notifications, 0);
+    }
+
+    #[tokio::test]
+    async fn the_processes_of_a_fleet_keep_one_pace_and_each_has_its_turn_at_it() {
+        const EVERY: Duration = Duration::from_millis(200);
+        let mut rig = Rig::start().await;
+        let begun = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        for _ in 0..3 {
+            let (slots, begun) = (rig.process(8, Duration::from_secs(3)), Arc::clone(&begun));
+            tasks.spawn(async move {
+                let to = Receiver { host: None, pace: Some(Pace::every(EVERY)) };
+                let visit = Visit {
+                    notification: Uuid::from_u128(1).into(),
+                    to: &to,
+                    on_probation: false,
+                    retry_of: None,
+                };
+                let mut left = 4;
+                while left > 0 {
+                    match slots.gate.enter(&visit).await {
+                        Entry::Pass(pass) => {
+                            begun.lock().expect("no panic").push(pass.began);
+                            pass.end(&Outcome::Delivered);
+                            left -= 1;
+                        }
+                        Entry::Hold(_) => sleep(Duration::from_millis(20)).await,
+                    }
+                }
+            });
+        }
+        timeout(LONG, tasks.join_all()).await.expect("each has its turns");
+        let mut begun = begun.lock().expect("no panic").clone();
+        begun.sort();
+        let least = begun.windows(2).map(|pair| pair[1] - pair[0]).min().expect("many");
+        assert!(least >= EVERY, "{least:?} between two");
+        assert_eq!(begun.len(), 12);
     }
 
     #[tokio::test]

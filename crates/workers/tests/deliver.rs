@@ -474,3 +474,34 @@ async fn what_was_held_for_longer_than_its_schedule_is_given_up_and_can_be_sent_
         worker.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_storm_of_retries_that_hang_leaves_places_to_first_attempts() {
+    let mut rig = Rig::start().await;
+    let in_flight = NonZeroUsize::new(8).expect("not zero");
+    rig.limits = DeliverLimits { in_flight, ..rig.limits };
+    let limits = GateLimits { retries: GateLimits::retries_of(in_flight), ..GateLimits::default() };
+    rig.gate = Arc::new(Gate::new(limits));
+    let url = rig.receiver.url("/hangs");
+    let hangs = rig.notify(1, |own| drop(own.config.insert("url".into(), url.into()))).await;
+    let answers = rig.notify(2, |_| {}).await;
+    rig.receiver.script("/hangs", [Answer::Never]);
+    for number in 0..40 {
+        let retry = DeliveryMessage { attempt: 2, ..delivery(&format!("retry {number}"), hangs) };
+        rig.publish(queues::deliver("webhook"), retry.to_json()).await;
+    }
+    let workers = [rig.deliver(WEBHOOK), rig.record()];
+    eventually(PATIENCE, async || {
+        (rig.counted(Counter::DeliveryHolds, &["webhook", "retries_busy"]) > 30).then_some(())
+    })
+    .await;
+    for number in 0..40 {
+        let id = rig.queue(&format!("first {number}"), answers).await;
+        rig.row(id, |row| row.state == DeliveryState::Delivered).await;
+    }
+    let requests = rig.receiver.requests();
+    assert_eq!(requests.iter().filter(|request| request.path == "/hangs").count(), 6, "three quarters");
+    for worker in workers {
+        worker.tell_to_stop();
+    }
+}

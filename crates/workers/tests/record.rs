@@ -35,6 +35,7 @@ fn ended(event: &str, notification: NotificationId, state: DeliveryState, cause:
         status: None,
         state,
         next_due_at: None,
+        on_probation: false,
     };
     Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) }
 }

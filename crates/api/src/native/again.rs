@@ -74,6 +74,7 @@ fn waits(method: &str, message: &DeliveryMessage, event: &Event, now: Timestamp)
             status: None,
             state: DeliveryState::Waiting,
             next_due_at: Some(now),
+            on_probation: false,
         }),
     }
 }

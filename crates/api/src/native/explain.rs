@@ -152,6 +152,11 @@ fn why(notification: &Notification, deliveries: &[DeliveryRow], events: &[Seen<'
         NotificationState::Paused => {
             why.push("it is paused: its deliveries are held until it is resumed".to_owned());
         }
+        NotificationState::Probation => {
+            let detail =
+                "it was disabled: one delivery goes first, the others are held until it has succeeded";
+            why.push(detail.to_owned());
+        }
         NotificationState::Disabled => {
             let reason = notification.state_reason.as_deref().unwrap_or("its deliveries kept failing");
             why.push(format!(

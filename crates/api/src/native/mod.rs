@@ -2,6 +2,7 @@
 
 mod again;
 pub(crate) mod audit;
+pub(crate) mod catch_up;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod directory;

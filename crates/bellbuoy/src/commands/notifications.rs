@@ -14,7 +14,7 @@ use super::{
     complain, for_each, print, print_json,
     table::{Table, pairs},
     talk,
-    words::{scope, text},
+    words::{When, scope, text},
 };
 
 /// Look at notifications, make, change and test them.
@@ -26,6 +26,7 @@ use super::{
       --filter '{\"tags\": [\"v*\"]}' --format cloudevents --title 'Releases'
   bellbuoy notifications update 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 --webhook https://new.example.com/hook
   bellbuoy notifications show 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 --json > wish.json
+  bellbuoy notifications catch-up 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 --since 2d
   bellbuoy notifications test 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11")]
 pub(crate) struct Notifications {
     #[command(flatten)]
@@ -56,9 +57,10 @@ enum Command {
     Delete(Ids),
     /// Pause notifications: their deliveries wait.
     Pause(Ids),
-    /// Let paused notifications go on.
+    /// Let paused notifications go on, and those on probation without waiting for its end.
     Resume(Ids),
-    /// Give notifications that were disabled a fresh start.
+    /// Give notifications that were disabled a fresh start, on probation: one delivery goes first, and the others wait
+    /// until it has succeeded.
     Reset(Ids),
     /// Make new keys to sign with. The old ones sign along until the end of the grace; a new secret is shown here, once.
     Rotate {
@@ -75,6 +77,16 @@ enum Command {
     Keys {
         /// Which.
         id: NotificationId,
+    },
+    /// Send what notifications missed since a time because they were disabled, and did not get in another way since.
+    ///
+    /// What they got and could not deliver is sent again by `dead-letters replay`.
+    CatchUp {
+        #[command(flatten)]
+        ids: Ids,
+        /// From a time, a day, or so long ago (2h, 7d) on, as far as history goes.
+        #[arg(long, value_name = "WHEN")]
+        since: When,
     },
     /// Send a sample, past the filter, and say which delivery that is.
     Test {
@@ -102,7 +114,7 @@ struct List {
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
     /// In this state.
-    #[arg(long, value_parser = PossibleValuesParser::new(["active", "paused", "disabled"]))]
+    #[arg(long, value_parser = PossibleValuesParser::new(["active", "paused", "probation", "disabled"]))]
     state: Option<String>,
     /// By this method.
     #[arg(long)]
@@ -127,6 +139,9 @@ pub(crate) fn run(args: &Notifications) -> anyhow::Result<()> {
         Command::Reset(ids) => switch(&client, ids, ("reset", "reset"), json).await,
         Command::Rotate { id, key, grace } => rotate(&client, *id, key.as_deref(), *grace, json).await,
         Command::Keys { id } => keys(&client, *id, json).await,
+        Command::CatchUp { ids, since } => {
+            for_each(&ids.ids, async |id| catch_up(&client, id, *since, json).await).await
+        }
         Command::Test { id, kind } => test(&client, *id, *kind, json).await,
     })
 }
@@ -258,6 +273,25 @@ async fn keys(client: &Client, id: NotificationId, json: bool) -> anyhow::Result
         table.add([text(&row["signature"]), text(key), text(&row["until"])]);
     }
     super::print_list(&table, false, "keys")
+}
+
+async fn catch_up(client: &Client, id: NotificationId, since: When, json: bool) -> anyhow::Result<()> {
+    let path = ["v1", "notifications", &id.to_string(), "catch-up"];
+    let (mut sent, mut known, mut after) = (0, 0, Value::Null);
+    loop {
+        let body = json!({ "since": since.to_string(), "after": after });
+        let page = client.send(Method::POST, &path, Some(&body)).await?;
+        sent += page["sent"].as_u64().unwrap_or(0);
+        known += page["known"].as_u64().unwrap_or(0);
+        after = page["next"].clone();
+        if !after.is_string() {
+            break;
+        }
+    }
+    if json {
+        return print_json(&json!({ "id": id, "sent": sent, "known": known }));
+    }
+    print(&format!("sent {sent} of {} deliveries for {id}, the others were known", sent + known))
 }
 
 async fn test(client: &Client, id: NotificationId, kind: Option<Kind>, json: bool) -> anyhow::Result<()> {

@@ -194,7 +194,11 @@ pub(crate) const KEYS: &[Key] = &[
         "3",
         "Attempts on a client error (4xx, but for 401, 403, 407, 408, 409, 425 and 429) before the delivery is given up.",
     ),
-    key("limits.in_flight", "128", "Most attempts in flight, per method."),
+    key(
+        "limits.in_flight",
+        "128",
+        "Most attempts in flight, per method and process; of those, three quarters at most follow an earlier one.",
+    ),
     key(
         "limits.per_notification",
         "32",
@@ -204,6 +208,11 @@ pub(crate) const KEYS: &[Key] = &[
         "limits.per_host",
         "64",
         "Most attempts in flight to one host and port, over all processes, whichever notifications they are for.",
+    ),
+    key(
+        "limits.rate",
+        "",
+        "Most attempts a minute for one notification, over all processes; what is over waits its turn in the broker. Nothing for none. A webhook's own `rate` comes first, and a chat service's pace of one a second.",
     ),
     key(
         "limits.circuit_failures",
@@ -230,6 +239,11 @@ pub(crate) const KEYS: &[Key] = &[
         "limits.failures",
         "20",
         "Deliveries in a row that end in dead letters before their notification is disabled.",
+    ),
+    key(
+        "limits.back_after_seconds",
+        "",
+        "How long after a notification was disabled because its deliveries kept failing it is set on probation by itself: one delivery finds out whether it works again. Nothing for never; its owner can reset it at any time.",
     ),
     key("history.keep_days", "30", "How long ended deliveries, their events and dead letters are kept."),
     key("history.audit_days", "365", "How long it is kept who changed what."),

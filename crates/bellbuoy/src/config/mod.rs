@@ -146,10 +146,12 @@ pub(crate) struct Config {
     pub(crate) per_host: NonZeroUsize,
     pub(crate) circuit_failures: NonZeroU32,
     pub(crate) slot_lease: Duration,
+    pub(crate) rate: Option<NonZeroU32>,
     pub(crate) shards: Shards,
     pub(crate) drain: Duration,
     pub(crate) connections: NonZeroUsize,
     pub(crate) failures: u32,
+    pub(crate) back_after: Option<Duration>,
     pub(crate) keep: Duration,
     pub(crate) keep_audit: Duration,
     pub(crate) log_filter: String,
@@ -310,8 +312,7 @@ pub(crate) fn load(
         connect_timeout: source.get("outbound.connect_timeout_seconds", parse::SECONDS, parse::seconds),
         tls_timeout: source.get("outbound.tls_timeout_seconds", parse::SECONDS, parse::seconds),
         head_timeout: source.get("outbound.head_timeout_seconds", parse::SECONDS, parse::seconds),
-        connections_per_host: source
-            .get("outbound.connections_per_host", "a whole number from 1", |text| text.parse().ok()),
+        connections_per_host: source.get("outbound.connections_per_host", parse::COUNT, parse::count),
         allow_skip_verification: source
             .get("outbound.allow_skip_verification", "true or false", |text| text.parse().ok()),
         proxy: proxy(&mut source),
@@ -330,12 +331,11 @@ pub(crate) fn load(
         flowdock_url: source.optional("flowdock.base_url", parse::SERVICE, parse::base_url),
         callback_wait: source.get("callbacks.wait_seconds", parse::SECONDS, parse::seconds),
         retry: retry(&mut source),
-        in_flight: source.get("limits.in_flight", "a whole number from 1", |text| text.parse().ok()),
-        per_notification: source
-            .get("limits.per_notification", "a whole number from 1", |text| text.parse().ok()),
-        per_host: source.get("limits.per_host", "a whole number from 1", |text| text.parse().ok()),
-        circuit_failures: source
-            .get("limits.circuit_failures", "a whole number from 1", |text| text.parse().ok()),
+        in_flight: source.get("limits.in_flight", parse::COUNT, parse::count),
+        per_notification: source.get("limits.per_notification", parse::COUNT, parse::count),
+        per_host: source.get("limits.per_host", parse::COUNT, parse::count),
+        circuit_failures: source.get("limits.circuit_failures", parse::COUNT, parse::count),
+        rate: source.optional("limits.rate", parse::RATE, parse::rate),
         slot_lease: source.get("limits.slot_lease_seconds", parse::SECONDS, parse::seconds),
         shards: Shards::new(source.get("limits.shards", "a whole number from 1 to 64", |text| {
             text.parse().ok().filter(|count: &NonZeroU16| count.get() <= 64)
@@ -344,6 +344,7 @@ pub(crate) fn load(
         connections: source.get("limits.connections", "a whole number from 1", |text| text.parse().ok()),
         failures: source
             .get("limits.failures", "a whole number from 1", |text| text.parse().ok().filter(|n| *n > 0)),
+        back_after: source.optional("limits.back_after_seconds", parse::SECONDS, parse::seconds),
         keep: source.get("history.keep_days", "a whole number of days from 1 to 3650", parse::days),
         keep_audit: source.get("history.audit_days", "a whole number of days from 1 to 3650", parse::days),
         log_filter: source.get(

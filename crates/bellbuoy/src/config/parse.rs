@@ -1,6 +1,6 @@
 //! What a setting's text means. `None` where it means nothing.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use bellbuoy_methods::SmtpSecurity;
 use bellbuoy_telemetry::LogFormat;
@@ -12,6 +12,8 @@ pub(super) const SECONDS: &str = "a whole number of seconds from 1 to 86400";
 pub(super) const BYTES: &str = "a whole number of bytes from 1";
 pub(super) const NETWORKS: &str = "networks such as 127.0.0.0/8,10.1.0.0/16";
 pub(super) const STEPS: &str = "waits such as 5s,5m,2h, each with its unit: ms, s, m, h or d";
+pub(super) const COUNT: &str = "a whole number from 1";
+pub(super) const RATE: &str = "a whole number from 1 to 60000, of attempts a minute";
 pub(super) const PATH: &str = "a file";
 pub(super) const KEYS: &str = "a file, or a URL such as https://auth.example.com/jwks.json";
 pub(super) const HOST: &str = "a host's name or address, such as mail.example.com";
@@ -33,6 +35,15 @@ pub(super) fn days(text: &str) -> Option<Duration> {
         .ok()
         .filter(|days| (1..=3650).contains(days))
         .map(|days: u64| Duration::from_secs(days * DAY))
+}
+
+/// What can't be 0 by its type.
+pub(super) fn count<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+pub(super) fn rate(text: &str) -> Option<NonZeroU32> {
+    text.parse().ok().filter(|count: &NonZeroU32| count.get() <= 60_000)
 }
 
 pub(super) fn bytes(text: &str) -> Option<usize> {

@@ -3,15 +3,50 @@
 use std::time::Duration;
 
 use bellbuoy_domain::{Cause, CauseCode};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 use url::Url;
 
 use crate::Report;
 
+/// Where a receiver says what is to become of deliveries to it, as Standard Webhooks' senders offer it.
+const STEERING: HeaderName = HeaderName::from_static("webhook-delivery");
+
+/// What a receiver wants beside its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steering {
+    /// No more of this notification.
+    Disable,
+    /// No more of this delivery.
+    AbortMessage,
+}
+
+/// What the head of an answer says of it; of anything else than the two words, nothing.
+pub(crate) fn steering(headers: &HeaderMap) -> Option<Steering> {
+    let word = headers.get(STEERING)?.to_str().ok()?.trim();
+    if word.eq_ignore_ascii_case("disable") {
+        Some(Steering::Disable)
+    } else if word.eq_ignore_ascii_case("abort-message") {
+        Some(Steering::AbortMessage)
+    } else {
+        None
+    }
+}
+
 /// Judges a head whose status does not mean success; `asked` is the URL that it answers.
 pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, asked: &Url, now: Timestamp) -> Report {
     let number = status.as_u16();
+    match steering(headers) {
+        Some(Steering::Disable) => {
+            let detail = format!("answered {number} and that it wants no more of this notification");
+            return Report::rejected(Some(number), CauseCode::Unwanted, detail);
+        }
+        Some(Steering::AbortMessage) => {
+            let detail = format!("answered {number} and that it wants no more of this delivery");
+            return Report::rejected(Some(number), CauseCode::Aborted, detail);
+        }
+        None => {}
+    }
     let detail = match number {
         300..=399 => match redirected_to(headers, asked) {
             Some(host) => format!("answered {number} to {host}; this redirect is not followed"),
@@ -79,9 +114,7 @@ mod tests {
     fn judged(status: u16, headers: &[(&'static str, &str)]) -> Report {
         let headers = headers
             .iter()
-            .map(|(name, value)| {
-                (http::HeaderName::from_static(name), value.parse().expect("a header's value"))
-            })
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a header's value")))
             .collect();
         let asked = Url::parse("https://receiver.example/hook?token=hunter2").expect("a URL");
         let status = StatusCode::from_u16(status).expect("a status");
@@ -109,6 +142,25 @@ mod tests {
         }
         let gone = judged(410, &[("retry-after", "7")]);
         assert!(matches!(gone.outcome, Outcome::Rejected { cause } if cause.code == CauseCode::Gone));
+    }
+
+    #[test]
+    fn a_failure_that_says_what_is_to_become_of_it_is_final() {
+        for status in [302, 404, 429, 503] {
+            for (word, code) in [
+                ("disable", CauseCode::Unwanted),
+                (" Disable ", CauseCode::Unwanted),
+                ("abort-message", CauseCode::Aborted),
+            ] {
+                let report = judged(status, &[("webhook-delivery", word), ("retry-after", "7")]);
+                let cause = report.outcome.cause().expect("a cause").code;
+                assert_eq!((cause, report.outcome.name(), report.status), (code, "rejected", Some(status)));
+            }
+            for word in ["", "disabled", "abort", "disable, abort-message", "\u{e9}"] {
+                let report = judged(status, &[("webhook-delivery", word)]);
+                assert_eq!(report.outcome.name(), "deferred", "{word:?} means nothing");
+            }
+        }
     }
 
     #[test]

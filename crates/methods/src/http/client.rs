@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     OwnTls, Target,
-    answer::judge,
+    answer::{Steering, judge, steering},
     dial::Since,
     fault::{HeadLimits, cause_of},
     pools::{Pool, Pools},
@@ -231,8 +231,9 @@ impl Client {
         connection: &CaptureConnection,
     ) -> Report {
         let status = Some(response.status().as_u16());
+        let was_last = steering(response.headers()) == Some(Steering::Disable);
         let cause = match timeout_at(until, read_whole(response.into_body(), self.max_body)).await {
-            Ok(Ok(())) => return Report::delivered(status),
+            Ok(Ok(())) => return Report { was_last, ..Report::delivered(status) },
             Ok(Err(error)) => self.broken(error),
             Err(_) => {
                 retire(connection);

@@ -10,3 +10,8 @@ CREATE TABLE slots (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
 CREATE INDEX slots_ends_at ON slots (ends_at);
+
+-- When a disabled notification is tried again by itself.
+ALTER TABLE notifications ADD COLUMN back_at BIGINT;
+
+CREATE INDEX notifications_back_at ON notifications (back_at) WHERE back_at IS NOT NULL;

@@ -10,3 +10,8 @@ CREATE TABLE slots (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX slots_ends_at ON slots (ends_at);
+
+-- When a disabled notification is tried again by itself.
+ALTER TABLE notifications ADD COLUMN back_at INTEGER;
+
+CREATE INDEX notifications_back_at ON notifications (back_at) WHERE back_at IS NOT NULL;

@@ -134,3 +134,27 @@ pub(crate) async fn the_newest_events_of_a_scope_are_found_and_no_others(store: 
     assert_eq!(ids(Scope::Registry, 10).await, ["8", "7", "6", "5", "4", "3", "2", "1"]);
     assert_eq!(ids(Scope::Registry, 2).await, ["8", "7"]);
 }
+
+pub(crate) async fn events_since_a_time_come_newest_first_over_pages(store: Store) {
+    let events: Vec<_> = (0..25)
+        .map(|number| seen(&number.to_string(), number, i64::try_from(number).expect("few")))
+        .collect();
+    for event in events {
+        store.admit_events(&[event], WINDOW).await.expect("admitted");
+    }
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.events_since(at(5), after.as_ref(), 10).await.expect("a page");
+        found.extend(page.rows.into_iter().map(|event| event.id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<_> = (5..25).rev().map(|number| number.to_string()).collect();
+    assert_eq!(found, expected);
+    let late = store.events_since(at(100_000), None, 10).await.expect("a page");
+    assert!(late.rows.is_empty() && late.next.is_none(), "all is older by more than clocks are apart");
+    let foreign = store.events_since(at(0), Some(&"x1".into()), 10).await;
+    assert!(matches!(foreign, Err(bellbuoy_store::StoreError::BadCursor { .. })), "{foreign:?}");
+}

@@ -61,6 +61,7 @@ checks! {
         a_subject_is_covered_by_repository_namespace_and_registry,
         pages_hold_everything_once_even_when_rows_go,
         disabling_and_resetting_move_state_and_failures,
+        a_disabled_notification_comes_back_on_probation_when_its_time_has_come,
         the_version_grows_with_every_change_and_only_then,
         text_of_any_sort_is_kept_whole,
         an_author_lists_its_own_oldest_first,
@@ -75,6 +76,7 @@ checks! {
         a_batch_of_any_size_is_admitted_once,
         an_event_is_read_back_by_id,
         the_newest_events_of_a_scope_are_found_and_no_others,
+        events_since_a_time_come_newest_first_over_pages,
     }
     history {
         a_fan_out_adds_pending_deliveries_and_marks_the_event,

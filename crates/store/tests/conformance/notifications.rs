@@ -175,8 +175,45 @@ pub(crate) async fn disabling_and_resetting_move_state_and_failures(store: Store
     }
     for (number, before) in [(1, failing), (2, worse), (3, paused)] {
         assert!(store.reset_failures(notification_id(number)).await.expect("reset"));
-        assert_eq!(read(&store, number).await, Some(Notification { failures: 0, ..before }));
+        let after = match number {
+            3 => Notification { failures: 0, ..before },
+            _ => Notification {
+                failures: 0,
+                state: NotificationState::Probation,
+                state_reason: Some("gone".into()),
+                ..before
+            },
+        };
+        assert_eq!(read(&store, number).await, Some(after));
     }
+    for (number, passes) in [(1, true), (1, false), (3, false), (9, false)] {
+        assert_eq!(store.end_probation(notification_id(number)).await.expect("answered"), passes);
+    }
+    let active = read(&store, 1).await.expect("there");
+    assert_eq!((active.state, active.state_reason), (NotificationState::Active, None));
+}
+
+pub(crate) async fn a_disabled_notification_comes_back_on_probation_when_its_time_has_come(store: Store) {
+    create(&store, &[notification(1), notification(2), notification(3)]).await;
+    for (number, back_at) in [(1, Some(at(10))), (2, Some(at(11))), (3, None)] {
+        let id = notification_id(number);
+        assert!(store.disable_notification_until(id, "failing", at(0), back_at).await.expect("disabled"));
+    }
+    let states = async || {
+        let mut states = Vec::new();
+        for number in 1..=3 {
+            states.push(read(&store, number).await.expect("there").state);
+        }
+        states
+    };
+    let (disabled, probation) = (NotificationState::Disabled, NotificationState::Probation);
+    assert!(!store.end_pauses(at(9)).await.expect("answered"));
+    assert_eq!(states().await, [disabled, disabled, disabled]);
+    assert!(store.end_pauses(at(10)).await.expect("answered"));
+    assert_eq!(states().await, [probation, disabled, disabled]);
+    assert!(store.end_pauses(at(1000)).await.expect("answered"));
+    assert_eq!(states().await, [probation, probation, disabled]);
+    assert!(!store.end_pauses(at(1000)).await.expect("answered"));
 }
 
 pub(crate) async fn the_version_grows_with_every_change_and_only_then(store: Store) {

@@ -119,6 +119,7 @@ pub(crate) fn attempt(event: &str, notification: u128, number: u32, state: Deliv
         status,
         state,
         next_due_at: (state == DeliveryState::Waiting).then(|| at(started + 10)),
+        on_probation: false,
     }
 }
 

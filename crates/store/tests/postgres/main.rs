@@ -107,6 +107,7 @@ fn ended(event: &str, state: DeliveryState) -> Record {
         status: Some(200),
         state,
         next_due_at: None,
+        on_probation: false,
     };
     Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) }
 }

@@ -1,4 +1,4 @@
-//! The way to one receiver: its cap, its circuit, its pauses.
+//! The way to one receiver: its cap, its circuit, its pace.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_domain::{Admission, CauseCode, Circuit, Granted};
+use bellbuoy_domain::{Admission, Bucket, CauseCode, Circuit, Granted, Pace};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -17,8 +17,11 @@ use super::{
     Hold, LeaseTerms,
     lease::{Lease, Wish},
     pass::Step,
-    place::Sign,
+    place::{PACED, Sign},
 };
+
+/// What is said of an attempt that there is no room for.
+type Busy = (CauseCode, &'static str);
 
 /// A turn that is this near is waited for in memory: shorter than a way through the broker is worth.
 pub(super) const SOON: Duration = Duration::from_millis(100);
@@ -52,8 +55,8 @@ pub(super) struct Lane {
     pub(super) circuit: Circuit,
     /// Until then the receiver wants peace.
     peace_until: Option<Instant>,
-    /// From when on the service takes the next one.
-    pub(super) next_start: Option<Instant>,
+    /// What is left of the pace that it keeps, if it does.
+    bucket: Bucket,
     /// When the last of those that were held is likely to have its turn.
     last_turn: Option<Instant>,
 }
@@ -75,13 +78,13 @@ impl Lane {
             pace: Duration::ZERO,
             circuit: Circuit::default(),
             peace_until: None,
-            next_start: None,
+            bucket: Bucket::default(),
             last_turn: None,
         }
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.begun.is_empty() && self.waiting == 0
+    pub(super) fn is_idle(&self, at: Duration) -> bool {
+        self.begun.is_empty() && self.waiting == 0 && self.bucket.is_full(at)
     }
 
     /// How many slots of its receiver this process has, if it leases them.
@@ -99,10 +102,11 @@ impl Lane {
         self.lease.as_ref().and_then(Lease::ends)
     }
 
-    /// One more would like to begin. Whether the store is to be asked for more slots at once.
-    pub(super) fn is_wanted(&mut self, now: Instant) -> bool {
-        let demand = self.in_hands() + self.waiting + 1;
+    /// One more would like to begin. Whether the store is to be asked for more slots at once. Of a pace everything is
+    /// wanted.
+    pub(super) fn is_wanted(&mut self, now: Instant, is_pace: bool) -> bool {
         let (permits, cap) = (self.permits, self.cap);
+        let demand = if is_pace { cap } else { self.in_hands() + self.waiting + 1 };
         self.lease.as_mut().is_some_and(|lease| lease.is_wanted(now, demand, permits, cap))
     }
 
@@ -112,8 +116,9 @@ impl Lane {
     }
 
     /// What is to be asked of the store, if anything.
-    pub(super) fn wish(&mut self, now: Instant) -> Option<Wish> {
-        let demand = self.in_hands() + self.waiting;
+    pub(super) fn wish(&mut self, now: Instant, at: Duration) -> Option<Wish> {
+        // A pace is given back only when nobody who gets it then could be too early.
+        let demand = self.in_hands() + self.waiting + u32::from(!self.bucket.is_full(at));
         let lease = self.lease.as_mut()?;
         if lease.is_over(now) {
             self.resize(0);
@@ -138,6 +143,25 @@ impl Lane {
         }
     }
 
+    /// The same, of a pace: what another may have used up is not there yet.
+    pub(super) fn grant_paced(
+        &mut self,
+        wish: &Wish,
+        granted: Granted,
+        sent: Instant,
+        (at, pace): (Duration, Pace),
+    ) {
+        let before = self.most;
+        self.grant(wish, granted, sent);
+        let ended_long_ago = self.lease.as_ref().is_some_and(|lease| lease.outlasts(pace.filling()));
+        if self.most > before
+            && (granted.is_contended || self.most < self.cap || !ended_long_ago)
+            && let Some(share) = pace.share(self.most)
+        {
+            self.bucket.empty(at, share);
+        }
+    }
+
     /// The store has not answered.
     pub(super) fn was_not_answered(&mut self) {
         if let Some(lease) = &mut self.lease {
@@ -145,9 +169,9 @@ impl Lane {
         }
     }
 
-    /// Gives up all slots that are not in use.
-    pub(super) fn give_back(&mut self) -> Option<Wish> {
-        self.lease.as_ref()?;
+    /// Gives up all slots that are not in use; of a pace, only what nobody could be too early with.
+    pub(super) fn give_back(&mut self, at: Duration) -> Option<Wish> {
+        self.lease.as_ref().filter(|_| self.bucket.is_full(at))?;
         self.resize(0);
         Some(Wish { cap: self.cap, held: self.permits, wanted: 0 })
     }
@@ -176,21 +200,51 @@ impl Lane {
         }
     }
 
-    /// Refuses an attempt whose turn is not near.
-    pub(super) fn admits(&mut self, now: Instant, at: Duration, pause: Duration) -> Result<(), Hold> {
-        if let Some(hold) = self.forbids(now, at, pause) {
+    /// Refuses an attempt whose turn is not near; `busy` is what is said then.
+    pub(super) fn admits(&mut self, now: Instant, at: Duration, busy: Busy) -> Result<(), Hold> {
+        if let Some(hold) = self.forbids(now, at) {
             return Err(hold);
         }
-        let alone = pause.is_zero() || self.waiting == 0;
-        if !alone || self.until_turn(now) > SOON {
-            Err(Hold::busy(self.turn(now, Duration::ZERO)))
-        } else {
-            Ok(())
+        if self.until_turn(now) > SOON {
+            let (code, detail) = busy;
+            return Err(Hold { code, detail, wait: self.turn(now, Duration::ZERO) });
+        }
+        Ok(())
+    }
+
+    /// Refuses an attempt that the pace does not allow soon.
+    pub(super) fn admits_paced(&mut self, now: Instant, at: Duration, pace: Pace) -> Result<(), Hold> {
+        match self.until_paced(at, pace) {
+            Some(wait) if wait <= SOON => Ok(()),
+            None if self.lease.as_ref().is_some_and(Lease::is_asked) => Ok(()),
+            wait => Err(self.too_early(now, wait.unwrap_or(pace.interval), pace)),
         }
     }
 
+    /// How long until the pace allows one more; `None` while other processes have all of it.
+    pub(super) fn until_paced(&self, at: Duration, pace: Pace) -> Option<Duration> {
+        Some(self.bucket.wait(at, pace.share(self.most)?))
+    }
+
+    /// One begins, if the pace allows it.
+    pub(super) fn take_paced(&mut self, now: Instant, at: Duration, pace: Pace) -> Result<(), Hold> {
+        match (self.until_paced(at, pace), pace.share(self.most)) {
+            (Some(Duration::ZERO), Some(share)) => {
+                self.bucket.take(at, share);
+                Ok(())
+            }
+            (wait, _) => Err(self.too_early(now, wait.unwrap_or(pace.interval), pace)),
+        }
+    }
+
+    fn too_early(&mut self, now: Instant, wait: Duration, pace: Pace) -> Hold {
+        let step = pace.share(self.most).unwrap_or(pace).interval;
+        let wait = self.turn_after(now, wait, step);
+        Hold { code: CauseCode::RateLimited, detail: PACED, wait }
+    }
+
     /// Why no attempt may begin, whatever room there is.
-    pub(super) fn forbids(&mut self, now: Instant, at: Duration, pause: Duration) -> Option<Hold> {
+    pub(super) fn forbids(&mut self, now: Instant, at: Duration) -> Option<Hold> {
         if let Admission::Wait(wait) = self.circuit.admits(at) {
             let wait = self.turn(now, wait);
             return Some(Hold {
@@ -203,25 +257,16 @@ impl Lane {
             let detail = "the receiver asked for fewer requests";
             return Some(Hold { code: CauseCode::RateLimited, detail, wait: self.turn(now, left) });
         }
-        let left = self.next_start.and_then(|start| start.checked_duration_since(now)).unwrap_or_default();
-        if left > SOON {
-            let detail = "its service takes one at a time, with a pause between";
-            return Some(Hold {
-                code: CauseCode::RateLimited,
-                detail,
-                wait: self.turn(now, left.max(pause)),
-            });
-        }
         None
     }
 
     /// Refuses an attempt that could outlast the lease.
-    pub(super) fn lacks_time(&mut self, now: Instant) -> Option<Hold> {
+    pub(super) fn lacks_time(&mut self, now: Instant, (code, _): Busy) -> Option<Hold> {
         if self.lease.as_ref().is_none_or(|lease| lease.lasts(now)) {
             return None;
         }
         let detail = "this process has no slot of its receiver's now";
-        Some(Hold { code: CauseCode::ReceiverBusy, detail, wait: self.turn(now, Duration::ZERO) })
+        Some(Hold { code, detail, wait: self.turn(now, Duration::ZERO) })
     }
 
     /// How long one more would wait for its turn.
@@ -246,7 +291,11 @@ impl Lane {
 
     /// When one that is held is likely to have its turn: after those held before it, as fast as they go.
     pub(super) fn turn(&mut self, now: Instant, at_least: Duration) -> Duration {
-        let step = (self.pace / self.most.max(1)).max(BETWEEN_TURNS);
+        self.turn_after(now, at_least, self.pace / self.most.max(1))
+    }
+
+    fn turn_after(&mut self, now: Instant, at_least: Duration, step: Duration) -> Duration {
+        let step = step.max(BETWEEN_TURNS);
         let first = now + at_least.max(SHORTEST_HOLD);
         let turn = self.last_turn.map_or(first, |last| (last + step).max(first)).min(now + LONGEST_HOLD);
         self.last_turn = Some(turn);

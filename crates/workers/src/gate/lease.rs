@@ -87,6 +87,11 @@ impl Lease {
         self.ends
     }
 
+    /// Whether an attempt, which no lease ends before, takes longer than that.
+    pub(super) fn outlasts(&self, span: Duration) -> bool {
+        self.terms.attempt >= span
+    }
+
     /// Whether an attempt that begins now is over before the lease is.
     pub(super) fn lasts(&self, now: Instant) -> bool {
         self.ends.is_some_and(|ends| now + self.terms.attempt <= ends)
@@ -146,7 +151,8 @@ impl Lease {
         self.ends = (granted.held > 0).then(|| sent + self.terms.lease());
         self.answered = Some(sent);
         self.asking = Asking::No;
-        self.is_short = granted.is_contended || granted.held.min(granted.share) < wish.wanted;
+        let has_less = granted.held.min(granted.share) < wish.wanted;
+        self.is_short = wish.wanted > 0 && (granted.is_contended || has_less);
     }
 
     pub(super) fn was_not_answered(&mut self) {
@@ -210,6 +216,7 @@ impl Gate {
             match place {
                 Place::Notification(_) => holdings.notifications += count,
                 Place::Host(_) => holdings.hosts += count,
+                Place::Probation(_) | Place::Pace(..) | Place::Retries(_) => {}
             }
             holdings.short += usize::from(lane.is_short());
         }
@@ -236,12 +243,13 @@ impl Gate {
     pub(crate) fn wishlist(&self, all: bool) -> Wishlist {
         let Some(fleet) = &self.fleet else { return Wishlist::default() };
         let now = Instant::now();
+        let at = self.at(now);
         let mut lanes = self.lanes();
         let urgent = std::mem::take(&mut *fleet.urgent());
         let mut wishes = Vec::with_capacity(urgent.len());
         for place in urgent {
             let wish = lanes.get_mut(&place).filter(|lane| lane.is_urgent());
-            if let Some(wish) = wish.and_then(|lane| lane.wish(now)) {
+            if let Some(wish) = wish.and_then(|lane| lane.wish(now, at)) {
                 wishes.push((place, wish));
             }
         }
@@ -250,7 +258,7 @@ impl Gate {
             let known: HashSet<Place> = wishes.iter().map(|(place, _)| place.clone()).collect();
             for (place, lane) in &mut *lanes {
                 if !known.contains(place)
-                    && let Some(wish) = lane.wish(now)
+                    && let Some(wish) = lane.wish(now, at)
                 {
                     wishes.push((place.clone(), wish));
                 }
@@ -261,17 +269,21 @@ impl Gate {
 
     /// All that is not in use is to be given back.
     pub(crate) fn farewell(&self) -> Wishlist {
+        let at = self.at(Instant::now());
         let mut lanes = self.lanes();
-        let wishes = lanes.iter_mut().filter_map(|(place, lane)| Some((place.clone(), lane.give_back()?)));
+        let wishes = lanes.iter_mut().filter_map(|(place, lane)| Some((place.clone(), lane.give_back(at)?)));
         Wishlist { wishes: wishes.collect() }
     }
 
     /// The answers to a wishlist that was sent at `sent`.
     pub(crate) fn granted(&self, wishlist: &Wishlist, answers: &[Granted], sent: Instant) {
+        let at = self.at(Instant::now());
         let mut lanes = self.lanes();
         for ((place, wish), granted) in wishlist.wishes.iter().zip(answers) {
-            if let Some(lane) = lanes.get_mut(place) {
-                lane.grant(wish, *granted, sent);
+            match (lanes.get_mut(place), place.pace()) {
+                (Some(lane), Some(pace)) => lane.grant_paced(wish, *granted, sent, (at, pace)),
+                (Some(lane), None) => lane.grant(wish, *granted, sent),
+                (None, _) => {}
             }
         }
     }

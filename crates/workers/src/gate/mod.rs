@@ -1,14 +1,16 @@
 //! Who may begin an attempt now, so that one slow or dead receiver slows nobody else.
 //!
 //! Attempts pass two lanes: their notification's, and their host's. A lane has a cap, a circuit that opens when the
-//! receiver stops answering, and the times until which the receiver asked for peace or its service wants a pause. An
-//! attempt that would have its turn soon waits here for it; any other one is held in the broker until its turn
+//! receiver stops answering, and the time until which the receiver asked for peace. Where the notification or its service
+//! has a pace, they pass a lane that keeps it; those that follow an earlier attempt pass one more, which leaves places to
+//! first attempts. An attempt that would have its turn soon waits here for it; any other one is held in the broker until its turn
 //! is likely, where it takes nobody's place. What waits here is therefore bounded by what its receiver takes in that
 //! time, and a receiver that hangs keeps no more than its cap.
 //!
 //! In a fleet the cap is that of all processes. Each leases slots of it from the store ([`Slots`](crate::Slots)), in
 //! batches, for longer than an attempt takes, and begins no attempt that could outlast its lease: one that is stopped
-//! or cut off from the store uses nothing that another one has by then. Circuits and pauses are each process's own.
+//! or cut off from the store uses nothing that another one has by then. Paces are leased in parts likewise. Circuits, peace and
+//! the lane of retries are each process's own.
 
 mod lane;
 mod lease;
@@ -24,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_domain::{CauseCode, NotificationId};
+use bellbuoy_domain::{CauseCode, MethodName, NotificationId, Pace};
 use bellbuoy_methods::Receiver;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -33,7 +35,7 @@ use tokio::{
 
 pub use self::lease::Holdings;
 use self::{
-    lane::{Lane, SHORTEST_HOLD},
+    lane::{Lane, SHORTEST_HOLD, SOON},
     pass::Step,
 };
 pub(crate) use self::{
@@ -57,16 +59,30 @@ pub struct GateLimits {
     pub per_host: NonZeroUsize,
     /// Attempts in a row that a receiver leaves unanswered before it is tried by one at a time.
     pub circuit_failures: NonZeroU32,
+    /// Most attempts in flight that follow an earlier one, by each method's worker of this process: what is left is for
+    /// the first attempts of others.
+    pub retries: NonZeroUsize,
+    /// Most attempts a minute for a notification that says nothing of it.
+    pub rate: Option<NonZeroU32>,
+}
+
+impl GateLimits {
+    /// The share of old retries in so many attempts in flight: three quarters, and at least one.
+    pub fn retries_of(in_flight: NonZeroUsize) -> NonZeroUsize {
+        NonZeroUsize::new(in_flight.get() - in_flight.get().div_ceil(4)).unwrap_or(NonZeroUsize::MIN)
+    }
 }
 
 impl Default for GateLimits {
-    /// 32, a quarter of a worker's slots; 64; 20, which a receiver that fails every third request never has.
+    /// 32, a quarter of a worker's slots; 64; 96 of 128; no rate; 20, which a receiver that fails every third request never has.
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         Self {
             per_notification: count(32),
             per_host: count(64),
             circuit_failures: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
+            retries: count(96),
+            rate: None,
         }
     }
 }
@@ -105,6 +121,31 @@ struct Fleet {
     wake: Notify,
 }
 
+/// Who asks for an attempt, and whom it would load.
+#[derive(Debug)]
+pub(crate) struct Visit<'a> {
+    pub(crate) notification: NotificationId,
+    pub(crate) to: &'a Receiver,
+    /// Whether its notification is on probation.
+    pub(crate) on_probation: bool,
+    /// The method, if the attempt follows an earlier one.
+    pub(crate) retry_of: Option<MethodName>,
+}
+
+/// The lanes that an attempt passes.
+struct Way {
+    /// Those that it is in until it ends.
+    rooms: Vec<Place>,
+    /// The one that counts its begin.
+    pace: Option<(Place, Pace)>,
+}
+
+impl Way {
+    fn all(&self) -> impl Iterator<Item = &Place> {
+        self.rooms.iter().chain(self.pace.as_ref().map(|(whose, _)| whose))
+    }
+}
+
 /// What the gate says.
 #[derive(Debug)]
 pub(crate) enum Entry {
@@ -120,13 +161,6 @@ pub(crate) struct Hold {
     pub(crate) code: CauseCode,
     pub(crate) detail: &'static str,
     pub(crate) wait: Duration,
-}
-
-impl Hold {
-    fn busy(wait: Duration) -> Self {
-        let detail = "as many attempts as its receiver may have are in flight";
-        Self { code: CauseCode::ReceiverBusy, detail, wait }
-    }
 }
 
 impl Gate {
@@ -147,14 +181,13 @@ impl Gate {
     }
 
     /// Asks for one attempt, and waits if its turn is near.
-    pub(crate) async fn enter(self: &Arc<Self>, notification: NotificationId, to: &Receiver) -> Entry {
-        let mut places = vec![Place::Notification(notification)];
-        places.extend(to.host.as_deref().map(|host| Place::Host(host.into())));
-        let (rooms, start) = match self.queue_up(&places, to.pause) {
-            Ok(found) => found,
+    pub(crate) async fn enter(self: &Arc<Self>, visit: &Visit<'_>) -> Entry {
+        let way = self.way(visit);
+        let rooms = match self.queue_up(&way) {
+            Ok(rooms) => rooms,
             Err(hold) => return Entry::Hold(hold),
         };
-        let waiting = Waiting { gate: self, places: &places };
+        let waiting = Waiting { gate: self, places: &way.rooms };
         let latest = Instant::now() + AT_MOST;
         let mut permits = Vec::with_capacity(rooms.len());
         for room in rooms {
@@ -163,85 +196,100 @@ impl Gate {
                 _ => break,
             }
         }
-        if let Some(wait) = start.map(|start| start.saturating_duration_since(Instant::now())) {
-            sleep(wait).await;
-        }
-        let entry = if permits.len() < places.len() {
-            Entry::Hold(self.busy(&places))
+        let entry = if let Some(full) = way.rooms.get(permits.len()) {
+            Entry::Hold(self.busy(full))
         } else {
-            self.begin(&places, permits, to.pause)
+            sleep(self.until_paced(&way).min(SOON)).await;
+            self.begin(&way, permits)
         };
         drop(waiting);
         entry
     }
 
+    fn way(&self, visit: &Visit<'_>) -> Way {
+        let mut rooms = Vec::with_capacity(3);
+        rooms.extend(visit.on_probation.then_some(Place::Probation(visit.notification)));
+        rooms.extend(visit.retry_of.map(Place::Retries));
+        rooms.push(Place::Notification(visit.notification));
+        rooms.extend(visit.to.host.as_deref().map(|host| Place::Host(host.into())));
+        let pace = visit.to.pace.or(self.limits.rate.map(Pace::per_minute));
+        Way { rooms, pace: pace.map(|pace| (Place::Pace(visit.notification, pace), pace)) }
+    }
+
     // Counts it among those that wait, if its turn is near.
-    fn queue_up(
-        &self,
-        places: &[Place],
-        pause: Duration,
-    ) -> Result<(Vec<Arc<Semaphore>>, Option<Instant>), Hold> {
+    fn queue_up(&self, way: &Way) -> Result<Vec<Arc<Semaphore>>, Hold> {
         let now = Instant::now();
+        let at = self.at(now);
         let mut lanes = self.lanes();
         if lanes.len() >= MOST_LANES {
-            lanes.retain(|_, lane| !lane.is_idle());
+            lanes.retain(|_, lane| !lane.is_idle(at));
         }
-        for place in places {
-            let new = || Lane::new(place.cap(self.limits), self.fleet.as_ref().map(|fleet| fleet.terms));
+        for place in way.all() {
+            let terms = self.fleet.as_ref().filter(|_| place.is_shared()).map(|fleet| fleet.terms);
+            let new = || Lane::new(place.cap(self.limits), terms);
             let lane = lanes.entry(place.clone()).or_insert_with(new);
-            if lane.is_wanted(now) {
+            if lane.is_wanted(now, place.pace().is_some()) {
                 self.ask_soon(place);
             }
         }
-        for place in places {
+        for place in &way.rooms {
             if let Some(lane) = lanes.get_mut(place) {
-                lane.admits(now, self.at(now), pause)?;
+                lane.admits(now, at, place.busy()).map_err(|hold| place.worded(hold))?;
             }
         }
-        let start = lanes.get(&places[0]).and_then(|lane| lane.next_start);
-        let mut rooms = Vec::with_capacity(places.len());
-        for place in places {
+        if let Some((whose, pace)) = &way.pace
+            && let Some(lane) = lanes.get_mut(whose)
+        {
+            lane.admits_paced(now, at, *pace)?;
+        }
+        let mut rooms = Vec::with_capacity(way.rooms.len());
+        for place in &way.rooms {
             if let Some(lane) = lanes.get_mut(place) {
                 lane.waiting += 1;
                 rooms.push(Arc::clone(&lane.room));
             }
         }
-        Ok((rooms, start))
+        Ok(rooms)
     }
 
-    fn busy(&self, places: &[Place]) -> Hold {
+    fn busy(&self, place: &Place) -> Hold {
         let now = Instant::now();
-        let mut lanes = self.lanes();
-        let waits = places.iter().filter_map(|place| Some(lanes.get_mut(place)?.turn(now, Duration::ZERO)));
-        Hold::busy(waits.max().unwrap_or(SHORTEST_HOLD))
+        let (code, detail) = place.busy();
+        let wait = self.lanes().get_mut(place).map(|lane| lane.turn(now, Duration::ZERO));
+        Hold { code, detail, wait: wait.unwrap_or(SHORTEST_HOLD) }
+    }
+
+    fn until_paced(&self, way: &Way) -> Duration {
+        let Some((whose, pace)) = &way.pace else { return Duration::ZERO };
+        let at = self.at(Instant::now());
+        self.lanes().get(whose).and_then(|lane| lane.until_paced(at, *pace)).unwrap_or_default()
     }
 
     // Much may have happened while it waited.
-    fn begin(
-        self: &Arc<Self>,
-        places: &[Place],
-        permits: Vec<OwnedSemaphorePermit>,
-        pause: Duration,
-    ) -> Entry {
+    fn begin(self: &Arc<Self>, way: &Way, permits: Vec<OwnedSemaphorePermit>) -> Entry {
         let now = Instant::now();
+        let at = self.at(now);
         let mut lanes = self.lanes();
-        for place in places {
+        for place in way.all() {
             let hold = lanes
                 .get_mut(place)
-                .and_then(|lane| lane.forbids(now, self.at(now), pause).or_else(|| lane.lacks_time(now)));
+                .and_then(|lane| lane.forbids(now, at).or_else(|| lane.lacks_time(now, place.busy())));
             if let Some(hold) = hold {
-                return Entry::Hold(hold);
+                return Entry::Hold(place.worded(hold));
             }
         }
-        let ends = places.iter().filter_map(|place| lanes.get(place)?.ends()).min();
-        let steps = places.iter().zip(permits).filter_map(|(place, room)| {
-            let (number, is_probe) = lanes.get_mut(place)?.begin(now, self.at(now));
+        if let Some((whose, pace)) = &way.pace
+            && let Some(lane) = lanes.get_mut(whose)
+            && let Err(hold) = lane.take_paced(now, at, *pace)
+        {
+            return Entry::Hold(hold);
+        }
+        let ends = way.all().filter_map(|place| lanes.get(place)?.ends()).min();
+        let steps = way.rooms.iter().zip(permits).filter_map(|(place, room)| {
+            let (number, is_probe) = lanes.get_mut(place)?.begin(now, at);
             Some(Step { place: place.clone(), number, is_probe, room })
         });
-        let steps: Vec<_> = steps.collect();
-        if let Some(lane) = steps.first().and_then(|step| lanes.get_mut(&step.place)) {
-            lane.next_start = (!pause.is_zero()).then_some(now + pause);
-        }
+        let steps = steps.collect();
         Entry::Pass(Pass { gate: Arc::clone(self), steps, began: now, ends })
     }
 

@@ -12,7 +12,7 @@ use super::{Gate, Place, place::Sign};
 pub(crate) struct Pass {
     pub(super) gate: Arc<Gate>,
     pub(super) steps: Vec<Step>,
-    pub(super) began: Instant,
+    pub(crate) began: Instant,
     /// When the first of its leases is over, in a fleet.
     pub(super) ends: Option<Instant>,
 }
@@ -53,7 +53,7 @@ impl Pass {
         for step in self.steps.drain(..) {
             if let Some(lane) = lanes.get_mut(&step.place) {
                 let sign = sign(&step.place);
-                lane.end(&step, sign, took, now, (at, gate.limits.circuit_failures));
+                lane.end(&step, sign, took, now, (at, step.place.to_open(gate.limits)));
                 lane.take_back(step.room);
             }
         }

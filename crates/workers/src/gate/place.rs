@@ -1,10 +1,14 @@
 //! Whose lane it is, and what an attempt says of them.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
-use bellbuoy_domain::{CauseCode, NotificationId, Outcome};
+use bellbuoy_domain::{CauseCode, MethodName, NotificationId, Outcome, Pace};
 
-use super::GateLimits;
+use super::{GateLimits, Hold};
 
 /// How long a receiver is left in peace that asked for less and did not say for how long.
 const PEACE: Duration = Duration::from_secs(1);
@@ -12,11 +16,20 @@ const PEACE: Duration = Duration::from_secs(1);
 /// The longest that a receiver's wish for peace is heeded here; longer ones its own deliveries wait out.
 const LONGEST_PEACE: Duration = Duration::from_hours(1);
 
+/// What is said of an attempt that is too early for its notification's pace.
+pub(super) const PACED: &str = "its service or its owner takes no more requests in this time";
+
 /// Whose lane it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Notification(NotificationId),
     Host(Arc<str>),
+    /// A notification that is on probation.
+    Probation(NotificationId),
+    /// A notification's pace.
+    Pace(NotificationId, Pace),
+    /// Attempts of a method that follow an earlier one, whomever they go to: those of this process alone.
+    Retries(MethodName),
 }
 
 /// What an attempt says of a lane's receiver.
@@ -32,23 +45,73 @@ pub(super) enum Sign {
 impl Place {
     pub(super) fn cap(&self, limits: GateLimits) -> NonZeroUsize {
         match self {
+            Self::Pace(_, pace) => NonZeroUsize::try_from(pace.parts()).unwrap_or(NonZeroUsize::MIN),
             Self::Notification(_) => limits.per_notification,
             Self::Host(_) => limits.per_host,
+            Self::Retries(_) => limits.retries,
+            Self::Probation(_) => NonZeroUsize::MIN,
         }
     }
 
-    /// What all processes of a fleet call it.
+    /// Whether all processes of a fleet share it.
+    pub(super) fn is_shared(&self) -> bool {
+        !matches!(self, Self::Retries(_))
+    }
+
+    /// The pace, if it is one.
+    pub(super) fn pace(&self) -> Option<Pace> {
+        if let Self::Pace(_, pace) = self { Some(*pace) } else { None }
+    }
+
+    /// What all processes call it.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Notification(id) => format!("notification:{id}"),
             Self::Host(host) => format!("host:{host}"),
+            Self::Pace(id, pace) => format!("pace:{id}:{}", pace.interval.as_micros()),
+            Self::Probation(id) => format!("probation:{id}"),
+            Self::Retries(method) => format!("retries:{method}"),
+        }
+    }
+
+    /// The same hold, in the words of this lane: whatever keeps others back on probation, it is the probation.
+    pub(super) fn worded(&self, hold: Hold) -> Hold {
+        let (code, detail) = self.busy();
+        if matches!(self, Self::Probation(_)) { Hold { code, detail, ..hold } } else { hold }
+    }
+
+    /// How many failures in a row open its circuit.
+    pub(super) fn to_open(&self, limits: GateLimits) -> NonZeroU32 {
+        if matches!(self, Self::Probation(_)) { NonZeroU32::MIN } else { limits.circuit_failures }
+    }
+
+    /// What is said of an attempt that it has no room for.
+    pub(super) fn busy(&self) -> (CauseCode, &'static str) {
+        match self {
+            Self::Notification(_) | Self::Host(_) => {
+                (CauseCode::ReceiverBusy, "as many attempts as its receiver may have are in flight")
+            }
+            Self::Probation(_) => (
+                CauseCode::OnProbation,
+                "its notification was disabled, and one delivery finds out whether it works again",
+            ),
+            Self::Pace(..) => (CauseCode::RateLimited, PACED),
+            Self::Retries(_) => {
+                (CauseCode::RetriesBusy, "as many attempts that follow a failed one as may be in flight are")
+            }
         }
     }
 
     /// What an attempt's outcome says of this receiver: a host answers even when it answers 503, or that one of
     /// its channels has had enough.
     pub(super) fn sign(&self, outcome: &Outcome) -> Sign {
+        if let (Self::Probation(_), Outcome::Rejected { .. }) = (self, outcome) {
+            return Sign::Failed;
+        }
         let Outcome::Deferred { cause, hint } = outcome else { return Sign::Answered };
+        if matches!(self, Self::Retries(_)) {
+            return Sign::Answered;
+        }
         let is_host = matches!(self, Self::Host(_));
         match cause.code {
             CauseCode::Dns | CauseCode::Connect | CauseCode::Tls => Sign::Failed,
@@ -67,6 +130,7 @@ impl Place {
                 Sign::WantsPeace(hint.unwrap_or(PEACE).clamp(PEACE, LONGEST_PEACE))
             }
             code if code.is_ours() => Sign::None,
+            _ if matches!(self, Self::Probation(_)) => Sign::Failed,
             _ => Sign::Answered,
         }
     }

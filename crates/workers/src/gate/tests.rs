@@ -16,6 +16,7 @@ fn gate(per_notification: usize, per_host: usize) -> Arc<Gate> {
         per_notification: count(per_notification),
         per_host: count(per_host),
         circuit_failures: NonZeroU32::new(5).expect("not zero"),
+        ..GateLimits::default()
     }))
 }
 
@@ -24,7 +25,11 @@ fn notification(number: u128) -> NotificationId {
 }
 
 fn to(host: &str) -> Receiver {
-    Receiver { host: Some(host.to_owned()), pause: Duration::ZERO }
+    Receiver { host: Some(host.to_owned()), pace: None }
+}
+
+fn visit(number: u128, to: &Receiver) -> Visit<'_> {
+    Visit { notification: notification(number), to, on_probation: false, retry_of: None }
 }
 
 fn deferred(code: CauseCode, hint: Option<Duration>) -> Outcome {
@@ -32,14 +37,14 @@ fn deferred(code: CauseCode, hint: Option<Duration>) -> Outcome {
 }
 
 async fn pass(gate: &Arc<Gate>, number: u128, host: &str) -> Pass {
-    match gate.enter(notification(number), &to(host)).await {
+    match gate.enter(&visit(number, &to(host))).await {
         Entry::Pass(pass) => pass,
         Entry::Hold(hold) => panic!("held: {hold:?}"),
     }
 }
 
 async fn hold(gate: &Arc<Gate>, number: u128, host: &str) -> Hold {
-    match gate.enter(notification(number), &to(host)).await {
+    match gate.enter(&visit(number, &to(host))).await {
         Entry::Pass(_) => panic!("it may begin"),
         Entry::Hold(hold) => hold,
     }
@@ -76,7 +81,7 @@ async fn never_more_are_in_flight_than_the_caps_and_who_has_a_near_turn_waits_fo
         attempt.await.expect("no panic");
     }
     assert_eq!(done.load(Ordering::SeqCst), 60);
-    assert!(gate.lanes().values().all(Lane::is_idle));
+    assert!(gate.lanes().values().all(|lane| lane.is_idle(Duration::ZERO)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,10 +164,10 @@ async fn a_receiver_that_asked_for_less_is_left_in_peace_for_as_long_as_it_asked
 #[tokio::test(start_paused = true)]
 async fn a_service_that_wants_a_pause_gets_it_between_two_requests_of_one_notification() {
     let gate = gate(8, 8);
-    let chat = Receiver { host: Some("chat:443".into()), pause: SECOND };
+    let chat = Receiver { host: Some("chat:443".into()), pace: Some(Pace::every(SECOND)) };
     let mut begun = Vec::new();
     while begun.len() < 5 {
-        match gate.enter(notification(1), &chat).await {
+        match gate.enter(&visit(1, &chat)).await {
             Entry::Pass(pass) => {
                 begun.push(Instant::now());
                 pass.end(&Outcome::Delivered);
@@ -339,4 +344,78 @@ async fn a_store_without_slots_is_not_waited_for_again_and_again() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(answer(&gate, 64), 2);
     pass(&gate, 1, "one:443").await.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_with_a_rate_keeps_to_it_and_what_is_over_is_held_until_its_turn() {
+    let gate = gate(64, 64);
+    let to = Receiver {
+        host: Some("one:443".into()),
+        pace: Some(Pace::per_minute(NonZeroU32::new(300).expect("not zero"))),
+    };
+    let began = Instant::now();
+    let mut at_once = 0;
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        match gate.enter(&visit(1, &to)).await {
+            Entry::Pass(pass) => {
+                at_once += 1;
+                pass.end(&Outcome::Delivered);
+            }
+            Entry::Hold(hold) => {
+                assert_eq!(hold.code, CauseCode::RateLimited);
+                waits.push(hold.wait);
+            }
+        }
+    }
+    assert_eq!((at_once, began.elapsed()), (5, Duration::ZERO), "those of a second");
+    assert!(waits.windows(2).all(|pair| pair[1] == pair[0] + SECOND / 5), "{waits:?}");
+    pass(&gate, 2, "one:443").await.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_leave_places_to_first_attempts_and_are_held_for_no_fault_of_their_receivers() {
+    let limits = GateLimits { retries: NonZeroUsize::new(2).expect("not zero"), ..GateLimits::default() };
+    let gate = Arc::new(Gate::new(limits));
+    let hosts = ["a:443", "b:443", "c:443"].map(to);
+    let retry = |number: usize| Visit {
+        retry_of: Some(MethodName::Webhook),
+        ..visit(number as u128, &hosts[number])
+    };
+    let mut storm = Vec::new();
+    for number in 0..2 {
+        let Entry::Pass(pass) = gate.enter(&retry(number)).await else { panic!("there is room") };
+        storm.push(pass);
+    }
+    sleep(SECOND).await;
+    let Entry::Hold(held) = gate.enter(&retry(2)).await else { panic!("over their share") };
+    assert_eq!(held.code, CauseCode::RetriesBusy);
+    pass(&gate, 2, "c:443").await.end(&Outcome::Delivered);
+    let other = Visit { retry_of: Some(MethodName::Slack), ..visit(2, &hosts[2]) };
+    assert!(matches!(gate.enter(&other).await, Entry::Pass(_)), "another method's worker has its own places");
+    drop(storm);
+    assert!(matches!(gate.enter(&retry(2)).await, Entry::Pass(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_probation_one_attempt_finds_out_and_after_its_failure_nobody_follows() {
+    let gate = gate(8, 8);
+    let to = to("one:443");
+    let visit = Visit { on_probation: true, ..visit(1, &to) };
+    let Entry::Pass(probe) = gate.enter(&visit).await else { panic!("the first goes") };
+    let followers = (0..3).map(|_| gate.enter(&visit));
+    let followers = futures_util::future::join_all(followers);
+    let (followers, ()) = tokio::join!(followers, async {
+        sleep(Duration::from_millis(50)).await;
+        probe.end(&Outcome::Rejected { cause: Cause::new(CauseCode::Blocked, "seen in a test") });
+    });
+    for follower in followers {
+        assert!(matches!(follower, Entry::Hold(_)), "{follower:?}");
+    }
+    sleep(6 * SECOND).await;
+    let Entry::Pass(probe) = gate.enter(&visit).await else { panic!("set on probation once more") };
+    let held = gate.enter(&visit).await;
+    assert!(matches!(held, Entry::Hold(_)), "{held:?}");
+    probe.end(&Outcome::Delivered);
+    assert!(matches!(gate.enter(&visit).await, Entry::Pass(_)));
 }
