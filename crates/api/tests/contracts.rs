@@ -274,6 +274,7 @@ async fn history(rig: &Rig, made: &Value) -> DeliveryId {
         status: Some(503),
         state: DeliveryState::Waiting,
         next_due_at: Some(at),
+        on_probation: false,
     };
     let records = [
         Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None },
