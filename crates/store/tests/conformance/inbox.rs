@@ -234,7 +234,7 @@ pub(crate) async fn whoever_looks_after_a_notification_is_told_once_that_it_was_
         assert!(store.reset_failures(wish.id).await.expect("reset"));
     }
     let found = store.notification(wish.id).await.expect("read").expect("there");
-    assert_eq!(found.state, NotificationState::Active);
+    assert_eq!(found.state, NotificationState::Probation);
 }
 
 pub(crate) async fn where_nobody_looks_after_it_the_superusers_are_told(store: Store) {
