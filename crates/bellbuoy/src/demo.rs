@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::body::Body;
+use bellbuoy_store::SecretKeys;
 use http::{Method, Request, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -65,6 +66,11 @@ impl Demo {
         let mut settings: BTreeMap<String, String> =
             SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         settings.insert("BELLBUOY_DATA_DIR".to_owned(), directory.path().display().to_string());
+        if !environment.keys().any(|name| name.starts_with("BELLBUOY_STORE__SECRET_KEY")) {
+            let key =
+                SecretKeys::generate().map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
+            settings.insert("BELLBUOY_STORE__SECRET_KEY".to_owned(), key);
+        }
         settings.extend(environment.clone());
         if !environment.contains_key("BELLBUOY_LISTEN") && is_taken("127.0.0.1:8080").await {
             settings.insert("BELLBUOY_LISTEN".to_owned(), "127.0.0.1:0".to_owned());
