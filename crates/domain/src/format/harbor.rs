@@ -1,6 +1,6 @@
 //! Harbor's payloads, as its version 2 sends them: `Default`, and the same data as a `CloudEvents` event.
 //!
-//! Harbor has no word for a tag that is deleted, nor for a repository's life.
+//! Harbor has no word for a tag that is deleted, nor for a repository's life; nor for a replication that begins.
 
 use serde_json::{Map, Value, json};
 
@@ -20,15 +20,28 @@ pub(super) fn event_type(kind: Kind) -> Option<(&'static str, &'static str)> {
         Kind::QuotaError => Some(("QUOTA_EXCEED", "harbor.quota.exceeded")),
         Kind::ScanCompleted => Some(("SCANNING_COMPLETED", "harbor.scan.completed")),
         Kind::ScanFailed => Some(("SCANNING_FAILED", "harbor.scan.failed")),
-        Kind::PushMirroring | Kind::PollMirroring => {
-            Some(("REPLICATION", "harbor.replication.status.changed"))
-        }
+        Kind::PushMirroring
+        | Kind::PollMirroring
+        | Kind::RepoMirrorSyncSuccess
+        | Kind::RepoMirrorSyncFailed => Some(("REPLICATION", "harbor.replication.status.changed")),
         _ => None,
     }
 }
 
+/// The same of one event: a scan that somebody stopped has words of its own.
+fn event_words(event: &Event) -> (&'static str, &'static str) {
+    if event.kind == Kind::ScanFailed && is_true(event, "stopped") {
+        return ("SCANNING_STOPPED", "harbor.scan.stopped");
+    }
+    event_type(event.kind).unwrap_or_default()
+}
+
+fn is_true(event: &Event, member: &str) -> bool {
+    event.data.get(member).and_then(Value::as_bool).unwrap_or(false)
+}
+
 pub(super) fn payload(event: &Event, context: &Context<'_>) -> Result<Value, Inexpressible> {
-    let (name, _) = event_type(event.kind).unwrap_or_default();
+    let (name, _) = event_words(event);
     Ok(json!({
         "type": name,
         "occur_at": event.time.as_second(),
@@ -38,7 +51,7 @@ pub(super) fn payload(event: &Event, context: &Context<'_>) -> Result<Value, Ine
 }
 
 pub(super) fn cloud_event(event: &Event, context: &Context<'_>) -> Result<Value, Inexpressible> {
-    let (_, name) = event_type(event.kind).unwrap_or_default();
+    let (_, name) = event_words(event);
     let project = event.subject.namespace().unwrap_or_default();
     Ok(json!({
         "specversion": "1.0",
@@ -59,7 +72,10 @@ fn event_data(event: &Event, format: Format, context: &Context<'_>) -> Result<Va
     }
     let facts = Facts::of(event, format)?;
     Ok(match event.kind {
-        Kind::PushMirroring | Kind::PollMirroring => json!({ "replication": replication(&facts, context) }),
+        Kind::PushMirroring
+        | Kind::PollMirroring
+        | Kind::RepoMirrorSyncSuccess
+        | Kind::RepoMirrorSyncFailed => json!({ "replication": replication(&facts, context) }),
         Kind::ScanCompleted | Kind::ScanFailed => {
             let mut resource = resource(&facts, context)?;
             resource["scan_overview"] = scan_overview(event);
@@ -128,7 +144,11 @@ fn scan_overview(event: &Event) -> Value {
     }
     let ended = summary.and_then(|summary| summary.get("check_completed_at")).and_then(Value::as_str);
     let ended = ended.map_or_else(|| event.time.to_string(), str::to_owned);
-    let status = if event.kind == Kind::ScanCompleted { "Success" } else { "Error" };
+    let status = match event.kind {
+        Kind::ScanCompleted => "Success",
+        _ if is_true(event, "stopped") => "Stopped",
+        _ => "Error",
+    };
     json!({"application/vnd.security.vulnerability.report; version=1.1": {
         "report_id": event.id,
         "scan_status": status,
@@ -154,16 +174,18 @@ fn replication(facts: &Facts<'_>, context: &Context<'_>) -> Value {
     };
     let own = side("Local", context.registry.base(), facts.repository.namespace());
     let other = side("", "", namespace);
-    let is_push = facts.event.kind == Kind::PushMirroring;
+    let is_push = facts.event.kind == Kind::PushMirroring || is_true(facts.event, "outbound");
     let (source, destination) = if is_push { (own, other) } else { (other, own) };
     let (name, tag) = match (is_push, name.is_empty()) {
         (false, false) => (name, text_or(remote("remoteTag"), facts.tag)),
         _ => (facts.repository.short_name(), facts.tag.unwrap_or_default()),
     };
     let name_tag = if tag.is_empty() { name.to_owned() } else { format!("{name}:{tag}") };
-    json!({
+    let has_failed = facts.event.kind == Kind::RepoMirrorSyncFailed;
+    let status = if has_failed { "Error" } else { "Success" };
+    let mut replication = json!({
         "harbor_hostname": context.registry.host(),
-        "job_status": "Success",
+        "job_status": status,
         "description": "",
         "artifact_type": "image",
         "authentication_type": "basic",
@@ -175,8 +197,14 @@ fn replication(facts: &Facts<'_>, context: &Context<'_>) -> Value {
         "task_id": 0,
         "src_resource": source,
         "dest_resource": destination,
-        "successful_artifact": [{"type": "image", "status": "Success", "name_tag": name_tag}],
-    })
+    });
+    let mut artifact = json!({"type": "image", "status": status, "name_tag": name_tag});
+    if has_failed {
+        artifact["fail_reason"] = text(&facts.event.data, "message").unwrap_or_default().into();
+    }
+    let list = if has_failed { "failed_artifact" } else { "successful_artifact" };
+    replication[list] = json!([artifact]);
+    replication
 }
 
 fn text_or<'a>(text: &'a str, other: Option<&'a str>) -> &'a str {
