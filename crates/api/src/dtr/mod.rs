@@ -32,7 +32,7 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::Value;
 
-use crate::{App, auth::Caller, change::change, draft::Draft, now, problem::Problem};
+use crate::{App, auth::Caller, body, change::change, draft::Draft, now, problem::Problem};
 use form::{CreateForm, TestForm, UpdateForm};
 use object::object;
 use problem::Refusal;
@@ -200,8 +200,11 @@ fn changed(old: &Notification, form: &UpdateForm) -> Result<Option<Notification>
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
+    need_json_accepted(&headers)?;
+    need_no_other_body(&headers)?;
     let notification = find(&app, &caller, &id).await?;
     let store = caller.audited(&app, "notification.delete", &notification);
     let found = store.delete_notification(notification.id).await?;
@@ -322,6 +325,14 @@ fn need_json_accepted(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "answers here are application/json").into())
+}
+
+/// Refuses what says that it sends anything but JSON, where nothing need be sent at all.
+fn need_no_other_body(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(header::CONTENT_TYPE) {
+        body::require_json(headers)?;
+    }
+    Ok(())
 }
 
 /// The format that DTR's webhooks are made in.
