@@ -15,7 +15,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{App, now, problem::Problem, server::Peer};
+use crate::{App, counts, now, problem::Problem, server::Peer};
 
 /// Largest body. The texts of a callback fill a quarter of it at most.
 const MOST_BYTES: usize = 16 * 1024;
@@ -40,10 +40,14 @@ pub(crate) async fn call_back(
     let callback = Callback::from_json(&read.bytes).map_err(|error| Problem::bad(error.to_string()))?;
     let delivery = row.awaited.delivery;
     let (mut row, mut received) = judge(row, &callback);
-    if received == Received::First && !app.api.store.call_back(delivery, &callback, now()).await? {
-        // Another one came at the same moment.
-        let known = app.api.store.callback(delivery).await?.ok_or_else(unknown)?;
-        (row, received) = judge(known, &callback);
+    if received == Received::First {
+        if app.api.store.call_back(delivery, &callback, now()).await? {
+            counts::called_back(&app.api.metrics, callback.state);
+        } else {
+            // Another one came at the same moment.
+            let known = app.api.store.callback(delivery).await?.ok_or_else(unknown)?;
+            (row, received) = judge(known, &callback);
+        }
     }
     match received {
         Received::First | Received::Again => Ok(Json(json!({ "state": callback.state })).into_response()),
@@ -99,13 +103,20 @@ fn unknown() -> Problem {
     Problem::not_found("no callback is awaited here")
 }
 
+/// How a callback stands: what was called back, or `pending`, or `expired` when it did not come in time.
+pub(crate) fn state(row: &CallbackRow) -> &'static str {
+    match &row.callback {
+        Some(callback) => callback.state.name(),
+        None if now() >= row.awaited.expires_at => "expired",
+        None => "pending",
+    }
+}
+
 /// What is awaited or was called back for a delivery, as its owner sees it.
 pub(crate) fn object(row: &CallbackRow) -> Value {
-    let is_over = row.callback.is_none() && now() >= row.awaited.expires_at;
-    let state = row.callback.as_ref().map(|callback| callback.state.name());
     let callback = row.callback.as_ref();
     json!({
-        "state": state.unwrap_or(if is_over { "expired" } else { "pending" }),
+        "state": state(row),
         "description": callback.and_then(|callback| callback.description.as_deref()),
         "context": callback.and_then(|callback| callback.context.as_deref()),
         "target_url": callback.and_then(|callback| callback.target_url.as_deref()),

@@ -14,10 +14,13 @@ use http::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{explain::no, query, stored_event, unknown};
+use super::{
+    explain::{hold, no},
+    query, stored_event, unknown,
+};
 use crate::{App, auth::Caller, problem::Problem};
 
-/// Notifications that one event is explained for; more of them are only said to exist.
+/// Notifications that one event is explained for in one answer; which comes after them is said in `next`.
 const EXPLAINED: usize = 1000;
 
 #[derive(Debug, Deserialize)]
@@ -26,6 +29,8 @@ struct EventQuery {
     source: Option<String>,
     /// What it is to this one alone, be it of another scope.
     notification: Option<NotificationId>,
+    /// `next` of the answer before.
+    after: Option<NotificationId>,
 }
 
 pub(crate) async fn get(
@@ -41,7 +46,7 @@ pub(crate) async fn get(
         let event = stored_event(stored)?;
         if caller.owns(&app, &place(&event.subject)).await? {
             let considered = considered(&app, &caller, &event, wanted.notification).await?;
-            events.push(explained(stored, &event, &considered));
+            events.push(explained(stored, &event, &considered, wanted.after));
         }
     }
     if events.is_empty() {
@@ -50,7 +55,7 @@ pub(crate) async fn get(
     Ok(Json(json!({ "events": events })).into_response())
 }
 
-/// Those that the event could be for and that the caller may know of; or the one that it asked for.
+/// Those that the event could be for and that the caller may know of, by their ids; or the one that it asked for.
 async fn considered(
     app: &App,
     caller: &Caller,
@@ -70,11 +75,19 @@ async fn considered(
         }
     }
     covering.retain(|one| may_see.get(&one.scope) == Some(&true));
+    covering.sort_by_key(|one| one.id);
     Ok(covering)
 }
 
-fn explained(stored: &StoredEvent, event: &Event, considered: &[Notification]) -> Value {
-    let verdicts: Vec<Value> = considered.iter().take(EXPLAINED).map(|one| verdict(one, event)).collect();
+fn explained(
+    stored: &StoredEvent,
+    event: &Event,
+    considered: &[Notification],
+    after: Option<NotificationId>,
+) -> Value {
+    let begin = considered.partition_point(|one| after.is_some_and(|after| one.id <= after));
+    let (page, more) = considered[begin..].split_at(EXPLAINED.min(considered.len() - begin));
+    let next = page.last().filter(|_| !more.is_empty()).map(|last| last.id);
     json!({
         "source": stored.source,
         "id": stored.id,
@@ -83,8 +96,9 @@ fn explained(stored: &StoredEvent, event: &Event, considered: &[Notification]) -
         "accepted_at": stored.accepted_at.to_string(),
         "fanned_out": stored.fanned_out,
         "event": event.to_value(),
-        "considered": verdicts,
-        "considered_all": considered.len() <= EXPLAINED,
+        "considered": page.iter().map(|one| verdict(one, event)).collect::<Vec<_>>(),
+        "considered_all": next.is_none(),
+        "next": next,
     })
 }
 
@@ -111,5 +125,6 @@ fn verdict(notification: &Notification, event: &Event) -> Value {
         "deliveries": deliveries,
         "refused_by": no.as_ref().map(|no| no.by),
         "why_not": no.as_ref().map(|no| &no.why),
+        "held": no.is_none().then(|| hold(notification)).flatten(),
     })
 }
