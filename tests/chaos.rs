@@ -51,7 +51,7 @@ const FAULTS: &[Fault] = &[
 const CLUSTER_FAULTS: &[Fault] = &[
     Fault::Kill(Target::Node(0)),
     Fault::Kill(Target::Deliver(0)),
-    Fault::Pause(1),
+    Fault::Pause,
     Fault::Kill(Target::Fanout),
 ];
 

@@ -322,6 +322,26 @@ async fn a_replay_broken_off_anywhere_is_run_again_and_loses_none() {
 }
 
 #[tokio::test]
+async fn a_replay_shows_a_bar_to_whoever_watches() {
+    let (_fleet, _receiver, shell) = with_dead_letters(&[("acme/api", 12)]).await;
+    // `script` runs it on a terminal.
+    let line = format!("{BINARY} dead-letters replay --all --yes --rate 20/s");
+    let replay = shell.command(&[]);
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(shell.folder.path());
+    for (name, value) in replay.get_envs() {
+        command.env(name, value.expect("it is set"));
+    }
+    command.env("TERM", "xterm").stdin(Stdio::null()).stderr(Stdio::null());
+    let ended = tokio::task::spawn_blocking(move || command.output()).await.expect("it was run");
+    let ended = ended.expect("script, which is part of every Debian");
+    let seen = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success() && seen.contains("replayed 12 dead letters"), "{seen}");
+    let places: HashSet<_> = (1..=12).filter(|place| seen.contains(&format!(" {place}/12 "))).collect();
+    assert!(places.len() > 3 && seen.contains(" left"), "it moved: {seen}");
+}
+
+#[tokio::test]
 async fn explain_says_what_an_event_became_and_why_not() {
     let fleet = Fleet::start(&[]).await;
     let receiver = Receiver::start().await.expect("a receiver");

@@ -5,7 +5,8 @@ mod support;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use bellbuoy_testkit::amqp::{Producer, Publication};
+use bellbuoy_testkit::amqp::{Operator, Producer, Publication};
+use bellbuoy_testkit::certs::Authority;
 use bellbuoy_testkit::postgres::Postgres;
 use bellbuoy_testkit::process::free_port;
 use bellbuoy_testkit::rabbitmq::Node;
@@ -157,9 +158,12 @@ async fn a_memory_alarm_is_told_to_producers_and_work_goes_on_by_itself_when_it_
         eventually(SOON, async || {
             let ready = client.send(Method::GET, "/readyz", "", "").await;
             let why = ready.json()["checks"]["broker"].to_string();
-            (ready.status == 503 && why.contains("takes no messages")).then_some(())
+            let blocked = client.counted("bellbuoy_broker_blocked", &[]).await > 0.5;
+            (ready.status == 503 && why.contains("takes no messages") && blocked).then_some(())
         })
         .await;
+        let connected = client.counted("bellbuoy_broker_connected", &[]).await;
+        assert!(connected > 1.5, "both connections stand");
         let alive = client.send(Method::GET, "/healthz", "", "").await;
         assert_eq!(alive.status, 200, "an alarm is no reason to be started again");
     }
@@ -181,6 +185,9 @@ async fn a_memory_alarm_is_told_to_producers_and_work_goes_on_by_itself_when_it_
     assert_eq!(receiver.requests().len(), expected.len(), "claims were kept, so nothing came twice");
     for member in [api, fanout, deliver, record] {
         member.until_ready().await;
+        let client = member.client().await;
+        let blocked = async || client.counted("bellbuoy_broker_blocked", &[]).await > 0.5;
+        eventually(SOON, async || (!blocked().await).then_some(())).await;
         member.stop().await;
     }
 }
@@ -243,6 +250,150 @@ async fn two_deliver_processes_share_a_backlog_and_the_death_of_one_costs_its_at
     }
     assert_eq!(seen.len(), BACKLOG);
     assert!(repeats <= usize::from(IN_FLIGHT), "{repeats} attempts were made twice");
+}
+
+#[tokio::test]
+async fn a_second_process_doubles_the_throughput_of_a_receiver_that_takes_long_to_answer() {
+    const EACH: usize = 500;
+    const BATCHES: usize = 6;
+    let (_node, _postgres, fleet) = grounds(&[("BELLBUOY_LIMITS__IN_FLIGHT", "8")]).await;
+    let (api, _fanout, _record) = tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("record"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    // So that the processors have nothing to do, and what counts is how many requests are under way.
+    receiver.answer_after(Duration::from_millis(50));
+    let client = api.client().await;
+    client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    for batch in 0..BATCHES {
+        let event = |number| push(&format!("event-{batch}-{number}"), "acme/api", "v1");
+        let body = serde_json::to_vec(&(0..EACH).map(event).collect::<Vec<_>>()).expect("JSON");
+        let answer =
+            client.send(Method::POST, "/v1/events", "application/cloudevents-batch+json", body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    client.until("", BATCHES * EACH, &["pending"]).await;
+
+    // Requests a second, over the next so many.
+    let rate = async |count: usize| {
+        let first = receiver.requests().len();
+        let requests = receiver.wait_for(first + count, |_| true).await.expect("they come");
+        let span = requests[first + count - 1].at - requests[first].at;
+        f64::from(u32::try_from(count).expect("a few")) / span.as_secs_f64()
+    };
+    let first = fleet.role("deliver").await;
+    receiver.wait_for(20, |_| true).await.expect("it is at work");
+    let alone = rate(EACH).await;
+    let second = fleet.member("deliver-1", "deliver");
+    let at_work = second.client().await;
+    eventually(SOON, async || {
+        let in_flight = at_work.counted("bellbuoy_deliveries_in_flight", &[]).await;
+        (in_flight > 6.5).then_some(())
+    })
+    .await;
+    let together = rate(EACH).await;
+    let ratio = together / alone;
+    assert!((1.6..2.4).contains(&ratio), "{alone:.0} a second alone, {together:.0} together: {ratio:.2}");
+    assert_eq!(receiver.most_at_once(None), 16);
+    client.until("", BATCHES * EACH, &["delivered"]).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_that_the_death_of_api_store_or_broker_breaks_off_is_run_again_and_loses_none() {
+    const LETTERS: usize = 60;
+    let settings = [
+        ("BELLBUOY_RETRY__STEPS", "1ms"),
+        ("BELLBUOY_RETRY__CLIENT_ERROR_ATTEMPTS", "1"),
+        ("BELLBUOY_LIMITS__FAILURES", "1000000"),
+    ];
+    let (mut node, mut postgres, fleet) = grounds(&settings).await;
+    let (mut api, _fanout, _deliver, _record) =
+        tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("deliver"), fleet.role("record"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/hook", [Answer::status(400)]);
+    let client = api.client().await;
+    client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    for number in 0..LETTERS {
+        client.publish(&push(&format!("event-{number}"), "acme/api", "v1")).await;
+    }
+    eventually(SOON, async || (client.dead_letters("").await.len() == LETTERS).then_some(())).await;
+    receiver.script("/hook", [Answer::status(200)]);
+    receiver.clear();
+
+    let replay = async |api: &support::Member| {
+        let url = api.url().await;
+        let args =
+            ["dead-letters", "replay", "--all", "--yes", "--rate", "20/s", "--url", &url, "--token", TOKEN];
+        fleet.launch("replay", &args)
+    };
+    for victim in ["api", "store", "broker"] {
+        let running = replay(&api).await;
+        let seen = receiver.requests().len();
+        receiver.wait_for(seen + 5, |_| true).await.expect("it is under way");
+        match victim {
+            "api" => api.kill_9(),
+            "store" => postgres.kill_9(),
+            _ => node.kill_9(),
+        }
+        let code = running.wait_exit(SOON).await.code();
+        let said = running.lines().join("\n");
+        assert!(code == Some(1) && said.contains("run it again to go on"), "{victim}: {code:?} {said}");
+        match victim {
+            "api" => api.launch_again(&fleet),
+            "store" => postgres.start_again().await,
+            _ => node.start_again().await,
+        }
+        api.until_ready().await;
+    }
+    let last = replay(&api).await;
+    assert_eq!(last.wait_exit(SOON).await.code(), Some(0), "{}", last.lines().join("\n"));
+    let client = api.client().await;
+    assert!(client.dead_letters("").await.is_empty());
+    client.until("", LETTERS, &["delivered"]).await;
+    let arrived: HashSet<_> = receiver
+        .requests()
+        .iter()
+        .filter_map(|request| request.header("webhook-id").map(str::to_owned))
+        .collect();
+    assert_eq!(arrived.len(), LETTERS, "each at least once");
+}
+
+#[tokio::test]
+async fn a_fleet_speaks_to_rabbitmq_over_tls_with_both_certificates() {
+    let ours = Authority::new("ours").expect("an authority");
+    let server = ours.server(&["127.0.0.1"]).expect("a certificate");
+    let us = ours.client("bellbuoy").expect("a certificate");
+    let port = free_port();
+    let (node, postgres) = tokio::join!(Node::start_with_tls(port, &ours, &server), Postgres::start());
+    node.add_vhosts(&["fleet"]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).expect("written");
+        path.to_string_lossy().into_owned()
+    };
+    let (ca, certificate, key) =
+        (write("ca.pem", &ours.pem()), write("us.crt", &us.cert_pem), write("us.key", &us.key_pem));
+    let url = format!("amqps://guest:guest@127.0.0.1:{port}/fleet");
+    let store = postgres.database().await;
+    let identity =
+        [("BELLBUOY_BROKER__CLIENT_CERTIFICATE", &*certificate), ("BELLBUOY_BROKER__CLIENT_KEY", &key)];
+    let nobody = Deployment::new(&url, &store, &[("BELLBUOY_BROKER__CA", &ca)]);
+    let trusting = Deployment::new(&url, &store, &identity);
+    for stranger in [&nobody, &trusting] {
+        let (code, said) = stranger.command(&["topology", "apply"]).await;
+        assert_eq!(code, Some(1), "{said}");
+    }
+    let fleet = Deployment::new(&url, &store, &[&identity[..], &[("BELLBUOY_BROKER__CA", &*ca)]].concat());
+    fleet.apply_topology().await;
+    let serving = fleet.launch("all", &["serve"]);
+    let url = eventually(SOON, async || support::url_of(&serving)).await;
+    serving.wait_for_ok(&format!("{url}/readyz"), SOON).await;
+    let client = Client::new(&url, TOKEN);
+    let receiver = Receiver::start().await.expect("a receiver");
+    client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    client.publish(&push("one", "acme/api", "one")).await;
+    client.until("", 1, &["delivered"]).await;
 }
 
 #[tokio::test]
@@ -320,6 +471,149 @@ async fn an_edited_address_serves_another_process_within_moments_and_the_retries
     assert_eq!(paths, ["/old", "/new"], "{rows:?}");
 }
 
+#[tokio::test]
+async fn an_edit_a_pause_and_a_deletion_reach_every_process_within_a_second() {
+    const EVENTS: usize = 40;
+    const PROMISED: Duration = Duration::from_secs(1);
+    let (_node, _postgres, fleet) = grounds(&[
+        ("BELLBUOY_RETRY__STEPS", "4s,4s,4s,4s,4s,4s"),
+        ("BELLBUOY_LIMITS__CIRCUIT_FAILURES", "1000000"),
+        ("BELLBUOY_LIMITS__IN_FLIGHT", "16"),
+    ])
+    .await;
+    let (api, _fanout, _record) = tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("record"));
+    let members = ["deliver-0", "deliver-1"].map(|name| fleet.member(name, "deliver"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    let client = api.client().await;
+    let body = |path: &str| {
+        json!({"scope": {"repository": "acme/api"}, "kinds": ["repo_push"], "method": "webhook",
+            "config": {"url": receiver.url(path)}})
+    };
+    let mut wishes = HashMap::new();
+    for path in ["/edited", "/paused", "/deleted"] {
+        receiver.script(path, [Answer::status(503)]);
+        wishes.insert(path, client.wish(&body(path)).await);
+    }
+    for number in 0..EVENTS {
+        client.publish(&push(&format!("event-{number}"), "acme/api", "v1")).await;
+    }
+    // Each was tried and waits for its retry, in 2 to 4 s; whoever tried it has its notification in its cache.
+    client.until("", 3 * EVENTS, &["waiting"]).await;
+    let mut of_each = Vec::new();
+    for member in &members {
+        let client = member.client().await;
+        assert!(client.counted("bellbuoy_delivery_attempts_total", &[]).await > 0.5, "both have some");
+        of_each.push(client);
+    }
+
+    let mut changed = HashMap::new();
+    for (path, method, action, body) in [
+        ("/edited", Method::PUT, "", body("/new").to_string()),
+        ("/paused", Method::POST, "/pause", String::new()),
+        ("/deleted", Method::DELETE, "", String::new()),
+    ] {
+        let at = format!("/v1/notifications/{}{action}", wishes[path].id);
+        let answer = client.send(method, &at, "application/json", body).await;
+        assert!(answer.status.is_success(), "{at}: {}", answer.text());
+        changed.insert(path, Instant::now());
+    }
+    for (path, state) in [("/edited", "delivered"), ("/deleted", "cancelled")] {
+        client.until(&format!("notification={}", wishes[path].id), EVENTS, &[state]).await;
+    }
+    for client in &of_each {
+        // It holds some of those whose notification is paused.
+        eventually(SOON, async || {
+            let held = client.counted("bellbuoy_delivery_holds_total", &[r#"reason="paused""#]).await;
+            (held > 0.5).then_some(())
+        })
+        .await;
+    }
+    for request in receiver.requests() {
+        let Some(changed) = changed.get(request.path.as_str()) else { continue };
+        let late = request.at.saturating_duration_since(*changed);
+        assert!(late <= PROMISED, "{} was sent {late:?} after its notification was changed", request.path);
+    }
+    let new = receiver.requests().iter().filter(|request| request.path == "/new").count();
+    assert_eq!(new, EVENTS, "each retry went to the new address");
+}
+
+#[tokio::test]
+async fn what_does_not_stand_as_it_should_is_told_after_each_connect_until_it_is_mended() {
+    let (mut node, postgres) = tokio::join!(Node::start(), Postgres::start());
+    node.add_vhosts(&["fleet", "copy"]).await;
+    let store = postgres.database().await;
+    let fleet = Deployment::new(&node.url("fleet"), &store, &[]);
+    fleet.apply_topology().await;
+    let operator = Operator::connect(&node.url("fleet")).await.expect("an operator");
+    operator.delete_queue("bellbuoy.deliver.slack").await.expect("deleted");
+    operator.delete_queue("bellbuoy.outcomes.due").await.expect("deleted");
+    operator.declare_plain_queue("bellbuoy.outcomes.due").await.expect("declared");
+    drop(operator);
+
+    // RabbitMQ is away when it starts; what stands there is looked at when it can be.
+    node.kill_9();
+    let member = fleet.member("api", "api");
+    let client = member.client().await;
+    node.start_again().await;
+    let told = eventually(SOON, async || {
+        let ready = client.send(Method::GET, "/readyz", "", "").await;
+        let why = ready.json()["checks"]["topology"].as_str().map(str::to_owned).unwrap_or_default();
+        (ready.status == 503 && why.starts_with("queue `")).then_some(why)
+    });
+    let told = told.await;
+    assert!(told.ends_with("(and 1 more)"), "{told}");
+    let said = member.process.lines().join("\n");
+    for line in [
+        "queue `bellbuoy.deliver.slack` is missing; run `bellbuoy topology apply`",
+        "queue `bellbuoy.outcomes.due` differs from what this version needs",
+    ] {
+        assert_eq!(said.matches(line).count(), 1, "`{line}` is said once in: {said}");
+    }
+    let (code, said) = fleet.command(&["topology", "apply"]).await;
+    assert!(code == Some(1) && said.contains("empty it, delete it and run"), "{code:?} {said}");
+    let operator = Operator::connect(&node.url("fleet")).await.expect("an operator");
+    operator.delete_queue("bellbuoy.outcomes.due").await.expect("deleted");
+    fleet.apply_topology().await;
+    member.until_ready().await;
+
+    // What is exported is what is applied.
+    let copy = Deployment::new(&node.url("copy"), &store, &[]);
+    let (code, definitions) = copy.command(&["topology", "export"]).await;
+    assert_eq!(code, Some(0), "{definitions}");
+    let file = copy.folder().join("definitions.json");
+    std::fs::write(&file, definitions).expect("written");
+    node.ctl(&["import_definitions", &file.to_string_lossy()]).await;
+    let (code, said) = copy.command(&["topology", "check"]).await;
+    assert!(code == Some(0) && said.contains("everything stands on"), "{code:?} {said}");
+    member.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_missing_binding_left_without_a_route_is_told_of_and_delivered_when_it_is_back() {
+    let (node, _postgres, fleet) = grounds(&[]).await;
+    let (api, _fanout, _deliver, _record) =
+        tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("deliver"), fleet.role("record"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    let client = api.client().await;
+    client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let operator = Operator::connect(&node.url("fleet")).await.expect("an operator");
+    operator.unbind("bellbuoy.deliveries", "webhook", "bellbuoy.deliver.webhook").await.expect("unbound");
+    client.publish(&push("one", "acme/api", "one")).await;
+    let labels = [r#"queue="bellbuoy.unroutable""#, r#"state="ready""#];
+    eventually(SOON, async || (client.counted("bellbuoy_queue_messages", &labels).await > 0.5).then_some(()))
+        .await;
+
+    let (code, said) = fleet.command(&["topology", "check"]).await;
+    assert!(code == Some(1) && said.contains("`bellbuoy.unroutable` holds 1 messages"), "{code:?} {said}");
+    let (code, said) = fleet.command(&["topology", "reroute"]).await;
+    assert!(code == Some(1) && said.contains("1 have no route still"), "{code:?} {said}");
+    fleet.apply_topology().await;
+    let (code, said) = fleet.command(&["topology", "reroute"]).await;
+    assert!(code == Some(0) && said.contains("1 messages were published once more"), "{code:?} {said}");
+    client.until("", 1, &["delivered"]).await;
+    assert_eq!(receiver.requests().len(), 1);
+}
+
 fn is_of(request: &Recorded, tag: &str) -> bool {
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
     body["updated_tags"][0] == tag
@@ -352,11 +646,52 @@ async fn a_process_that_starts_before_its_broker_and_its_store_says_what_it_wait
     postgres.start_again().await;
     eventually(SOON, async || check("broker").await.filter(|why| why != "\"ok\"" && why != "null")).await;
     assert!(process.is_running());
+    let shows = async |figure: &str| {
+        let text = client.metrics().await;
+        let series = ["publish", "consume"]
+            .map(|part| format!("bellbuoy_broker_connected{{connection=\"{part}\"}} {figure}"));
+        series.iter().all(|series| text.contains(series)).then_some(())
+    };
+    eventually(SOON, async || shows("0").await).await;
     node.start_again().await;
     process.wait_for_ok(&format!("http://{address}/readyz"), SOON).await;
+    eventually(SOON, async || shows("1").await).await;
     client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
     client.publish(&push("one", "acme/api", "one")).await;
     client.until("", 1, &["delivered"]).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_gets_nowhere_is_told_of_by_readiness_and_metric_until_it_gets_on() {
+    let (_node, postgres, fleet) = grounds(&[("BELLBUOY_LIMITS__STALLED_AFTER_SECONDS", "2")]).await;
+    let (api, fanout, _deliver, _record) =
+        tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("deliver"), fleet.role("record"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    let (client, worker) = (api.client().await, fanout.client().await);
+    client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    client.publish(&push("before", "acme/api", "before")).await;
+    client.until("", 1, &["delivered"]).await;
+    let up = async || worker.counted("bellbuoy_worker_up", &[r#"role="fanout""#]).await > 0.5;
+    assert!(up().await);
+
+    // It takes connections and questions, and answers nothing.
+    postgres.freeze();
+    client.publish(&push("during", "acme/api", "during")).await;
+    eventually(SOON, async || {
+        let ready = worker.send(Method::GET, "/readyz", "", "").await;
+        let why = ready.json()["checks"]["fanout"].to_string();
+        (ready.status == 503 && why.contains("no progress for") && !up().await).then_some(())
+    })
+    .await;
+    postgres.thaw();
+    eventually(SOON, async || up().await.then_some(())).await;
+    client.until("", 2, &["delivered"]).await;
+    fanout.until_ready().await;
+    assert_eq!(receiver.requests().len(), 2);
+    assert!(
+        worker.counted("bellbuoy_worker_restarts_total", &[]).await < 0.5,
+        "it went on, and was not started again"
+    );
 }
 
 #[tokio::test]

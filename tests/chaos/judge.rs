@@ -2,8 +2,8 @@
 //!
 //! By sets: what producers were told is accepted, against what the receiver answered and what stands in the dead
 //! letters. A request that repeats an attempt has to have a fault that explains it: its sender was killed before it
-//! could settle the outcome, or a connection to RabbitMQ, and with it a claim, was lost while that attempt was under
-//! way, or the fan-out was killed between publishing a delivery and ending its event.
+//! could settle the outcome; or RabbitMQ could not confirm that outcome, because it or a connection to it was hit just
+//! then; or it could not confirm the delivery itself; or the fan-out was killed between publishing a delivery and ending its event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,6 +31,7 @@ pub(crate) struct Judged {
     dead: usize,
     cut_off: usize,
     claim_lost: usize,
+    published_twice: usize,
     fanned_out_again: usize,
     inherited: usize,
 }
@@ -38,7 +39,7 @@ pub(crate) struct Judged {
 impl Judged {
     /// Requests that repeat an attempt which had been made before.
     pub(crate) fn repeats(&self) -> usize {
-        self.cut_off + self.claim_lost + self.fanned_out_again + self.inherited
+        self.cut_off + self.claim_lost + self.published_twice + self.fanned_out_again + self.inherited
     }
 }
 
@@ -47,8 +48,8 @@ impl fmt::Display for Judged {
         write!(
             f,
             "{} faults, {} events ({} published again), {} deliveries ({} dead), {} attempts repeated: {} cut off \
-             with their sender, {} whose claim was lost with a connection, {} fanned out again, {} that follow from \
-             such",
+             with their sender, {} whose claim was lost with a connection, {} published twice, {} fanned out again, \
+             {} that follow from such",
             self.faults,
             self.events,
             self.published_again,
@@ -57,6 +58,7 @@ impl fmt::Display for Judged {
             self.repeats(),
             self.cut_off,
             self.claim_lost,
+            self.published_twice,
             self.fanned_out_again,
             self.inherited
         )
@@ -120,6 +122,10 @@ impl Storm {
         eventually(PATIENCE, async || self.queued().await.is_empty().then_some(())).await;
     }
 
+    /// Each repeat needs an explanation of its own. A request of the same attempt was cut off with its sender, or made
+    /// when RabbitMQ could not confirm what came of it. Or the delivery itself was published twice, by us or by RabbitMQ
+    /// at the end of its wait, because it was on its way when RabbitMQ could not confirm it; or it was fanned out twice,
+    /// because the fan-out was killed before it could end the event.
     fn explain_repeats(&self, arrived: &Arrived<'_>, judged: &mut Judged) {
         for ((delivery, attempt), requests) in arrived {
             let before = arrived.get(&(*delivery, attempt - 1));
@@ -130,16 +136,24 @@ impl Storm {
                 continue;
             }
             let (last, earlier) = requests.split_last().expect("one at least");
-            let cut_off = earlier.iter().filter(|request| self.was_cut_off(request)).count().min(to_explain);
+            let cut_off = earlier.iter().filter(|request| self.was_cut_off(request)).count();
+            let claim_lost = earlier
+                .iter()
+                .filter(|request| !self.was_cut_off(request) && self.timeline.was_unconfirmed(request.at))
+                .count();
+            let cut_off = cut_off.min(to_explain);
+            let claim_lost = claim_lost.min(to_explain - cut_off);
+            let rest = to_explain - cut_off - claim_lost;
             judged.cut_off += cut_off;
-            let rest = to_explain - cut_off;
-            let began = match before {
-                Some(before) => before[0].at,
-                None => self.ledger.first_tried(event_of(last)).expect("a published event"),
-            };
+            judged.claim_lost += claim_lost;
             if rest == 0 {
-            } else if self.timeline.has_broker_fault(began, last.at) {
-                judged.claim_lost += rest;
+                continue;
+            }
+            let began = self.ledger.first_tried(event_of(last)).expect("a published event");
+            // On its way from the attempt before, or from its event, until it was first tried.
+            let on_its_way = before.map_or(began, |before| before[0].at);
+            if self.timeline.can_be_unconfirmed(on_its_way, requests[0].at) {
+                judged.published_twice += rest;
             } else if before.is_none() && self.timeline.has_fanout_kill(began, last.at) {
                 judged.fanned_out_again += rest;
             } else {
@@ -147,7 +161,7 @@ impl Storm {
                     requests.iter().map(|request| self.timeline.second(request.at)).collect();
                 panic!(
                     "attempt {attempt} of delivery {delivery} of {} was made at {seconds:.2?} s and nothing explains \
-                     it; it could begin at {:.2} s; it came by connections {:?}",
+                     it; its event was published at {:.2} s; it came by connections {:?}",
                     event_of(last).id(),
                     self.timeline.second(began),
                     requests.iter().map(|request| request.connection).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bellbuoy_testkit::postgres::Postgres;
 use bellbuoy_testkit::rabbitmq::{Cluster, Node};
 use bellbuoy_testkit::receiver::{Answer, Receiver};
+use bellbuoy_testkit::wait::eventually;
 use tokio::time::{Instant, sleep};
 
 use crate::load::{Apis, Ledger, Wanted, publish};
@@ -31,6 +32,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("BELLBUOY_LIMITS__FAILURES", "1000000"),
 ];
 
+/// Where a node may fall silent: it is left after twice as long.
+const IN_A_CLUSTER: &[(&str, &str)] = &[("BELLBUOY_BROKER__HEARTBEAT_SECONDS", "4")];
+
 const MEMBERS: [(Target, &str, &str); 6] = [
     (Target::Api(0), "api-0", "api"),
     (Target::Api(1), "api-1", "api"),
@@ -53,6 +57,7 @@ pub(crate) struct Storm {
     apis: Apis,
     postgres: Postgres,
     broker: Rabbit,
+    paused: Option<usize>,
 }
 
 /// RabbitMQ, of one node or of three.
@@ -99,7 +104,9 @@ impl Storm {
 
     async fn start(seed: u64, broker: Rabbit, postgres: Postgres) -> Self {
         broker.nodes()[0].add_vhosts(&[VHOST]).await;
-        let deployment = Deployment::new(&broker.url(), &postgres.database().await, SETTINGS);
+        let further = if broker.nodes().len() > 1 { IN_A_CLUSTER } else { &[] };
+        let settings = [SETTINGS, further].concat();
+        let deployment = Deployment::new(&broker.url(), &postgres.database().await, &settings);
         deployment.apply_topology().await;
         let receiver = Receiver::start().await.expect("a receiver");
         receiver.answer_after(ANSWER_AFTER);
@@ -115,6 +122,7 @@ impl Storm {
             apis: Apis::none_yet(2),
             postgres,
             broker,
+            paused: None,
         };
         for (target, member) in &storm.members {
             storm.tell_where(*target, member);
@@ -172,7 +180,7 @@ impl Storm {
             Fault::Kill(Target::Node(number)) => self.broker.nodes()[number].kill_9(),
             Fault::Kill(target) => self.member(target).kill_9(),
             Fault::Restart(target) => self.member(target).stop().await,
-            Fault::Pause(number) => self.broker.nodes()[number].pause(),
+            Fault::Pause => self.pause_a_node().await,
             Fault::CloseConnections => {
                 self.broker.nodes()[0].ctl(&["close_all_connections", "--global", "by the operator"]).await;
             }
@@ -184,9 +192,27 @@ impl Storm {
             Fault::Kill(Target::Store) => self.postgres.start_again().await,
             Fault::Kill(Target::Node(number)) => self.broker.nodes_mut()[number].start_again().await,
             Fault::Kill(target) | Fault::Restart(target) => self.launch_again(target),
-            Fault::Pause(number) => self.broker.nodes()[number].resume(),
+            Fault::Pause => {
+                let paused = self.paused.take().expect("one was paused");
+                self.broker.nodes()[paused].resume();
+            }
             Fault::CloseConnections => {}
         }
+    }
+
+    /// Stops the clock of the node to which most connections of ours lead, and waits until every process has given
+    /// them up: those that a silent node holds up work on a living one.
+    async fn pause_a_node(&mut self) {
+        let count = |node: &Node| -> usize {
+            let port = node.address().port();
+            self.members.iter().map(|(_, member)| member.process.connections_to(port)).sum()
+        };
+        let nodes = self.broker.nodes();
+        let busiest = (0..nodes.len()).max_by_key(|number| count(&nodes[*number])).expect("a node");
+        assert!(count(&nodes[busiest]) > 0, "nobody is connected to any node");
+        nodes[busiest].pause();
+        eventually(PATIENCE, async || (count(&nodes[busiest]) == 0).then_some(())).await;
+        self.paused = Some(busiest);
     }
 
     fn launch_again(&mut self, wanted: Target) {

@@ -10,8 +10,9 @@ use crate::plan::{Fault, Target};
 /// How much later than its cause something is seen on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// After a broker's fault, how long until every process has a connection again that it can trust.
-const RECONNECTING: Duration = Duration::from_secs(5);
+/// After a broker's fault, how long until every process has a connection again that it can trust: one on which nothing
+/// is confirmed is given up after 15 s.
+const RECONNECTING: Duration = Duration::from_secs(20);
 
 /// How long done work can take to be settled while the broker is well.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -49,8 +50,19 @@ impl Timeline {
         self.struck.len()
     }
 
+    /// Whether what was done at that moment can have been confirmed by nobody, because RabbitMQ or a connection to it
+    /// was hit then, or soon after.
+    pub(crate) fn was_unconfirmed(&self, at: Instant) -> bool {
+        self.has_broker_fault(at, at + SETTLING)
+    }
+
+    /// The same of something that was done between these two.
+    pub(crate) fn can_be_unconfirmed(&self, from: Instant, to: Instant) -> bool {
+        self.has_broker_fault(from, to)
+    }
+
     /// Whether RabbitMQ, or a connection to it, was hit in the time between these two.
-    pub(crate) fn has_broker_fault(&self, from: Instant, to: Instant) -> bool {
+    fn has_broker_fault(&self, from: Instant, to: Instant) -> bool {
         let mut faults = self.struck.iter().filter(|struck| struck.fault.voids_claims());
         faults.any(|struck| struck.began <= to && from <= struck.ended + RECONNECTING)
     }

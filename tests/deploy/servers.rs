@@ -1,8 +1,17 @@
 //! RabbitMQ's files, and the users that `deploy/secrets.sh` makes for it.
 
+use bellbuoy_testkit::amqp::{Operator, Producer, Publication};
+use bellbuoy_testkit::http::Http;
+use bellbuoy_testkit::postgres::Postgres;
+use bellbuoy_testkit::process::free_port;
+use bellbuoy_testkit::rabbitmq::Node;
+use bellbuoy_testkit::receiver::{Answer, Receiver};
+use bellbuoy_testkit::wait::eventually;
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use super::support::{Deployment, SOON, push};
 use super::{found, items, read, run_secrets, secrets, tool, yaml};
 
 /// Exchanges and queues of ours, and two exchanges of the broker's own that nobody may touch.
@@ -150,4 +159,103 @@ fn rabbitmqs_settings_are_lines_of_key_and_value_and_each_file_is_where_it_is_re
     }
     assert!(rabbitmq["hostname"].is_string(), "its data follows its name");
     assert_eq!(found("(?m)^load_definitions = (.*)$", &text), ["/run/secrets/rabbitmq_definitions"]);
+}
+
+/// A node as the files of `deploy/` make it, with the users of `made`, and the port of its metrics. Only where it
+/// listens is a test's own.
+async fn deployed_node(made: &TempDir) -> (Node, u16) {
+    let [management, metrics] = [free_port(), free_port()];
+    let definitions = made.path().join("rabbitmq_definitions");
+    let lines = read("deploy/rabbitmq/rabbitmq.conf")
+        .replace("/run/secrets/rabbitmq_definitions", &definitions.to_string_lossy());
+    let lines = format!(
+        "{lines}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n\
+         prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {metrics}\n"
+    );
+    let files =
+        ["advanced.config", "enabled_plugins"].map(|name| (name, read(&format!("deploy/rabbitmq/{name}"))));
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    (Node::start_with(&lines, &files).await, metrics)
+}
+
+#[tokio::test]
+async fn the_nodes_files_start_one_and_each_user_does_its_part_there_and_no_more() {
+    let made = secrets();
+    let ((node, metrics), postgres) = tokio::join!(deployed_node(&made), Postgres::start());
+    let url = |user: &str| {
+        let url = std::fs::read_to_string(made.path().join(format!("broker_url_{user}"))).expect("a URL");
+        url.replace("rabbitmq:5672", &node.address().to_string())
+    };
+    let users = node.ctl(&["list_users", "--no-table-headers"]).await;
+    assert!(users.contains("producer") && !users.contains("guest"), "{users}");
+    let prefetch = "application:get_env(rabbit, dead_letter_worker_consumer_prefetch).";
+    assert!(node.ctl(&["eval", prefetch]).await.contains("256"));
+    let answer = Http::new().get(&format!("http://127.0.0.1:{metrics}/metrics")).await.expect("metrics");
+    assert!(answer.text().contains("rabbitmq_build_info"), "{}", answer.text());
+
+    // Everybody who serves, with the rights of its role alone: an event through every queue and wait.
+    let store = postgres.database().await;
+    let settings = [("BELLBUOY_RETRY__STEPS", "600ms"), ("BELLBUOY_RETRY__CLIENT_ERROR_ATTEMPTS", "1")];
+    let fleet = |user: &str| Deployment::new(&url(user), &store, &settings);
+    fleet("topology").apply_topology().await;
+    let deployments = ["api", "fanout", "deliver", "record"].map(|role| (role, fleet(role)));
+    let mut members = Vec::new();
+    for (role, deployment) in &deployments {
+        members.push(deployment.role(role).await);
+    }
+    let api = members[0].client().await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/again", [Answer::status(503), Answer::status(200)]);
+    receiver.script("/never", [Answer::status(400)]);
+    for path in ["/again", "/never"] {
+        api.webhook("acme/api", "repo_push", &receiver.url(path)).await;
+    }
+    let body = push("by-http", "acme/api", "v1");
+    api.publish(&body).await;
+    api.until("state=delivered", 1, &["delivered"]).await;
+    let letter = eventually(SOON, async || api.dead_letters("").await.pop()).await;
+    assert_eq!(letter["reason"], "attempts_exhausted", "{letter}");
+    let replay = format!("/v1/dead-letters/{}/replay", letter["id"].as_str().expect("an id"));
+    receiver.script("/never", [Answer::status(200)]);
+    assert!(api.post(&replay, &json!({})).await.status.is_success());
+    api.until("", 2, &["delivered"]).await;
+
+    // A producer writes to the exchange of events, and to nothing else.
+    let event = push("by-amqp", "acme/api", "v1").to_string();
+    let publish = async |exchange: &'static str, key: &'static str| {
+        let content_type = "application/cloudevents+json";
+        let publication =
+            Publication { exchange, key, content_type, message_id: None, body: event.as_bytes() };
+        Producer::new([url("producer")]).publish(publication).await
+    };
+    publish("bellbuoy.events", "repo_push").await.expect("it may");
+    api.until("", 4, &["delivered"]).await;
+    for (exchange, key) in [
+        ("", "bellbuoy.events"),
+        ("", "bellbuoy.deliver.webhook"),
+        ("bellbuoy.deliveries", "webhook"),
+        ("bellbuoy.outcomes", ""),
+        ("bellbuoy.dead", ""),
+        ("bellbuoy.queues", "bellbuoy.events"),
+        ("bellbuoy.delay.v1.00", "bellbuoy.events"),
+        ("amq.topic", "repo_push"),
+    ] {
+        let refused = publish(exchange, key).await.expect_err("it may not");
+        assert!(format!("{refused:#}").contains("ACCESS_REFUSED"), "`{exchange}`: {refused:#}");
+    }
+    for user in ["producer", "api"] {
+        let operator = Operator::connect(&url(user)).await.expect("connected");
+        for refused in [
+            operator.look("bellbuoy.events").await.map(drop),
+            operator.delete_queue("bellbuoy.events").await,
+            operator.declare_plain_queue("bellbuoy.mine").await,
+            operator.unbind("bellbuoy.events", "#", "bellbuoy.events").await,
+        ] {
+            let refused = refused.expect_err("it may not").to_string();
+            assert!(refused.contains("ACCESS_REFUSED"), "{user}: {refused}");
+        }
+    }
+    for member in members {
+        member.stop().await;
+    }
 }

@@ -68,8 +68,10 @@ enum Command {
 enum TopologyCommand {
     /// Declare what is missing. Repeating it changes nothing; what differs is named and left alone.
     Apply(ConfigArgs),
-    /// Say what is missing or different.
+    /// Say what is missing or different, what stands where nobody takes it, and what this user may not see.
     Check(ConfigArgs),
+    /// Publish once more what had no route and was set aside in `bellbuoy.unroutable`.
+    Reroute(ConfigArgs),
     /// Print it as RabbitMQ's `definitions.json`.
     Export(ConfigArgs),
 }
@@ -135,6 +137,9 @@ impl Cli {
             }
             Command::Topology(TopologyCommand::Check(args)) => {
                 load(&args).and_then(|config| commands::topology::check(&config))
+            }
+            Command::Topology(TopologyCommand::Reroute(args)) => {
+                load(&args).and_then(|config| commands::topology::reroute(&config))
             }
             Command::Topology(TopologyCommand::Export(args)) => {
                 load(&args).and_then(|config| commands::topology::export(&config))

@@ -9,6 +9,7 @@ mod note;
 mod open;
 mod series;
 mod serve;
+mod standing;
 
 use std::process::ExitCode;
 

@@ -17,7 +17,7 @@ use bellbuoy_methods::{ClientIdentity, Methods, Outbound, Services, Smtp};
 use bellbuoy_store::{OpenError, Store};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::{
     config::{Config, KeyDocument, Role, StoreUrl},
@@ -218,19 +218,10 @@ fn new_token() -> String {
     format!("bba_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
-/// Opens the broker. RabbitMQ may be away, now and later: workers wait for it. What stands there is
-/// compared with what we need, and a difference is said, with its remedy.
-pub(crate) async fn broker(config: &Config) -> anyhow::Result<Broker> {
+/// Opens the broker. RabbitMQ may be away, now and later: workers wait for it.
+pub(crate) fn broker(config: &Config) -> anyhow::Result<Broker> {
     let embedded = EmbeddedOptions { delivery_limit: config.delivery_limit, ..EmbeddedOptions::default() };
     let options = BrokerOptions { embedded, rabbitmq: rabbitmq_options(config) };
-    if let BrokerUrl::RabbitMq(url) = &config.broker {
-        match options.rabbitmq.topology.check(url, &options.rabbitmq).await {
-            Ok(problems) => problems.iter().for_each(|problem| error!("{problem}")),
-            Err(problem) => {
-                warn!("can't look at what stands on RabbitMQ: {:#}", anyhow::Error::from(problem));
-            }
-        }
-    }
     Ok(Broker::open(&config.broker, &config.data_dir, &options)?)
 }
 
@@ -241,6 +232,8 @@ pub(crate) fn rabbitmq_options(config: &Config) -> RabbitMqOptions {
     let identity = config.broker_certificate.clone().zip(config.broker_key.clone());
     RabbitMqOptions {
         tls: Tls { ca: config.broker_ca.clone(), identity },
+        heartbeat: config.heartbeat,
+        delay_tolerance_percent: config.delay_tolerance,
         topology: Topology::new(&methods, config.shards),
         ..RabbitMqOptions::default()
     }

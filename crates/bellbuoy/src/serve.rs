@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, Trial};
-use bellbuoy_broker::Broker;
+use bellbuoy_broker::{Broker, BrokerUrl};
 use bellbuoy_domain::{DeliveryId, Registry};
 use bellbuoy_methods::{Attempt, Callbacks, Methods};
 use bellbuoy_store::Store;
@@ -32,6 +32,7 @@ use crate::{
     commands::say,
     config::{Config, Role},
     open, series,
+    standing::Standing,
 };
 
 /// The version that is shown and sent.
@@ -88,7 +89,7 @@ impl Fleet {
         let (token, token_file) = open::admin_token(&config)?;
         let limits = ServerLimits { connections: config.connections, ..ServerLimits::default() };
         let (listener, early) = Early::answer(listener, limits.clone())?;
-        let broker = open::broker(&config).await?;
+        let broker = open::broker(&config)?;
         let store = open::store(&config).await?;
         early.end().await;
         let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };
@@ -116,9 +117,11 @@ impl Fleet {
             shutdown: work.clone(),
             workers: JoinSet::new(),
             readiness: Readiness::default(),
+            stalled_after: config.stalled_after,
             slots: None,
         };
         crew.start(&config, &methods);
+        crew.look_at_topology(&config);
         let following = certificates::follow(config.clone(), Arc::clone(&methods), work.clone());
         crew.workers.spawn(following);
         let api = Api {
@@ -249,6 +252,7 @@ struct Crew {
     shutdown: CancellationToken,
     workers: JoinSet<()>,
     readiness: Readiness,
+    stalled_after: Duration,
     slots: Option<Arc<Slots>>,
 }
 
@@ -268,6 +272,15 @@ impl Crew {
             }
         }
         self.watch(gate);
+    }
+
+    /// What stands on RabbitMQ, if it is one.
+    fn look_at_topology(&mut self, config: &Config) {
+        let BrokerUrl::RabbitMq(url) = &config.broker else { return };
+        let standing = Arc::new(Standing::new(url.clone(), open::rabbitmq_options(config)));
+        self.workers.spawn(Arc::clone(&standing).follow(self.broker.clone(), self.shutdown.clone()));
+        let readiness = std::mem::take(&mut self.readiness);
+        self.readiness = readiness.with("topology", move || standing.check());
     }
 
     fn start_fanout(&mut self, config: &Config, wishes: &Arc<Wishes>) {
@@ -302,7 +315,7 @@ impl Crew {
     ) {
         for method in config.methods.iter().copied() {
             let role = deliver_role(method);
-            let vital = self.vital(role);
+            let vital = self.vital_of(role, self.stalled_after.max(longest_attempt(config)));
             let deliver = Arc::new(Deliver {
                 method,
                 broker: self.broker.clone(),
@@ -371,7 +384,11 @@ impl Crew {
     }
 
     fn vital(&mut self, name: &'static str) -> Arc<Vital> {
-        let vital = Arc::new(Vital::default());
+        self.vital_of(name, self.stalled_after)
+    }
+
+    fn vital_of(&mut self, name: &'static str, stalled_after: Duration) -> Arc<Vital> {
+        let vital = Arc::new(Vital::stalled_after(stalled_after));
         let seen = Arc::clone(&vital);
         let readiness = std::mem::take(&mut self.readiness);
         self.readiness = readiness.with(name, move || seen.check());
@@ -408,6 +425,12 @@ impl Crew {
                     let oldest = depth.oldest_ready.unwrap_or_default().as_secs_f64();
                     metrics.set(Gauge::QueueOldestReady, &[queue], oldest);
                 }
+                if let Some(now) = broker.connections() {
+                    let figure = |holds| if holds { 1.0 } else { 0.0 };
+                    metrics.set(Gauge::BrokerConnected, &["publish"], figure(now.publishing));
+                    metrics.set(Gauge::BrokerConnected, &["consume"], figure(now.consuming));
+                    metrics.set(Gauge::BrokerBlocked, &[], figure(now.blocked));
+                }
                 metrics.set(Gauge::CircuitsOpen, &[], gate.open_circuits() as f64);
                 tokio::select! {
                     () = shutdown.cancelled() => return,
@@ -429,8 +452,11 @@ fn gate(config: &Config) -> Gate {
     if !config.is_of_a_fleet() {
         return Gate::new(limits);
     }
-    let attempt = config.deadline.max(config.smtp.deadline) + OVER_DEADLINE;
-    Gate::in_fleet(limits, LeaseTerms { attempt, spare: config.slot_lease })
+    Gate::in_fleet(limits, LeaseTerms { attempt: longest_attempt(config), spare: config.slot_lease })
+}
+
+fn longest_attempt(config: &Config) -> Duration {
+    config.deadline.max(config.smtp.deadline) + OVER_DEADLINE
 }
 
 pub(crate) async fn wait_for_signal() -> anyhow::Result<()> {

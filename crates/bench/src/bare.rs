@@ -18,6 +18,7 @@ use crate::{
     client::Client,
     deployment::PATIENCE,
     load::{bare_body, paced},
+    usage::Program,
 };
 
 const QUEUE: &str = "bare";
@@ -57,7 +58,7 @@ fn announce() {
 /// The queue, its worker, and the way in.
 pub(crate) struct Bare {
     producer: Producer,
-    pub(crate) worker: Process,
+    worker: Process,
 }
 
 impl Bare {
@@ -79,6 +80,11 @@ impl Bare {
             .start();
         worker.wait_for_line(READY, PATIENCE).await;
         Ok(Self { producer, worker })
+    }
+
+    /// The worker, whose use is measured.
+    pub(crate) fn program(&self) -> Program {
+        Program { name: "worker", process: self.worker.id(), ours: true }
     }
 
     /// Publishes `count` messages as fast as they are confirmed.

@@ -90,12 +90,18 @@ impl Intake {
 
     /// Posts `count` events one by one over many connections, as fast as they are taken.
     pub(crate) async fn burst(&self, events: &Events, count: usize) -> anyhow::Result<()> {
+        self.burst_of(&[events], count).await
+    }
+
+    /// The same of several runs by turns, `count` in all.
+    pub(crate) async fn burst_of(&self, runs: &[&Events], count: usize) -> anyhow::Result<()> {
+        let runs: Arc<[Events]> = runs.iter().map(|events| (*events).clone()).collect();
         let mut posts = JoinSet::new();
         for first in 0..CONNECTIONS.min(count) {
-            let (intake, events) = (self.clone(), events.clone());
+            let (intake, runs) = (self.clone(), Arc::clone(&runs));
             posts.spawn(async move {
                 for number in (first..count).step_by(CONNECTIONS) {
-                    intake.publish(&events, number).await?;
+                    intake.publish(&runs[number % runs.len()], number).await?;
                 }
                 anyhow::Ok(())
             });

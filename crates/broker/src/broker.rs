@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    AmqpUrl, BrokerError, BrokerUrl, Claim, EmbeddedOptions, OpenError, Outgoing, QueueCount, QueueDepth,
-    QueueName, RabbitMqOptions,
+    AmqpUrl, BrokerError, BrokerUrl, Claim, Connections, EmbeddedOptions, OpenError, Outgoing, QueueCount,
+    QueueDepth, QueueName, RabbitMqOptions,
     embedded::{self, Embedded},
     message::Hold,
     rabbitmq::{self, Message, RabbitMq},
@@ -131,6 +131,14 @@ impl Broker {
         match &self.0 {
             Engine::Embedded(embedded) => embedded.depths(),
             Engine::RabbitMq(rabbitmq) => rabbitmq.depths(),
+        }
+    }
+
+    /// How RabbitMQ is connected to now; `None` of the embedded broker.
+    pub fn connections(&self) -> Option<Connections> {
+        match &self.0 {
+            Engine::Embedded(_) => None,
+            Engine::RabbitMq(rabbitmq) => Some(rabbitmq.connections()),
         }
     }
 

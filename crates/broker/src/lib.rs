@@ -14,6 +14,6 @@ pub use embedded::EmbeddedOptions;
 pub use error::{BrokerError, OpenError};
 pub use message::{Claim, Headers, Outgoing, QueueCount, QueueDepth, QueueName};
 pub use queues::Shards;
-pub use rabbitmq::{RabbitMqOptions, Tls, Topology, TopologyError};
+pub use rabbitmq::{Comparison, Connections, RabbitMqOptions, Tls, Topology, TopologyError};
 pub use removal::{Moved, Removal, RemovalError};
 pub use url::{AmqpUrl, BrokerUrl, BrokerUrlError};

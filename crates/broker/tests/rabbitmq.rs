@@ -24,6 +24,7 @@ use bellbuoy_broker::{
     RabbitMqOptions, Removal, Shards, Tls, Topology, TopologyError, queues,
 };
 use bellbuoy_testkit::{
+    amqp::Operator,
     certs::{Authority, Identity},
     process::free_port,
     rabbitmq::{Cluster, Node},
@@ -404,7 +405,7 @@ async fn what_is_missing_or_different_is_named_with_its_remedy() {
     let node = Node::start().await;
     node.add_vhosts(&["v", "imported"]).await;
     let at = url(&node.url("v"));
-    let problems = topology().check(&at, &options()).await.expect("looked");
+    let problems = topology().check(&at, &options()).await.expect("looked").problems;
     assert_eq!(problems.len(), 6 + 19 + 15 + 19 + 1, "{problems:?}");
     assert!(problems.iter().all(|problem| problem.contains("run `bellbuoy topology apply`")), "{problems:?}");
 
@@ -416,8 +417,8 @@ async fn what_is_missing_or_different_is_named_with_its_remedy() {
     assert!(deaf.to_string().contains("queue `q` is missing"), "{deaf}");
 
     // One queue of another kind: it is named, and everything else is declared.
-    node.ctl(&["eval", "rabbit_amqqueue:declare(rabbit_misc:r(<<\"v\">>, queue, <<\"out.due\">>), true, false, [], none, <<\"test\">>)."])
-        .await;
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    operator.declare_plain_queue("out.due").await.expect("declared");
     let differs = topology().apply(&at, &options()).await.expect_err("a difference");
     let TopologyError::Differs(lines) = differs else { panic!("{differs}") };
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -425,7 +426,7 @@ async fn what_is_missing_or_different_is_named_with_its_remedy() {
         lines[0].contains("queue `out.due` differs") && lines[0].contains("inequivalent arg"),
         "{lines:?}"
     );
-    assert_eq!(topology().check(&at, &options()).await.expect("looked"), lines);
+    assert_eq!(topology().check(&at, &options()).await.expect("looked").problems, lines);
 
     // Set up now, the broker that was deaf works without a restart.
     broker.publish(vec![message("somewhere")]).await.expect("published");
@@ -436,7 +437,8 @@ async fn what_is_missing_or_different_is_named_with_its_remedy() {
     std::fs::write(definitions.path(), topology().definitions("imported").to_string()).expect("written");
     node.ctl(&["import_definitions", &definitions.path().to_string_lossy()]).await;
     let at = url(&node.url("imported"));
-    assert_eq!(topology().check(&at, &options()).await.expect("looked"), Vec::<String>::new());
+    let found = topology().check(&at, &options()).await.expect("looked");
+    assert!(found.is_well() && found.blind_spot().is_none(), "{found:?}");
     let broker = open(&node.url("imported")).await;
     broker.publish(vec![message("by import")]).await.expect("published");
     assert_eq!(next(&mut broker.consume(&QueueName::new("q"), many())).await.body().as_ref(), b"by import");
@@ -451,12 +453,12 @@ async fn messages_beyond_the_shards_that_are_consumed_are_pointed_out() {
     let shards = |count| Shards::new(NonZeroU16::new(count).expect("not zero"));
     let (wide, narrow) = (Topology::new(&["webhook"], shards(3)), Topology::new(&["webhook"], Shards::ONE));
     wide.apply(&at, &options()).await.expect("declared");
-    assert!(narrow.check(&at, &options()).await.expect("looked").is_empty(), "empty ones do no harm");
+    assert!(narrow.check(&at, &options()).await.expect("looked").is_well(), "empty ones do no harm");
     let broker = open(&node.url("v")).await;
     let to = shards(3).queues("webhook").remove(2);
     broker.publish(vec![Outgoing::new(to, "left behind")]).await.expect("published");
-    assert!(wide.check(&at, &options()).await.expect("looked").is_empty());
-    let problems = narrow.check(&at, &options()).await.expect("looked");
+    assert!(wide.check(&at, &options()).await.expect("looked").is_well());
+    let problems = narrow.check(&at, &options()).await.expect("looked").left_behind;
     let [problem] = &problems[..] else { panic!("{problems:?}") };
     assert!(
         problem.starts_with("queue `bellbuoy.deliver.webhook.2` holds 1 messages")
@@ -466,18 +468,115 @@ async fn messages_beyond_the_shards_that_are_consumed_are_pointed_out() {
     broker.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_may_not_see_is_said_and_not_taken_for_well() {
+    let node = prepared().await;
+    node.ctl(&["add_user", "worker", "secret"]).await;
+    node.ctl(&["set_permissions", "--vhost", "v", "worker", "^$", ".*", ".*"]).await;
+    let at = url(&node.url("v").replace("guest:guest", "worker:secret"));
+    let found = topology().check(&at, &options()).await.expect("looked");
+    let blind_spot = found.blind_spot().expect("arguments can't be compared");
+    assert!(
+        blind_spot.ends_with("run `bellbuoy topology check` with the user that declares them"),
+        "{blind_spot}"
+    );
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    operator.delete_queue("out.due").await.expect("deleted");
+    let without = topology().check(&at, &options()).await.expect("looked");
+    if node.is_from(4, 3) {
+        assert!(found.unseen >= 15 + 19 + 1, "every queue: {found:?}");
+        assert!(blind_spot.starts_with("RabbitMQ does not tell this user whether"), "{blind_spot}");
+        assert_eq!(without, found, "nothing is seen");
+    } else {
+        assert!(found.unseen == 0 && !found.compared && found.is_well(), "{found:?}");
+        assert!(
+            blind_spot.starts_with("the arguments of exchanges and queues were not compared"),
+            "{blind_spot}"
+        );
+        assert_eq!(without.problems, ["queue `out.due` is missing; run `bellbuoy topology apply`"]);
+    }
+    let seen = topology().check(&url(&node.url("v")), &options()).await.expect("looked");
+    assert_eq!((seen.blind_spot(), seen.problems.len()), (None, 1), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_no_route_is_set_aside_and_finds_its_way_once_there_is_one() {
+    let node = prepared().await;
+    let at = url(&node.url("v"));
+    let broker = open(&node.url("v")).await;
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    operator.unbind("bellbuoy.queues", "q", "q").await.expect("unbound");
+    operator.unbind("bellbuoy.queues", "q.due", "q.due").await.expect("unbound");
+    let mut sent = [message("at once"), message("waited").after(Duration::from_millis(400))];
+    sent[0].headers.set("traceparent", "00-abc");
+    broker.publish(sent.to_vec()).await.expect("published");
+    let left = eventually(PATIENCE, async || {
+        let found = topology().check(&at, &options()).await.expect("looked");
+        assert!(found.problems.is_empty(), "bindings are not shown: {found:?}");
+        found.left_behind.into_iter().find(|left| left.contains("holds 2 messages"))
+    });
+    let left = left.await;
+    assert!(
+        left.contains("queue `bellbuoy.unroutable`") && left.ends_with("then `bellbuoy topology reroute`"),
+        "{left}"
+    );
+
+    let again = topology().reroute(&at, &options()).await.expect("rerouted");
+    assert_eq!(again, (2, 2), "each is tried once, and comes back");
+    topology().apply(&at, &options()).await.expect("bound");
+    assert_eq!(topology().reroute(&at, &options()).await.expect("rerouted"), (2, 0));
+    assert_eq!(topology().reroute(&at, &options()).await.expect("rerouted"), (0, 0));
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    for _ in 0..sent.len() {
+        let claim = next(&mut consumer).await;
+        let original = sent.iter().find(|sent| sent.id == claim.id()).expect("one of the two");
+        assert_eq!((claim.body(), claim.headers(), claim.returns()), (&original.body, &original.headers, 0));
+        broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_comes_back_for_want_of_a_route_is_refused_and_done_work_waits_for_one() {
+    let node = prepared().await;
+    let at = url(&node.url("v"));
+    let broker = open(&node.url("v")).await;
+    broker.publish(vec![Outgoing::new(QueueName::new("out"), "work")]).await.expect("published");
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    operator.unbind("bellbuoy.queues", "q", "q").await.expect("unbound");
+    operator.delete_exchange("bellbuoy.unroutable").await.expect("deleted");
+
+    // In a crowd, of which only one has no way: whoever is told of a return, nobody believes the lost one stored.
+    let crowd = |number: usize| match number {
+        40 => message("lost"),
+        _ => Outgoing::new(QueueName::new("out"), "found"),
+    };
+    let refused = broker.publish((0..80).map(crowd).collect()).await.expect_err("no route");
+    let remedy = "no queue is bound to exchange `bellbuoy.queues` for `q`; run `bellbuoy topology apply`";
+    assert!(matches!(&refused, BrokerError::Unavailable(why) if why == remedy), "{refused}");
+
+    let mut work = broker.consume(&QueueName::new("out"), NonZeroUsize::MIN);
+    let claim = next(&mut work).await;
+    let settling = {
+        let broker = broker.clone();
+        tokio::spawn(async move { broker.settle(vec![claim], vec![message("done")]).await })
+    };
+    topology().apply(&at, &options()).await.expect("bound");
+    timeout(PATIENCE, settling).await.expect("in time").expect("a task").expect("settled");
+    assert_eq!(next(&mut broker.consume(&QueueName::new("q"), many())).await.body().as_ref(), b"done");
+    broker.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_strangers_message_is_claimed_with_what_it_has() {
     let node = prepared().await;
     // Neither id nor headers, and not persistent; published as any client would.
-    node.ctl(&["eval", concat!(
-        "X = rabbit_misc:r(<<\"v\">>, exchange, <<\"bellbuoy.events\">>), ",
-        "[begin P = {'P_basic',undefined,undefined,undefined,undefined,undefined,undefined,undefined,undefined,",
-        "M,T,undefined,undefined,undefined,undefined}, ",
-        "rabbit_basic:publish(X, <<\"push\">>, P, B) end || ",
-        "{M,T,B} <- [{undefined,undefined,<<255,0>>}, {<<\"not a uuid\">>,1700000000,<<\"x\">>}]]."
-    )])
-    .await;
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    for (id, timestamp, body) in
+        [(None, None, &[255, 0][..]), (Some("not a uuid"), Some(1_700_000_000), &b"x"[..])]
+    {
+        operator.publish("bellbuoy.events", "push", id, timestamp, body).await.expect("published");
+    }
     let broker = open(&node.url("v")).await;
     let mut consumer = broker.consume(&queues::events(), many());
     let bare = next(&mut consumer).await;

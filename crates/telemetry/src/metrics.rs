@@ -103,6 +103,10 @@ metrics! {
         QueueMessages = "queue_messages" ["queue", "state"],
         /// How long the oldest ready message of a queue has waited.
         QueueOldestReady = "queue_oldest_ready_seconds" ["queue"],
+        /// Whether a connection to RabbitMQ stands (1): that on which is published, and that on which messages are taken.
+        BrokerConnected = "broker_connected" ["connection"],
+        /// Whether RabbitMQ has an alarm and takes no messages (1).
+        BrokerBlocked = "broker_blocked" [],
         /// Attempts in flight.
         DeliveriesInFlight = "deliveries_in_flight" ["method"],
         /// The most attempts that may be in flight.
@@ -275,8 +279,21 @@ mod tests {
     #[test]
     fn labels_are_words_for_closed_sets_never_for_an_endpoint_or_a_repository() {
         let known = [
-            "source", "kind", "reason", "method", "outcome", "cause", "queue", "state", "role", "table",
-            "surface", "status", "version", "lane",
+            "source",
+            "kind",
+            "reason",
+            "method",
+            "outcome",
+            "cause",
+            "queue",
+            "state",
+            "role",
+            "table",
+            "surface",
+            "status",
+            "version",
+            "lane",
+            "connection",
         ];
         let labels = Counter::ALL.iter().flat_map(|metric| metric.labels());
         let labels = labels.chain(Gauge::ALL.iter().flat_map(|metric| metric.labels()));

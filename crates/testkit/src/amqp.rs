@@ -1,11 +1,16 @@
-//! A producer as strangers write them: it knows the broker's address and an exchange, and nothing of ours.
+//! Strangers at the broker: a producer, who knows its address and an exchange and nothing of ours, and an operator,
+//! whose hand is not always steady.
 
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    options::{
+        BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
+    },
+    types::FieldTable,
 };
 use tokio::time::timeout;
 
@@ -70,6 +75,82 @@ impl Producer {
             self.line = Some(connected.with_context(|| format!("no connection within {PATIENCE:?}"))??);
         }
         self.line.as_ref().map(|(_, channel)| channel).context("just connected")
+    }
+}
+
+/// Changes what stands on a virtual host, as nobody should.
+#[derive(Debug)]
+pub struct Operator {
+    connection: Connection,
+}
+
+impl Operator {
+    /// One who is connected to `url`.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses. So do the other calls.
+    pub async fn connect(url: &str) -> anyhow::Result<Self> {
+        let (connection, _) = timeout(PATIENCE, connect(url)).await??;
+        Ok(Self { connection })
+    }
+
+    /// Takes a queue's binding away.
+    pub async fn unbind(&self, exchange: &str, key: &str, queue: &str) -> anyhow::Result<()> {
+        let channel = self.connection.create_channel().await?;
+        Ok(channel.queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default()).await?)
+    }
+
+    /// Deletes an exchange.
+    pub async fn delete_exchange(&self, name: &str) -> anyhow::Result<()> {
+        let channel = self.connection.create_channel().await?;
+        Ok(channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await?)
+    }
+
+    /// Deletes a queue and what is in it.
+    pub async fn delete_queue(&self, name: &str) -> anyhow::Result<()> {
+        let channel = self.connection.create_channel().await?;
+        channel.queue_delete(name.into(), QueueDeleteOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Declares a durable queue without any argument.
+    pub async fn declare_plain_queue(&self, name: &str) -> anyhow::Result<()> {
+        let channel = self.connection.create_channel().await?;
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        channel.queue_declare(name.into(), options, FieldTable::default()).await?;
+        Ok(())
+    }
+
+    /// Publishes a message with hardly a property, and not persistent.
+    pub async fn publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        id: Option<&str>,
+        timestamp: Option<u64>,
+        body: &[u8],
+    ) -> anyhow::Result<()> {
+        let channel = self.connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let mut properties = BasicProperties::default();
+        if let Some(id) = id {
+            properties = properties.with_message_id(id.into());
+        }
+        if let Some(timestamp) = timestamp {
+            properties = properties.with_timestamp(timestamp);
+        }
+        let options = BasicPublishOptions::default();
+        let published = channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+        published.await?.await?;
+        Ok(())
+    }
+
+    /// Takes a message out of a queue, to look at it; it is put back when this operator is gone.
+    pub async fn look(&self, queue: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let channel = self.connection.create_channel().await?;
+        let found = channel.basic_get(queue.into(), BasicGetOptions::default()).await?;
+        Ok(found.map(|found| found.delivery.data))
     }
 }
 

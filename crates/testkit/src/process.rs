@@ -249,6 +249,16 @@ impl Process {
         Some(Usage { peak_rss: peak_kib(&status)? * 1024, cpu })
     }
 
+    /// How many established TCP connections it has to a port of 127.0.0.1; none where there is no `/proc`.
+    pub fn connections_to(&self, port: u16) -> usize {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let peers: Vec<_> = table.lines().filter_map(|line| established_to(line, port)).collect();
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.id())).into_iter().flatten().flatten();
+        let open = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        open.filter(|file| peers.iter().any(|inode| file.as_os_str() == format!("socket:[{inode}]").as_str()))
+            .count()
+    }
+
     fn try_exit(&self) -> Option<ExitStatus> {
         lock(&self.child).try_wait().expect("a child of this process can be waited for")
     }
@@ -297,6 +307,14 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
+}
+
+/// The inode of a connection that is established to `port` of 127.0.0.1, of a line of `/proc/net/tcp`, proc(5).
+fn established_to(line: &str, port: u16) -> Option<u64> {
+    const ESTABLISHED: &str = "01";
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let is_it = *fields.get(2)? == format!("0100007F:{port:04X}") && *fields.get(3)? == ESTABLISHED;
+    fields.get(9)?.parse().ok().filter(|_| is_it)
 }
 
 /// `VmHWM` of `/proc/PID/status`, in KiB.
@@ -387,6 +405,18 @@ mod tests {
         assert!((64 << 10..1 << 30).contains(&usage.peak_rss), "{usage:?}");
         process.kill_9();
         assert_eq!(process.usage(), None);
+    }
+
+    #[test]
+    fn a_connection_is_known_by_its_peer_and_its_state() {
+        let line = |state| {
+            format!(
+                "   3: 0100007F:D431 0100007F:1628 {state} 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 20 4 30 10 -1"
+            )
+        };
+        assert_eq!(established_to(&line("01"), 5672), Some(4711));
+        assert_eq!((established_to(&line("08"), 5672), established_to(&line("01"), 5673)), (None, None));
+        assert_eq!(established_to("  sl  local_address rem_address   st", 5672), None);
     }
 
     #[test]

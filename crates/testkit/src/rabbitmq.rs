@@ -1,5 +1,9 @@
 //! Private RabbitMQ nodes: Debian's `rabbitmq-server`, on loopback, with ports, cookie and data of their own.
 //!
+//! Which RabbitMQ that is: this system's, or that of another release which stands in a folder of its own, as
+//! `cargo xtask rabbitmq4` makes one, and is named by `BELLBUOY_TEST_RABBITMQ_ROOT`. Such a node sees that folder as
+//! its file system, and the tests' temporary files where they are. It takes root to start.
+//!
 //! A node's process is the Erlang machine itself, so that a `kill -9` hits the broker and not a shell, and its
 //! port mapper runs beside it as a child of the test, so that nothing is left behind.
 
@@ -8,6 +12,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -18,8 +23,19 @@ use crate::process::{Launch, Process, free_port};
 /// How long a node may take to boot or to stop. 5 to 7 s are usual; the rest is for a busy machine.
 const BOOT: Duration = Duration::from_secs(90);
 
+/// The variable that names the root of another release of Debian.
+const ROOT: &str = "BELLBUOY_TEST_RABBITMQ_ROOT";
+
 /// Where Debian's package keeps the scripts that run as any user. Those on the path insist on their own.
-const SCRIPTS: &str = "/usr/lib/rabbitmq/lib";
+const SCRIPTS: &str = "usr/lib/rabbitmq/lib";
+
+/// Makes a root (`$0`) the file system of a program, with a folder (`$1`) that it shares. The mounts are in a
+/// namespace of the program's own and go with it; each step becomes the next, so that its process id stays.
+const ENTER: &str = "mkdir -p \"$0$1\" && mount --bind \"$1\" \"$0$1\" && mount -t proc proc \"$0/proc\" && \
+    root=$0 && shift && exec chroot \"$root\" \"$@\"";
+
+/// What its folder's name begins with; the version follows.
+const PACKAGE: &str = "rabbitmq_server-";
 
 /// What a test does that needs a node and finds none.
 const REMEDY: &str = "RabbitMQ is not installed; run `cargo xtask tools` (Debian package rabbitmq-server)";
@@ -42,10 +58,20 @@ pub struct Node {
     _folder: Option<TempDir>,
 }
 
+/// A RabbitMQ that is installed.
+#[derive(Debug, Clone)]
+struct Installation {
+    /// Of its file system, if that is not this one.
+    root: Option<PathBuf>,
+    /// The scripts' folder there, whose name holds the version.
+    scripts: PathBuf,
+    version: String,
+}
+
 /// What a node is started with, each time anew.
 #[derive(Debug, Clone)]
 struct Settings {
-    scripts: PathBuf,
+    installation: Arc<Installation>,
     folder: PathBuf,
     home: PathBuf,
     amqp: u16,
@@ -89,6 +115,22 @@ impl Node {
         .await
     }
 
+    /// Starts a node with further `lines` of `rabbitmq.conf`, and with `files` beside that in place of its own:
+    /// `advanced.config`, `enabled_plugins`.
+    ///
+    /// # Panics
+    ///
+    /// When RabbitMQ is not installed or the node does not come up.
+    pub async fn start_with(lines: &str, files: &[(&str, &str)]) -> Self {
+        Self::configured(|folder| {
+            for (name, text) in files {
+                fs::write(folder.join(name), text).expect("a file for the node");
+            }
+            lines.to_owned()
+        })
+        .await
+    }
+
     async fn configured(more: impl FnOnce(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = home(folder.path());
@@ -99,6 +141,16 @@ impl Node {
         let node = Self { name: "t1".into(), settings, process, _epmd: Some(epmd), _folder: Some(folder) };
         node.until_up().await;
         node
+    }
+
+    /// The version of RabbitMQ.
+    pub fn version(&self) -> &str {
+        &self.settings.installation.version
+    }
+
+    /// Whether it is of this version or a later one.
+    pub fn is_from(&self, major: u32, minor: u32) -> bool {
+        self.settings.installation.is_from(major, minor)
     }
 
     /// Where it takes AMQP connections.
@@ -161,8 +213,10 @@ impl Node {
     pub async fn ctl(&self, args: &[&str]) -> String {
         let node = format!("{}@localhost", self.name);
         let port = free_port().to_string();
-        let mut command = tokio::process::Command::new(self.settings.scripts.join("rabbitmqctl"));
+        let line = self.settings.installation.command("rabbitmqctl");
+        let mut command = tokio::process::Command::new(&line[0]);
         command
+            .args(&line[1..])
             .env_clear()
             .envs(self.settings.environment(&self.name))
             .env("RABBITMQ_CTL_ERL_ARGS", ERLANG)
@@ -228,10 +282,13 @@ impl Cluster {
         let names = ["c1", "c2", "c3"];
         let mut peers = String::from(
             "cluster_formation.peer_discovery_backend = classic_config\n\
-             cluster_formation.randomized_startup_delay_range.min = 0\n\
-             cluster_formation.randomized_startup_delay_range.max = 1\n\
              cluster_partition_handling = pause_minority\n",
         );
+        // Gone since, and a later version does not start with them.
+        if !Installation::find().is_from(4, 0) {
+            peers += "cluster_formation.randomized_startup_delay_range.min = 0\n\
+                      cluster_formation.randomized_startup_delay_range.max = 1\n";
+        }
         for (number, name) in names.iter().enumerate() {
             let _ =
                 writeln!(peers, "cluster_formation.classic_config.nodes.{} = {name}@localhost", number + 1);
@@ -272,7 +329,7 @@ impl Settings {
     fn new(folder: &Path, home: &Path, epmd: u16) -> Self {
         fs::create_dir_all(folder).expect("the node's folder");
         let settings = Self {
-            scripts: scripts(),
+            installation: Arc::new(Installation::find()),
             folder: folder.to_owned(),
             home: home.to_owned(),
             amqp: free_port(),
@@ -318,8 +375,7 @@ impl Settings {
     }
 
     fn launch(&self, name: &str) -> Process {
-        let script = self.scripts.join("rabbitmq-server");
-        let mut launch = with_parent(name, &script.to_string_lossy(), &self.folder);
+        let mut launch = with_parent(name, &self.installation.command("rabbitmq-server"), &self.folder);
         for (key, value) in self.environment(name) {
             launch = launch.env(key, value);
         }
@@ -327,16 +383,43 @@ impl Settings {
     }
 }
 
+impl Installation {
+    fn find() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the program")]
+        let root = std::env::var_os(ROOT).map(PathBuf::from);
+        let folder = root.as_deref().unwrap_or(Path::new("/")).join(SCRIPTS);
+        let versions = fs::read_dir(folder).unwrap_or_else(|_| panic!("{REMEDY}"));
+        let names = versions.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let name = names.filter(|name| name.starts_with(PACKAGE)).max().expect(REMEDY);
+        let scripts = Path::new("/").join(SCRIPTS).join(&name).join("sbin");
+        Self { root, scripts, version: name[PACKAGE.len()..].to_owned() }
+    }
+
+    fn is_from(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self.version.split('.').map_while(|part| part.parse().ok());
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
+    }
+
+    /// The command line that becomes one of its scripts.
+    fn command(&self, script: &str) -> Vec<String> {
+        let script = self.scripts.join(script).to_string_lossy().into_owned();
+        let Some(root) = &self.root else { return vec![script] };
+        let (root, shared) = (root.to_string_lossy(), std::env::temp_dir());
+        let enter =
+            ["unshare", "--mount", "--", "sh", "-c", ENTER, &root, &shared.to_string_lossy(), &script];
+        enter.map(str::to_owned).into()
+    }
+}
+
 /// A program that ends with the test even when the test itself is killed.
-fn with_parent(name: &str, program: &str, folder: &Path) -> Launch {
-    Launch::new(name, "setpriv", folder).args(["--pdeathsig", "KILL", "--", program])
+fn with_parent(name: &str, command: &[String], folder: &Path) -> Launch {
+    Launch::new(name, "setpriv", folder).args(["--pdeathsig", "KILL", "--"]).args(command)
 }
 
 fn start_epmd(folder: &Path) -> (Process, u16) {
     let port = free_port();
-    let number = port.to_string();
-    let launch = with_parent("epmd", "epmd", folder).args(["-port", &number, "-address", "127.0.0.1"]);
-    (launch.start(), port)
+    let command = ["epmd", "-port", &port.to_string(), "-address", "127.0.0.1"].map(str::to_owned);
+    (with_parent("epmd", &command, folder).start(), port)
 }
 
 fn home(folder: &Path) -> PathBuf {
@@ -348,12 +431,4 @@ fn home(folder: &Path) -> PathBuf {
     let mut file = options.open(cookie).expect("a cookie");
     std::io::Write::write_all(&mut file, b"BELLBUOYTESTS").expect("a cookie");
     home
-}
-
-/// The scripts' folder, whose name holds the version.
-fn scripts() -> PathBuf {
-    let versions = fs::read_dir(SCRIPTS).unwrap_or_else(|_| panic!("{REMEDY}"));
-    let mut versions: Vec<_> = versions.filter_map(|entry| Some(entry.ok()?.path().join("sbin"))).collect();
-    versions.sort();
-    versions.pop().filter(|folder| folder.join("rabbitmq-server").is_file()).expect(REMEDY)
 }

@@ -8,6 +8,7 @@
 
 mod checks;
 mod command;
+mod rabbitmq;
 mod tools;
 mod tree;
 
@@ -44,6 +45,11 @@ const CHECKS: &[Verb] = &[
         name: "integration",
         about: "tests in tests/, over real processes [NEXTEST ARGS]",
         run: checks::integration,
+    },
+    Verb {
+        name: "rabbitmq4",
+        about: "broker, fleet and a storm on RabbitMQ 4, where it can be had [RELEASE of Debian] [NEXTEST ARGS]",
+        run: rabbitmq::rabbitmq4,
     },
     Verb { name: "doctest", about: "examples in the documentation [TEST ARGS]", run: checks::doctest },
 ];

@@ -88,7 +88,7 @@ fn has_module(name: &str) -> bool {
     succeeds(program(PYTHON).args(["-c", &format!("import {name}")]))
 }
 
-fn on_path(name: &str) -> bool {
+pub(crate) fn on_path(name: &str) -> bool {
     #[expect(clippy::disallowed_methods, reason = "the search path is the shell's, not a setting of ours")]
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(Path::new(name)).is_file())
@@ -100,6 +100,6 @@ fn has_postgres() -> bool {
     versions.map(|version| version.path().join("bin/postgres")).any(|server| server.is_file())
 }
 
-fn is_root() -> anyhow::Result<bool> {
+pub(crate) fn is_root() -> anyhow::Result<bool> {
     Ok(output(program("id").arg("-u"))?.trim_ascii() == b"0")
 }

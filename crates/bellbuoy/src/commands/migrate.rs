@@ -359,7 +359,8 @@ fn destination(broker: &AmqpUrl, store: &str) -> Destination {
 
 async fn check_topology(config: &Config, broker: &AmqpUrl) -> anyhow::Result<()> {
     let options = open::rabbitmq_options(config);
-    let problems = options.topology.check(broker, &options).await?;
+    let found = options.topology.check(broker, &options).await?;
+    let problems = [found.problems, found.left_behind].concat();
     if problems.is_empty() {
         return Ok(());
     }

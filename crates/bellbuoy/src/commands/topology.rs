@@ -14,15 +14,35 @@ pub(crate) fn apply(config: &Config) -> anyhow::Result<()> {
     print(&format!("everything stands on {}", url.hosts()))
 }
 
-/// Says what is missing or different.
+/// Says what is missing, different or left behind, and what this user may not see.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     let options = open::rabbitmq_options(config);
     let url = rabbitmq(config)?;
-    let problems = block_on(options.topology.check(url, &options))??;
-    if problems.is_empty() {
-        return print(&format!("everything stands on {}", url.hosts()));
+    let found = block_on(options.topology.check(url, &options))??;
+    let wrong = [&found.problems[..], &found.left_behind].concat();
+    let blind_spot = found.blind_spot();
+    match wrong.len() {
+        // What was not seen at all is no answer to the question.
+        0 if found.unseen > 0 => bail!("{}", blind_spot.unwrap_or_default()),
+        0 => print(&match blind_spot {
+            None => format!("everything stands on {}", url.hosts()),
+            Some(blind_spot) => format!("everything is there on {}, but {blind_spot}", url.hosts()),
+        }),
+        count => bail!("{count} things are not as they should be:\n  - {}", wrong.join("\n  - ")),
     }
-    bail!("{} things are missing or different:\n  - {}", problems.len(), problems.join("\n  - "))
+}
+
+/// Publishes what had no route once more.
+pub(crate) fn reroute(config: &Config) -> anyhow::Result<()> {
+    let options = open::rabbitmq_options(config);
+    let (published, left) = block_on(options.topology.reroute(rabbitmq(config)?, &options))??;
+    if left > 0 {
+        bail!(
+            "{published} messages were published once more, and {left} have no route still; \
+             run `bellbuoy topology check` for what is missing, or set `limits.shards` to what it was"
+        );
+    }
+    print(&format!("{published} messages were published once more, and all have found their way"))
 }
 
 /// Prints RabbitMQ's `definitions.json`.

@@ -60,6 +60,16 @@ pub(crate) const KEYS: &[Key] = &[
     key("broker.client_certificate", "", "PEM file of the certificate shown to RabbitMQ."),
     key("broker.client_key", "", "PEM file of that certificate's key."),
     key(
+        "broker.heartbeat_seconds",
+        "10",
+        "How long RabbitMQ may be silent; after twice that a connection is given up, and made anew with the next node.",
+    ),
+    key(
+        "broker.delay_tolerance_percent",
+        "1",
+        "How late a wait on RabbitMQ may end, in percent of it, where that is more than a second. 0 keeps waits of any length to the second, by up to half as many hops more; never is one early.",
+    ),
+    key(
         "broker.delivery_limit",
         "5",
         "How often a message may be in the hands of a dying worker before it becomes a dead letter.",
@@ -233,6 +243,11 @@ pub(crate) const KEYS: &[Key] = &[
         "limits.drain_seconds",
         "20",
         "How long a shutdown waits for attempts in flight; what outlives it is delivered again later.",
+    ),
+    key(
+        "limits.stalled_after_seconds",
+        "90",
+        "How long a worker with work in hand may make no progress before /readyz and the metric bellbuoy_worker_up say that it has stalled; never sooner than the longest attempt.",
     ),
     key("limits.connections", "4096", "Most open connections to the API."),
     key(

@@ -115,6 +115,8 @@ pub(crate) struct Config {
     pub(crate) broker_ca: Option<PathBuf>,
     pub(crate) broker_certificate: Option<PathBuf>,
     pub(crate) broker_key: Option<PathBuf>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) delay_tolerance: u8,
     pub(crate) store: StoreUrl,
     pub(crate) secret_keys: SecretKeys,
     pub(crate) delivery_limit: NonZeroU32,
@@ -149,6 +151,7 @@ pub(crate) struct Config {
     pub(crate) rate: Option<NonZeroU32>,
     pub(crate) shards: Shards,
     pub(crate) drain: Duration,
+    pub(crate) stalled_after: Duration,
     pub(crate) connections: NonZeroUsize,
     pub(crate) failures: u32,
     pub(crate) back_after: Option<Duration>,
@@ -293,6 +296,16 @@ pub(crate) fn load(
         broker_certificate: source
             .optional("broker.client_certificate", parse::PATH, |text| Some(PathBuf::from(text))),
         broker_key: source.optional("broker.client_key", parse::PATH, |text| Some(PathBuf::from(text))),
+        heartbeat: source.get(
+            "broker.heartbeat_seconds",
+            "a whole number of seconds from 1 to 600",
+            |text| parse::seconds(text).filter(|seconds| seconds.as_secs() <= 600),
+        ),
+        delay_tolerance: source.get(
+            "broker.delay_tolerance_percent",
+            "a whole number of percent from 0 to 10",
+            |text| text.parse().ok().filter(|percent| *percent <= 10),
+        ),
         store: source.get("store.url", StoreUrl::EXPECTED, StoreUrl::parse),
         secret_keys: secret_keys(&mut source),
         delivery_limit: source
@@ -341,6 +354,7 @@ pub(crate) fn load(
             text.parse().ok().filter(|count: &NonZeroU16| count.get() <= 64)
         })),
         drain: source.get("limits.drain_seconds", parse::SECONDS, parse::seconds),
+        stalled_after: source.get("limits.stalled_after_seconds", parse::SECONDS, parse::seconds),
         connections: source.get("limits.connections", "a whole number from 1", |text| text.parse().ok()),
         failures: source
             .get("limits.failures", "a whole number from 1", |text| text.parse().ok().filter(|n| *n > 0)),

@@ -1,92 +1,171 @@
-//! One receiver accepts connections and never answers, and nine of ten events are for it. The others have to feel
-//! nothing of it.
+//! One receiver has nine tenths of the load and never answers. The others have to feel nothing of it.
+//!
+//! The load is the same with and without it: without, that receiver answers. So what differs is what the dead one costs,
+//! and not what nine times as many events do. It is offered twice, at a rate that keeps nothing busy, for the ages,
+//! and as fast as it is taken, for the throughput: with all of the machine in use, whatever the dead receiver costs is
+//! taken from the healthy one.
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Wanted, last, latency::ages, memory};
+use super::{Wanted, bare_limits, memory, rate, told};
 use crate::{
     deployment::{Deployment, Receiver},
-    figures::{Report, Target, per_second, rounded},
+    figures::{Report, Target, median, micros_now},
     load::Events,
-    usage::Meter,
+    usage::{Meter, Used},
 };
 
-/// Events a second for healthy receivers, and for the dead one.
+/// Events a second for the healthy receiver, and for the other.
 const HEALTHY: u32 = 50;
-const DEAD: u32 = 450;
+const OTHER: u32 = 450;
 
 /// Longer than the 15 s after which an attempt is given up.
 const SPAN: Duration = Duration::from_secs(25);
 
+/// Events of a burst, and how many of them are for one that is for the healthy receiver.
+const BURST: usize = 20_000;
+const OTHERS: usize = 9;
+
 const THROUGHPUT: Target = Target::AtLeast(0.9);
 const P99: Target = Target::Below(2.0);
 
+/// What the other receiver does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Other {
+    Answers,
+    IsDead,
+}
+
+impl Other {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Answers => "beside one that answers",
+            Self::IsDead => "beside a dead one",
+        }
+    }
+
+    fn run(self) -> &'static str {
+        match self {
+            Self::Answers => "answers",
+            Self::IsDead => "dead",
+        }
+    }
+}
+
+/// Where it is measured.
+struct Scene<'a> {
+    report: &'a Report,
+    deployment: &'a Deployment,
+    healthy: &'a Receiver,
+    // Its own process, so that the healthy one shares not even a thread with it.
+    other: &'a Receiver,
+}
+
+/// What came of it.
+struct Measured {
+    per_second: f64,
+    p99_ms: f64,
+    used: Used,
+}
+
 pub(super) async fn run(wanted: &Wanted, report: &Report) -> anyhow::Result<()> {
     for on in wanted.on() {
-        let receiver = Receiver::start().await?;
-        // Its own process, so that the healthy one shares not even a thread with it.
-        let dead = Receiver::start().await?;
+        let (healthy, other) = (Receiver::start().await?, Receiver::start().await?);
         let deployment = wanted.deploy(on).await?;
-        let meter = Meter::start(&deployment.programs());
-        let without = measure(&deployment, &receiver, "without", None).await?;
-        report.figure("healthy receivers without a dead one", on.name(), told(&without));
-        let with = measure(&deployment, &receiver, "with", Some(&dead)).await?;
-        report.figure("healthy receivers beside a dead one", on.name(), told(&with));
-        let used = meter.read();
-        let throughput = rate(&with) / rate(&without);
-        report.ratio("beside a dead receiver, throughput of the healthy", on.name(), throughput, THROUGHPUT);
-        let p99 = milliseconds(&with) / milliseconds(&without);
-        report.ratio("beside a dead receiver, p99 of the healthy", on.name(), p99, P99);
-        memory(report, "beside a dead receiver", on, &[used]);
+        bare_limits(report, &deployment, &healthy, BURST / 2).await?;
+        let scene = Scene { report, deployment: &deployment, healthy: &healthy, other: &other };
+        let mut all = Vec::new();
+        let mut throughput = Vec::new();
+        let mut p99 = Vec::new();
+        // The dead one last: what waits for it stays.
+        for beside in [Other::Answers, Other::IsDead] {
+            let mut rates = Vec::new();
+            for round in 1..=wanted.rounds {
+                let measured = scene.burst(beside, round).await?;
+                rates.push(measured.per_second);
+                all.push(measured.used);
+            }
+            throughput.push(median(rates));
+            let measured = scene.paced(beside).await?;
+            p99.push(measured.p99_ms);
+            all.push(measured.used);
+        }
+        let ratio = |measured: &[f64]| measured[1] / measured[0];
+        let (on_name, healthy) = (on.name(), "beside a dead receiver, of the healthy one's");
+        report.ratio(&format!("{healthy} throughput"), on_name, ratio(&throughput), THROUGHPUT);
+        report.ratio(&format!("{healthy} p99"), on_name, ratio(&p99), P99);
+        memory(report, "beside a dead receiver", on, &all);
     }
     Ok(())
 }
 
-/// The healthy load for a while, all of it waited for, with or without the dead one's beside it.
-async fn measure(
-    deployment: &Deployment,
-    receiver: &Receiver,
-    run: &str,
-    dead: Option<&Receiver>,
-) -> anyhow::Result<(Value, u64)> {
-    let (healthy, lost) = (Events::new(run), Events::new(&format!("{run}-dead")));
-    deployment.notify(&healthy, &receiver.hook(&healthy.run)).await?;
-    if let Some(dead) = dead {
-        deployment.notify(&lost, &format!("{}/dead/end", dead.url)).await?;
-    }
-    deployment.intake().publish(&healthy, usize::MAX).await?;
-    receiver.until(&healthy.run, 1).await?;
-    receiver.take(&healthy.run).await?;
-    let intake = deployment.intake();
-    let begun = crate::figures::micros_now();
-    let offered = async {
-        let count = intake.paced(&healthy, HEALTHY, SPAN).await?;
-        receiver.until(&healthy.run, count).await
-    };
-    let beside = async {
-        if dead.is_some() {
-            intake.paced(&lost, DEAD, SPAN).await?;
+impl Scene<'_> {
+    /// Both loads as fast as they are taken.
+    async fn burst(&self, beside: Other, round: u32) -> anyhow::Result<Measured> {
+        let (healthy, others) = self.notify(beside, &format!("burst-{round}")).await?;
+        let mut runs = vec![&healthy];
+        runs.extend([&others; OTHERS]);
+        let meter = Meter::start(&self.deployment.programs());
+        let started = micros_now();
+        self.deployment.intake().burst_of(&runs, BURST).await?;
+        self.healthy.until(&healthy.run, BURST / runs.len()).await?;
+        if beside == Other::Answers {
+            self.other.until(&others.run, BURST - BURST / runs.len()).await?;
         }
-        anyhow::Ok(())
-    };
-    let (offered, beside) = tokio::join!(offered, beside);
-    offered.and(beside)?;
-    Ok((receiver.take(&healthy.run).await?, begun))
-}
+        let used = meter.read();
+        let arrivals = self.healthy.take(&healthy.run).await?;
+        Ok(self.tell("as fast as taken", beside, (&arrivals, started), used, BURST))
+    }
 
-fn rate((arrivals, begun): &(Value, u64)) -> f64 {
-    let seen = arrivals["seen"].as_u64().and_then(|seen| usize::try_from(seen).ok()).unwrap_or_default();
-    per_second(seen, *begun, last(arrivals))
-}
+    /// Both loads at their rates, for a while.
+    async fn paced(&self, beside: Other) -> anyhow::Result<Measured> {
+        let (healthy, others) = self.notify(beside, "paced").await?;
+        let intake = self.deployment.intake();
+        let meter = Meter::start(&self.deployment.programs());
+        let started = micros_now();
+        let (offered, beside_it) =
+            tokio::join!(intake.paced(&healthy, HEALTHY, SPAN), intake.paced(&others, OTHER, SPAN));
+        let (offered, beside_it) = (offered?, beside_it?);
+        self.healthy.until(&healthy.run, offered).await?;
+        let used = meter.read();
+        let arrivals = self.healthy.take(&healthy.run).await?;
+        Ok(self.tell("500/s", beside, (&arrivals, started), used, offered + beside_it))
+    }
 
-fn milliseconds((arrivals, _): &(Value, u64)) -> f64 {
-    arrivals["p99_ms"].as_f64().unwrap_or(f64::NAN)
-}
+    /// A notification for each of the two, and one event through the healthy one's, which pays for connections and
+    /// caches.
+    async fn notify(&self, beside: Other, what: &str) -> anyhow::Result<(Events, Events)> {
+        let run = format!("{}-{what}", beside.run());
+        let (healthy, others) = (Events::new(&run), Events::new(&format!("{run}-others")));
+        let other = match beside {
+            Other::Answers => self.other.hook(&others.run),
+            Other::IsDead => format!("{}/dead/{}", self.other.url, others.run),
+        };
+        self.deployment.notify(&healthy, &self.healthy.hook(&healthy.run)).await?;
+        self.deployment.notify(&others, &other).await?;
+        self.deployment.intake().publish(&healthy, usize::MAX).await?;
+        self.healthy.until(&healthy.run, 1).await?;
+        self.healthy.take(&healthy.run).await?;
+        Ok((healthy, others))
+    }
 
-fn told(measured: &(Value, u64)) -> Value {
-    let mut told = ages(&measured.0);
-    told["deliveries_per_s"] = json!(rounded(rate(measured)));
-    told
+    /// The figure; processor time is for each of all `events`.
+    fn tell(
+        &self,
+        load: &str,
+        beside: Other,
+        (arrivals, started): (&Value, u64),
+        used: Used,
+        events: usize,
+    ) -> Measured {
+        let figure = format!("healthy receiver {}, {load}", beside.words());
+        self.report.figure(&figure, self.deployment.on.name(), told(arrivals, started, &used, events));
+        Measured {
+            per_second: rate(arrivals, started),
+            p99_ms: arrivals["p99_ms"].as_f64().unwrap_or(f64::NAN),
+            used,
+        }
+    }
 }

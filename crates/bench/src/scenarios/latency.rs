@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Wanted, bare_worker, memory};
+use super::{Wanted, bare_worker, client, memory, told};
 use crate::{
+    bare::Bare,
     client::Client,
     deployment::{Deployment, Receiver},
-    figures::{Report, Target},
+    figures::{Report, Target, micros_now},
     load::{Events, bare_body, paced},
-    usage::{Meter, Used},
+    usage::{Meter, Program, Used},
 };
 
 pub(super) const RATE: u32 = 50;
@@ -25,23 +26,22 @@ pub(super) async fn run(wanted: &Wanted, report: &Report) -> anyhow::Result<()> 
     bare_http(report, &receiver).await?;
     for on in wanted.on() {
         let deployment = wanted.deploy(on).await?;
-        if let Some((bare, _)) = bare_worker(&deployment, &receiver, folder.path()).await? {
-            let count = bare.paced("latency", RATE, SPAN).await?;
-            receiver.until("bare", count).await?;
-            report.figure("bare lapin at 50/s", on.name(), ages(&receiver.take("bare").await?));
+        if let Some((bare, broker)) = bare_worker(&deployment, &receiver, folder.path()).await? {
+            bare_lapin(report, (&bare, broker), &receiver).await?;
         }
         let events = Events::new("latency");
         deployment.notify(&events, &receiver.hook(&events.run)).await?;
-        let (arrivals, used) = measure(&deployment, &receiver, &events).await?;
-        report.figure("latency at 50/s", on.name(), ages(&arrivals));
+        let (arrivals, used) = measure(report, "latency at 50/s", &deployment, &receiver, &events).await?;
         judge(report, "at 50/s", on.name(), &arrivals);
         memory(report, "at 50/s", on, &[used]);
     }
     Ok(())
 }
 
-/// 50 events a second for 20 s, to a notification that is there already.
+/// 50 events a second for 20 s, to a notification that is there already, told as `figure`.
 pub(super) async fn measure(
+    report: &Report,
+    figure: &str,
     deployment: &Deployment,
     receiver: &Receiver,
     events: &Events,
@@ -51,9 +51,13 @@ pub(super) async fn measure(
     receiver.until(&events.run, 1).await?;
     receiver.take(&events.run).await?;
     let meter = Meter::start(&deployment.programs());
+    let started = micros_now();
     let count = deployment.intake().paced(events, RATE, SPAN).await?;
     receiver.until(&events.run, count).await?;
-    Ok((receiver.take(&events.run).await?, meter.read()))
+    let used = meter.read();
+    let arrivals = receiver.take(&events.run).await?;
+    report.figure(figure, deployment.on.name(), told(&arrivals, started, &used, count));
+    Ok((arrivals, used))
 }
 
 pub(super) fn judge(report: &Report, what: &str, on: &str, arrivals: &Value) {
@@ -64,6 +68,8 @@ pub(super) fn judge(report: &Report, what: &str, on: &str, arrivals: &Value) {
 }
 
 async fn bare_http(report: &Report, receiver: &Receiver) -> anyhow::Result<()> {
+    let meter = Meter::start(&[client()]);
+    let started = micros_now();
     let client = Client::new("");
     let url = receiver.hook("bare-http");
     let count = paced(RATE, SPAN / 4, |number| {
@@ -72,13 +78,23 @@ async fn bare_http(report: &Report, receiver: &Receiver) -> anyhow::Result<()> {
     })
     .await?;
     receiver.until("bare-http", count).await?;
-    report.figure("bare http client at 50/s", "all", ages(&receiver.take("bare-http").await?));
+    let used = meter.read();
+    let arrivals = receiver.take("bare-http").await?;
+    report.figure("bare http client at 50/s", "all", told(&arrivals, started, &used, count));
     Ok(())
 }
 
-pub(super) fn ages(arrivals: &Value) -> Value {
-    json!({
-        "deliveries": arrivals["seen"], "repeats": arrivals["repeats"], "p50_ms": arrivals["p50_ms"],
-        "p99_ms": arrivals["p99_ms"],
-    })
+async fn bare_lapin(
+    report: &Report,
+    (bare, broker): (&Bare, Program),
+    receiver: &Receiver,
+) -> anyhow::Result<()> {
+    let meter = Meter::start(&[bare.program(), broker]);
+    let started = micros_now();
+    let count = bare.paced("latency", RATE, SPAN).await?;
+    receiver.until("bare", count).await?;
+    let used = meter.read();
+    let arrivals = receiver.take("bare").await?;
+    report.figure("bare lapin at 50/s", "fleet", told(&arrivals, started, &used, count));
+    Ok(())
 }

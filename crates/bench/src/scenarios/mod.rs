@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::Context;
 use bellbuoy_domain::NotificationId;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::{
     bare::Bare,
@@ -40,7 +39,7 @@ pub(crate) enum Scenario {
     FanOut,
     /// 50 events a second.
     Latency,
-    /// A receiver that accepts and never answers has 90 % of the load.
+    /// A receiver has 90 % of the load, and never answers.
     DeadReceiver,
     /// Fresh events while very many retries wait.
     Waiting,
@@ -61,12 +60,9 @@ pub(crate) struct Wanted {
     /// How often each measurement of throughput is repeated, alternately with the bare limits
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How many retries wait in the scenario `waiting`, on the embedded pair
+    /// How many retries wait in the scenario `waiting`
     #[arg(long, default_value_t = 1_000_000)]
     waiting: usize,
-    /// The same on RabbitMQ, which takes them more slowly
-    #[arg(long, default_value_t = 200_000)]
-    waiting_on_fleet: usize,
 }
 
 impl Wanted {
@@ -97,6 +93,46 @@ pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<()> {
         }
     }
     report.summary();
+    Ok(())
+}
+
+/// What a measurement says of itself: how many a second from `started` on, how old they were, and what was used for
+/// each of `count`.
+fn told(arrivals: &Value, started: u64, used: &Used, count: usize) -> Value {
+    let (cpu, peak) = used.to_json(count);
+    json!({
+        "deliveries": arrivals["seen"], "repeats": arrivals["repeats"],
+        "deliveries_per_s": rounded(rate(arrivals, started)), "p50_ms": arrivals["p50_ms"],
+        "p99_ms": arrivals["p99_ms"], "cpu_s_per_1000": cpu, "peak_mib": peak,
+    })
+}
+
+/// Of what arrived, how many a second from `started` until the last.
+fn rate(arrivals: &Value, started: u64) -> f64 {
+    per_second(seen(arrivals), started, last(arrivals))
+}
+
+fn seen(arrivals: &Value) -> usize {
+    arrivals["seen"].as_u64().and_then(|seen| usize::try_from(seen).ok()).unwrap_or_default()
+}
+
+/// This very process: its bare client, and whatever load it makes.
+fn client() -> Program {
+    Program { name: "client", process: std::process::id(), ours: true }
+}
+
+/// The bare limits of a scenario that measures its own figures only once: HTTP, and, where there is a RabbitMQ, lapin.
+async fn bare_limits(
+    report: &Report,
+    deployment: &Deployment,
+    receiver: &Receiver,
+    count: usize,
+) -> anyhow::Result<()> {
+    bare_http(report, receiver, 1).await?;
+    let folder = tempfile::tempdir()?;
+    if let Some((bare, broker)) = bare_worker(deployment, receiver, folder.path()).await? {
+        bare_amqp((report, 1), (&bare, broker), receiver, count).await?;
+    }
     Ok(())
 }
 
@@ -153,23 +189,16 @@ async fn burst(
 }
 
 /// The bare HTTP client, in this process, as many a second as it makes.
-async fn bare_http(report: &Report, receiver: &Receiver, round: u32) -> anyhow::Result<f64> {
-    let client = Client::new("");
-    let load = own_cpu();
-    let began = Instant::now();
-    let rate = client.flood(&receiver.hook("bare-http"), IN_FLIGHT.into(), FLOOD).await?;
+async fn bare_http(report: &Report, receiver: &Receiver, round: u32) -> anyhow::Result<()> {
+    let meter = Meter::start(&[client()]);
+    let started = micros_now();
+    Client::new("").flood(&receiver.hook("bare-http"), IN_FLIGHT.into(), FLOOD).await?;
+    let used = meter.read();
     let arrivals = receiver.take("bare-http").await?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of seconds' work")]
-    let count = (rate * began.elapsed().as_secs_f64()) as usize;
-    report.figure(
-        "bare http client",
-        "all",
-        json!({
-            "round": round, "deliveries_per_s": rate.round(), "p50_ms": arrivals["p50_ms"],
-            "p99_ms": arrivals["p99_ms"], "cpu_s_per_1000": {"client": load_cpu(load, count)},
-        }),
-    );
-    Ok(rate)
+    let mut told = told(&arrivals, started, &used, seen(&arrivals));
+    told["round"] = json!(round);
+    report.figure("bare http client", "all", told);
+    Ok(())
 }
 
 /// The bare worker on one quorum queue: first publish to last arrival.
@@ -179,8 +208,7 @@ async fn bare_amqp(
     receiver: &Receiver,
     count: usize,
 ) -> anyhow::Result<f64> {
-    let worker = Program { name: "worker", process: bare.worker.id(), ours: true };
-    let meter = Meter::start(&[worker, broker]);
+    let meter = Meter::start(&[bare.program(), broker]);
     let load = own_cpu();
     let started = micros_now();
     let run = format!("bare-{round}");
@@ -188,18 +216,11 @@ async fn bare_amqp(
     published.and(arrived)?;
     let used = meter.read();
     let arrivals = receiver.take("bare").await?;
-    let rate = per_second(count, started, last(&arrivals));
-    let (cpu, peak) = used.to_json(count);
-    report.figure(
-        "bare lapin",
-        "fleet",
-        json!({
-            "round": round, "deliveries_per_s": rate.round(), "p50_ms": arrivals["p50_ms"],
-            "p99_ms": arrivals["p99_ms"], "cpu_s_per_1000": cpu,
-            "load_cpu_s_per_1000": load_cpu(load, count), "peak_mib": peak,
-        }),
-    );
-    Ok(rate)
+    let mut told = told(&arrivals, started, &used, count);
+    told["round"] = json!(round);
+    told["load_cpu_s_per_1000"] = json!(load_cpu(load, count));
+    report.figure("bare lapin", "fleet", told);
+    Ok(rate(&arrivals, started))
 }
 
 /// The bare worker on this deployment's RabbitMQ, if it has one.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{json, value::RawValue};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{Wanted, burst, latency, memory};
+use super::{Wanted, bare_limits, burst, latency, memory};
 use crate::{
     deployment::{Deployment, On, Receiver},
     figures::{Report, Target, median, rounded},
@@ -33,14 +33,15 @@ const THROUGHPUT: Target = Target::AtLeast(0.9);
 
 pub(super) async fn run(wanted: &Wanted, report: &Report) -> anyhow::Result<()> {
     for on in wanted.on() {
-        let waiting = if on == On::Embedded { wanted.waiting } else { wanted.waiting_on_fleet };
+        let waiting = wanted.waiting;
         let receiver = Receiver::start().await?;
         let mut deployment = wanted.deploy(on).await?;
         let events = Events::new("waiting");
         let notification = deployment.notify(&events, &receiver.hook(&events.run)).await?;
+        bare_limits(report, &deployment, &receiver, EVENTS).await?;
         let without = measure(wanted, report, &deployment, &receiver, "without").await?;
 
-        let began = Instant::now();
+        let (began, meter) = (Instant::now(), Meter::start(&deployment.programs()));
         let amqp = deployment.amqp();
         let load = async |data: &Path| load(amqp.as_deref(), data, notification, waiting).await;
         match on {
@@ -48,17 +49,16 @@ pub(super) async fn run(wanted: &Wanted, report: &Report) -> anyhow::Result<()> 
             On::Embedded => deployment.stopped(load).await?,
             On::Fleet => load(Path::new("")).await?,
         }
+        let (seconds, (_, peak)) = (began.elapsed().as_secs_f64(), meter.read().to_json(waiting));
         report.figure(
             "retries made to wait",
             on.name(),
-            json!({"waiting": waiting, "seconds": rounded(began.elapsed().as_secs_f64())}),
+            json!({"waiting": waiting, "seconds": rounded(seconds), "peak_mib": peak}),
         );
 
         let meter = Meter::start(&deployment.programs());
-        let (arrivals, _) = latency::measure(&deployment, &receiver, &events).await?;
-        let mut told = latency::ages(&arrivals);
-        told["waiting"] = json!(waiting);
-        report.figure("latency at 50/s while retries wait", on.name(), told);
+        let figure = format!("latency at 50/s, {waiting} waiting");
+        let (arrivals, _) = latency::measure(report, &figure, &deployment, &receiver, &events).await?;
         latency::judge(report, &format!("at 50/s, {waiting} waiting"), on.name(), &arrivals);
         let with = measure(wanted, report, &deployment, &receiver, "with").await?;
         let used = meter.read();

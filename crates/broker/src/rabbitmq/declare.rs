@@ -11,13 +11,14 @@ use tokio::time::timeout;
 
 use super::{
     RabbitMqOptions,
+    comparison::Comparison,
     link::{Connector, Refusal, Role, refusal},
-    topology::{Binding, Exchange, Lane, Queue, Topology},
+    topology::{Binding, Exchange, Lane, Queue, Topology, UNROUTABLE},
 };
 use crate::{AmqpUrl, BrokerError, OpenError, QueueName};
 
 /// How long one declaration may take: a quorum queue of a busy cluster takes a second or two.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What stands on RabbitMQ can't be looked at or made what we need.
 #[derive(Debug, thiserror::Error)]
@@ -61,44 +62,42 @@ impl Topology {
         if problems.is_empty() { Ok(()) } else { Err(TopologyError::Differs(problems)) }
     }
 
-    /// What of the description is missing or different, and which shards beyond it still hold messages that
-    /// nobody would take, one sentence each with its remedy; nothing is changed. Arguments are compared only where the user may configure; bindings can't be seen over AMQP.
+    /// Compares what stands there with the description, as far as the user may see it; nothing is changed.
     ///
     /// # Errors
     ///
     /// When RabbitMQ is out of reach.
-    pub async fn check(
-        &self,
-        url: &AmqpUrl,
-        options: &RabbitMqOptions,
-    ) -> Result<Vec<String>, TopologyError> {
+    pub async fn check(&self, url: &AmqpUrl, options: &RabbitMqOptions) -> Result<Comparison, TopologyError> {
         let mut session = Session::open(url, options).await?;
-        let mut problems = Vec::new();
-        let mut may_configure = true;
+        let mut found = Comparison { compared: true, ..Comparison::default() };
         for item in self.items().filter(|item| !matches!(item, Item::Binding(_))) {
+            found.described += 1;
             match session.declare(item, true).await? {
-                // 4.3 and later show nothing to a user that may not configure.
-                Err(Refusal::Forbidden(_)) => continue,
-                Err(refusal) => {
-                    problems.push(explain(item, &refusal));
+                Ok(()) => {}
+                Err(Refusal::Forbidden(_)) => {
+                    found.unseen += 1;
                     continue;
                 }
-                Ok(()) => {}
+                Err(refusal) => {
+                    found.problems.push(explain(item, &refusal));
+                    continue;
+                }
             }
-            if may_configure {
+            if found.compared {
                 // It is there, so declaring it again compares and changes nothing.
                 match session.declare(item, false).await? {
                     Ok(()) => {}
-                    Err(Refusal::Forbidden(_)) => may_configure = false,
-                    Err(refusal) => problems.push(explain(item, &refusal)),
+                    Err(Refusal::Forbidden(_)) => found.compared = false,
+                    Err(refusal) => found.problems.push(explain(item, &refusal)),
                 }
             }
         }
         for shards in self.beyond() {
-            problems.extend(session.left_behind(shards).await?);
+            found.left_behind.extend(session.left_behind(shards).await?);
         }
+        found.left_behind.extend(session.without_route().await?);
         session.close().await;
-        Ok(problems)
+        Ok(found)
     }
 
     fn items(&self) -> impl Iterator<Item = Item<'_>> {
@@ -133,13 +132,13 @@ fn explain(item: Item<'_>, refusal: &Refusal) -> String {
 }
 
 /// A connection for declarations, and a channel that is opened anew after each refusal, which closes it.
-struct Session {
+pub(super) struct Session {
     connection: Connection,
-    channel: Channel,
+    pub(super) channel: Channel,
 }
 
 impl Session {
-    async fn open(url: &AmqpUrl, options: &RabbitMqOptions) -> Result<Self, TopologyError> {
+    pub(super) async fn open(url: &AmqpUrl, options: &RabbitMqOptions) -> Result<Self, TopologyError> {
         let connector = Connector::new(url, options)?;
         let mut failed = BrokerError::Closed;
         for _ in 0..connector.hosts() {
@@ -191,8 +190,19 @@ impl Session {
         Ok(problems)
     }
 
+    /// Messages that no queue took.
+    async fn without_route(&mut self) -> Result<Option<String>, BrokerError> {
+        let count = self.depth(UNROUTABLE).await?.unwrap_or(0);
+        Ok((count > 0).then(|| {
+            format!(
+                "queue `{UNROUTABLE}` holds {count} messages that had no route, because a queue or its binding was \
+                 missing; run `bellbuoy topology apply`, then `bellbuoy topology reroute`"
+            )
+        }))
+    }
+
     /// How many messages are ready on a queue; `None` if it isn't there, or may not be seen.
-    async fn depth(&mut self, queue: &str) -> Result<Option<u32>, BrokerError> {
+    pub(super) async fn depth(&mut self, queue: &str) -> Result<Option<u32>, BrokerError> {
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
         let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
         match timeout(PATIENCE, declared).await {
@@ -206,7 +216,7 @@ impl Session {
         }
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         // What was declared is declared, whether or not the farewell arrives.
         let _ = timeout(Duration::from_secs(1), self.connection.close(200, "done".into())).await;
     }
@@ -234,6 +244,6 @@ async fn declare(channel: &Channel, item: Item<'_>, passive: bool) -> lapin::Res
     }
 }
 
-fn unavailable(error: &lapin::Error) -> BrokerError {
+pub(super) fn unavailable(error: &lapin::Error) -> BrokerError {
     BrokerError::Unavailable(error.to_string())
 }

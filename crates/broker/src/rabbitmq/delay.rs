@@ -12,20 +12,30 @@ pub(super) const LEVELS: u8 = 19;
 /// How long the first level keeps a message; each further one keeps it twice as long.
 const SHORTEST: Duration = Duration::from_millis(500);
 
-/// Up to here a wait may end half a second late.
+/// So late a wait may always end: half of the second that is promised, the rest is for the broker's own work.
 const FINE: Duration = Duration::from_millis(500);
 
-/// Beyond, by this share of it: half of the 1 % that is promised, the rest is for the broker's own work.
-const SHARE: u32 = 200;
+/// How late waits may end, as a share of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tolerance {
+    percent: u8,
+}
+
+impl Tolerance {
+    /// A second, or that share of a wait where it is more.
+    pub(super) const fn percent(percent: u8) -> Self {
+        Self { percent }
+    }
+
+    /// How much later than asked the levels of a wait may let go of it: half of what is promised.
+    pub(super) fn of(self, whole: Duration) -> Duration {
+        FINE.max(whole * u32::from(self.percent) / 200)
+    }
+}
 
 /// How long a level keeps a message.
 pub(super) fn wait_of(level: u8) -> Duration {
     SHORTEST * (1 << u32::from(level))
-}
-
-/// How late a wait of that length may end.
-pub(super) fn tolerance(whole: Duration) -> Duration {
-    FINE.max(whole / SHARE)
 }
 
 /// The level that fits a message with `remaining` to wait.
@@ -43,11 +53,15 @@ mod tests {
 
     const DAY: Duration = Duration::from_hours(24);
 
+    /// What is tolerated unless somebody says otherwise, and nothing at all.
+    const USUAL: Tolerance = Tolerance::percent(1);
+    const NONE: Tolerance = Tolerance::percent(0);
+
     /// When a message that has to wait `whole` comes out of its last level, and how many it saw.
-    fn ends_after(whole: Duration) -> (Duration, u32) {
+    fn ends_after(whole: Duration, tolerance: Tolerance) -> (Duration, u32) {
         let (mut waited, mut levels) = (Duration::ZERO, 0);
         while waited < whole {
-            waited += wait_of(level(whole.saturating_sub(waited), tolerance(whole)));
+            waited += wait_of(level(whole.saturating_sub(waited), tolerance.of(whole)));
             levels += 1;
         }
         (waited, levels)
@@ -62,33 +76,50 @@ mod tests {
     #[test]
     fn a_wait_of_one_level_takes_one_hop() {
         for level in 0..LEVELS {
-            assert_eq!(ends_after(wait_of(level)), (wait_of(level), 1));
+            for tolerance in [NONE, USUAL] {
+                assert_eq!(ends_after(wait_of(level), tolerance), (wait_of(level), 1));
+            }
         }
     }
 
     #[test]
-    fn thirty_days_take_thirty_hops_at_most() {
-        let (waited, levels) = ends_after(30 * DAY);
-        assert!(waited.saturating_sub(30 * DAY) <= 30 * DAY / 100 && levels <= 30, "{waited:?} in {levels}");
+    fn thirty_days_hold_to_the_second_where_nothing_is_tolerated() {
+        for short in [0, 1, 499, 500, 501, 86_399_999] {
+            let whole = 30 * DAY - Duration::from_millis(short);
+            let (waited, levels) = ends_after(whole, NONE);
+            let late = waited.checked_sub(whole).expect("not early");
+            assert!(late < Duration::from_secs(1) && levels <= 38, "{whole:?}: {late:?} late, {levels} hops");
+        }
     }
 
     proptest! {
         #[test]
-        fn no_wait_ends_early_and_none_later_than_promised(ms in 1..30 * 86_400_000_u64) {
+        fn no_wait_ends_early_and_none_later_than_promised(ms in 1..30 * 86_400_000_u64, percent in 0_u8..=10) {
             let whole = Duration::from_millis(ms);
-            let (waited, levels) = ends_after(whole);
+            let (waited, levels) = ends_after(whole, Tolerance::percent(percent));
             prop_assert!(waited >= whole, "{whole:?} ends early");
             let late = waited.saturating_sub(whole);
+            let promised = Duration::from_secs(1).max(whole * u32::from(percent) / 100);
+            prop_assert!(late < promised, "{whole:?} ends {late:?} late, {percent} % are tolerated");
+            prop_assert!(levels <= 38, "{whole:?} takes {levels} hops");
+        }
+
+        #[test]
+        fn by_default_a_wait_ends_within_a_second_up_to_two_minutes_and_within_a_hundredth_beyond(
+            ms in 1..30 * 86_400_000_u64,
+        ) {
+            let whole = Duration::from_millis(ms);
+            let (waited, levels) = ends_after(whole, USUAL);
+            let late = waited.saturating_sub(whole);
             let promised = if whole <= Duration::from_mins(2) { Duration::from_secs(1) } else { whole / 100 };
-            prop_assert!(late < promised, "{whole:?} ends {late:?} late");
-            prop_assert!(levels <= 30, "{whole:?} takes {levels} hops");
+            prop_assert!(late < promised && levels <= 30, "{whole:?} ends {late:?} late after {levels} hops");
         }
 
         #[test]
         fn short_waits_too(ms in 1..600_000_u64) {
             let whole = Duration::from_millis(ms);
-            let late = ends_after(whole).0.saturating_sub(whole);
-            prop_assert!(late <= tolerance(whole));
+            let late = ends_after(whole, USUAL).0.saturating_sub(whole);
+            prop_assert!(late <= USUAL.of(whole));
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Two connections: an alarm stops the one that publishes (`publisher`), and messages are taken, ended and
 //! returned on the other (`subscription`, `session`). Both are kept by `link`, which makes a lost one anew.
-//! What stands on RabbitMQ is described in `topology`, declared and compared in `declare`. How a message
-//! looks there is in `wire`, how it waits in `delay`. Events and what the recorder is told
-//! leave in groups (`gathering`), as few large messages (`pack`).
+//! What stands on RabbitMQ is described in `topology`, declared and compared in `declare` and `comparison`; what
+//! had no route finds it again in `reroute`. How a message looks there is in `wire`, how it waits in `delay`.
+//! Events and what the recorder is told leave in groups (`gathering`), as few large messages (`pack`).
 
+mod comparison;
 mod declare;
 mod delay;
 mod gathering;
@@ -14,6 +15,7 @@ mod link;
 mod pack;
 mod publisher;
 mod reconnect;
+mod reroute;
 mod session;
 mod subscription;
 mod topology;
@@ -42,8 +44,9 @@ use tokio_util::{
 
 use self::session::Taken;
 pub(crate) use self::wire::Message;
-pub use self::{declare::TopologyError, topology::Topology};
+pub use self::{comparison::Comparison, declare::TopologyError, topology::Topology};
 use self::{
+    delay::Tolerance,
     link::{Connector, Link, Refusal, Role, State, keep, refusal, up_now},
     publisher::Publisher,
     subscription::Subscription,
@@ -73,6 +76,9 @@ pub struct RabbitMqOptions {
     pub tls: Tls,
     /// How long RabbitMQ may be silent; twice that, and the connection is lost. 10 s, in whole seconds.
     pub heartbeat: Duration,
+    /// How late a wait may end, in percent of it, where that is more than a second; 0 keeps each to the second, by
+    /// up to half as many hops more. 1.
+    pub delay_tolerance_percent: u8,
     /// How long a process has to live before it touches a message that was returned twice. One that dies
     /// sooner has died of something else. 2 s.
     pub suspects_after: Duration,
@@ -81,12 +87,13 @@ pub struct RabbitMqOptions {
 }
 
 impl Default for RabbitMqOptions {
-    /// The system's certificate authorities, 10 s, 2 s, no delivery methods.
+    /// The system's certificate authorities, 10 s, 1 %, 2 s, no delivery methods.
     fn default() -> Self {
         let topology = Topology::new(&[], Shards::ONE);
         Self {
             tls: Tls::default(),
             heartbeat: Duration::from_secs(10),
+            delay_tolerance_percent: 1,
             suspects_after: Duration::from_secs(2),
             topology,
         }
@@ -100,6 +107,17 @@ pub struct Tls {
     pub ca: Option<PathBuf>,
     /// Our own certificate (with its chain) and key, where RabbitMQ asks for one.
     pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// How RabbitMQ is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Whether the connection stands on which messages are published.
+    pub publishing: bool,
+    /// Whether the connection stands on which messages are taken and ended.
+    pub consuming: bool,
+    /// Whether RabbitMQ has an alarm and takes no messages.
+    pub blocked: bool,
 }
 
 /// A broker on RabbitMQ. Cheap to clone.
@@ -169,7 +187,10 @@ impl RabbitMq {
             seen
         };
         let shared = Shared {
-            publisher: Arc::new(Publisher::new(begin(Role::Publish))),
+            publisher: Arc::new(Publisher::new(
+                begin(Role::Publish),
+                Tolerance::percent(options.delay_tolerance_percent),
+            )),
             taking: begin(Role::Consume),
             subscriptions: Mutex::default(),
             known: Mutex::default(),
@@ -211,7 +232,7 @@ impl RabbitMq {
         if claims.is_empty() {
             self.look_for(outputs.iter().map(|output| &output.queue)).await?;
             let (packable, others) = outputs.into_iter().partition(pack::is_packable);
-            publisher.publish(parcels(others, now)).await?;
+            publisher.publish(parcels(others, now, publisher.tolerance())).await?;
             return publisher.publish_packed(packable).await;
         }
         // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
@@ -227,7 +248,7 @@ impl RabbitMq {
         }
         // What is told of an outcome is told when all else is durable.
         let (packable, others) = outputs.into_iter().partition(pack::is_packable);
-        publisher.publish_patiently(parcels(others, now), ours).await?;
+        publisher.publish_patiently(parcels(others, now, publisher.tolerance()), ours).await?;
         publisher.publish_packed_patiently(packable, ours).await?;
         self.end(claims).await
     }
@@ -243,8 +264,10 @@ impl RabbitMq {
             sleep(LOOK_AGAIN).await;
         }
         let now = SystemTime::now();
-        let parcels = messages.iter().map(|message| message.parcel_as_it_stands(now)).collect();
-        self.shared.publisher.publish_patiently(parcels, wanted).await
+        let publisher = &self.shared.publisher;
+        let tolerance = publisher.tolerance();
+        let parcels = messages.iter().map(|message| message.parcel_as_it_stands(now, tolerance)).collect();
+        publisher.publish_patiently(parcels, wanted).await
     }
 
     async fn end(&self, claims: Vec<Claimed>) -> Result<(), BrokerError> {
@@ -378,6 +401,16 @@ impl RabbitMq {
         self.channel().await.map(drop)
     }
 
+    /// How both connections are now.
+    pub(crate) fn connections(&self) -> Connections {
+        let publishing = self.shared.publisher.link();
+        Connections {
+            publishing: publishing.is_some(),
+            consuming: up_now(&self.shared.taking).is_some(),
+            blocked: publishing.is_some_and(|link| link.is_blocked()),
+        }
+    }
+
     pub(crate) fn stop_counting_returns(&self) {
         self.shared.quiet.store(true, Ordering::Relaxed);
     }
@@ -422,7 +455,14 @@ impl RabbitMq {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => match refusal(&error) {
                         // From 4.3 on a user must be allowed to configure a queue to ask for it.
-                        Some(Refusal::Forbidden(_)) => break,
+                        Some(Refusal::Forbidden(_)) => {
+                            tracing::info!(
+                                "RabbitMQ does not tell this user whether queue `{queue}` is there; if it is not, \
+                                 messages for it are set aside in `{}`",
+                                topology::UNROUTABLE
+                            );
+                            break;
+                        }
                         Some(Refusal::Missing(_)) => {
                             let name = lane.of(queue);
                             let why = format!("queue `{name}` is missing; run `bellbuoy topology apply`");
@@ -496,8 +536,8 @@ impl Claimed {
     }
 }
 
-fn parcels(outputs: Vec<Outgoing>, now: SystemTime) -> Vec<wire::Parcel> {
-    outputs.into_iter().map(|output| Message::new(output, now).parcel(now)).collect()
+fn parcels(outputs: Vec<Outgoing>, now: SystemTime, tolerance: Tolerance) -> Vec<wire::Parcel> {
+    outputs.into_iter().map(|output| Message::new(output, now).parcel(now, tolerance)).collect()
 }
 
 async fn open_channel(link: &Link) -> Result<lapin::Channel, BrokerError> {

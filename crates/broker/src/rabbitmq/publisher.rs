@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
+    delay::Tolerance,
     gathering::Gathering,
     link::{Link, Refusal, State, refusal, up_now},
     pack::pack,
@@ -52,6 +53,7 @@ pub(super) struct Publisher {
     waits: AtomicBool,
     closed: AtomicBool,
     packable: Gathering,
+    tolerance: Tolerance,
 }
 
 /// A parcel, and whether RabbitMQ has it.
@@ -61,9 +63,10 @@ struct Pending {
 }
 
 impl Publisher {
-    pub(super) fn new(state: watch::Receiver<State>) -> Self {
+    pub(super) fn new(state: watch::Receiver<State>, tolerance: Tolerance) -> Self {
         Self {
             state,
+            tolerance,
             window: Semaphore::new(WINDOW),
             returned: Mutex::default(),
             waits: AtomicBool::new(false),
@@ -75,6 +78,11 @@ impl Publisher {
     /// Takes nothing further.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// How late waits may end.
+    pub(super) fn tolerance(&self) -> Tolerance {
+        self.tolerance
     }
 
     /// The connection, if there is one now.
@@ -120,7 +128,8 @@ impl Publisher {
         let send = async |mut group: Vec<Outgoing>| {
             group.sort_by(|one, other| one.queue.cmp(&other.queue));
             let now = SystemTime::now();
-            let parcels = pack(&group).into_iter().map(|pack| Message::new(pack, now).parcel(now));
+            let parcels =
+                pack(&group).into_iter().map(|pack| Message::new(pack, now).parcel(now, self.tolerance));
             self.publish(parcels.collect()).await
         };
         self.packable.publish(messages, send).await

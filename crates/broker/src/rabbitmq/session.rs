@@ -168,8 +168,8 @@ impl Taken {
                 let _ = self.session.words.send(Word::Return { tag: self.tag });
             }
             Ended::Divided(returned) => {
-                let now = SystemTime::now();
-                let parcels = returned.iter().map(|message| message.parcel(now)).collect();
+                let (now, tolerance) = (SystemTime::now(), self.session.publisher.tolerance());
+                let parcels = returned.iter().map(|message| message.parcel(now, tolerance)).collect();
                 self.session.replace(parcels, self.tag);
             }
         }

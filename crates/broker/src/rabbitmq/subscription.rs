@@ -294,7 +294,7 @@ impl Subscription {
         let taken = Taken::new(message, tag, lane, session);
         let remaining = taken.message.remaining(now);
         if remaining > HOLD {
-            let parcel = taken.message.parcel(now);
+            let parcel = taken.message.parcel(now, self.publisher.tolerance());
             taken.replace(parcel);
         } else if lane != Lane::Suspects && taken.message.returns >= SUSPECT_RETURNS {
             let parcel = taken.message.parcel_for(Lane::Suspects);

@@ -16,7 +16,8 @@ use lapin::{
 use uuid::Uuid;
 
 use super::{
-    delay, pack,
+    delay::{self, Tolerance},
+    pack,
     topology::{Lane, QUEUES, is_level, level_name, owner, route},
 };
 use crate::{Headers, Outgoing, QueueName};
@@ -125,23 +126,23 @@ impl Message {
     }
 
     /// For its queue, or while it has to wait, for the level that fits.
-    pub(super) fn parcel(&self, now: SystemTime) -> Parcel {
+    pub(super) fn parcel(&self, now: SystemTime, tolerance: Tolerance) -> Parcel {
         let remaining = self.remaining(now);
         if remaining.is_zero() {
             let (exchange, key) = route(&self.queue);
             return self.addressed(exchange, key);
         }
         let whole = Duration::from_millis(self.wait_ms.unsigned_abs());
-        let level = delay::level(remaining, delay::tolerance(whole));
+        let level = delay::level(remaining, tolerance.of(whole));
         self.addressed(&level_name(level), &Lane::Due.of(&self.queue))
     }
 
     /// As it stood on another broker: what has waited goes to where waits end.
-    pub(super) fn parcel_as_it_stands(&self, now: SystemTime) -> Parcel {
+    pub(super) fn parcel_as_it_stands(&self, now: SystemTime, tolerance: Tolerance) -> Parcel {
         if self.wait_ms > 0 && self.remaining(now).is_zero() {
             return self.parcel_for(Lane::Due);
         }
-        self.parcel(now)
+        self.parcel(now, tolerance)
     }
 
     /// For one part of its queue.
@@ -275,6 +276,8 @@ mod tests {
 
     use super::*;
 
+    const USUAL: Tolerance = Tolerance::percent(1);
+
     fn now() -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_700_000_000)
     }
@@ -307,7 +310,7 @@ mod tests {
     // Another version may read what this one wrote: these names are for ever.
     #[test]
     fn what_is_written_is_pinned() {
-        let parcel = outgoing(Duration::from_secs(4)).parcel(now());
+        let parcel = outgoing(Duration::from_secs(4)).parcel(now(), USUAL);
         assert_eq!(
             (parcel.exchange.as_str(), parcel.key.as_str()),
             ("bellbuoy.delay.v1.03", "bellbuoy.deliver.webhook.due")
@@ -319,14 +322,14 @@ mod tests {
         assert_eq!(names, ["bellbuoy-due-ms", "bellbuoy-returns", "bellbuoy-wait-ms", "traceparent"]);
         assert_eq!(table.inner()["bellbuoy-due-ms"], AMQPValue::LongLongInt(1_700_000_004_000));
         assert_eq!(table.inner()["bellbuoy-wait-ms"], AMQPValue::LongLongInt(4000));
-        let at_once = outgoing(Duration::ZERO).parcel(now());
+        let at_once = outgoing(Duration::ZERO).parcel(now(), USUAL);
         assert_eq!((at_once.exchange.as_str(), at_once.key.as_str()), ("bellbuoy.deliveries", "webhook"));
     }
 
     #[test]
     fn what_is_read_is_what_was_written() {
         let message = outgoing(Duration::from_secs(4));
-        let read = Message::received(&message.queue, delivered(&message.parcel(now())), now());
+        let read = Message::received(&message.queue, delivered(&message.parcel(now(), USUAL)), now());
         assert_eq!((read.id, &read.body, read.due_ms), (message.id, &message.body, message.due_ms));
         assert_eq!(read.headers.iter().collect::<Vec<_>>(), [("traceparent", "00-abc")]);
         assert_eq!(read.remaining(now()), Duration::from_secs(4));
@@ -338,7 +341,7 @@ mod tests {
         let told = |body: &'static str| Outgoing::new(crate::queues::outcomes(), body);
         let (one, two) = (told("1"), told("2"));
         let ids = [one.id, two.id];
-        let parcel = Message::new(pack::pack(&[one, two]).remove(0), now()).parcel(now());
+        let parcel = Message::new(pack::pack(&[one, two]).remove(0), now()).parcel(now(), USUAL);
         let mut delivery = delivered(&parcel);
         let mut table = parcel.properties.headers().clone().expect("headers");
         let deaths = FieldArray::from(vec![entry("bellbuoy.outcomes", "delivery_limit")]);
