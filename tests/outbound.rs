@@ -13,7 +13,7 @@ use bellbuoy_testkit::{
 };
 use http::Method;
 use serde_json::{Value, json};
-use support::{BINARY, Client, Fleet, TOKEN, push};
+use support::{BINARY, Fleet, TOKEN, cause, deliver, deliver_all, hook, push};
 
 const NAMES: &[&str] = &["127.0.0.1", "receiver.invalid"];
 
@@ -22,24 +22,6 @@ const ONE_ATTEMPT: (&str, &str) = ("BELLBUOY_RETRY__STEPS", "1h");
 
 async fn receiver() -> Receiver {
     Receiver::start().await.expect("a receiver")
-}
-
-fn hook(repository: &str, config: &Value) -> Value {
-    json!({"scope": {"repository": repository}, "kinds": ["repo_push"], "method": "webhook", "config": config})
-}
-
-/// Publishes a push to `repository`, and says how its delivery stands once it is in one of `states`.
-async fn deliver(api: &Client, repository: &str, states: &[&str]) -> Value {
-    api.publish(&push(repository, repository, "v1")).await;
-    let rows = api.until(&format!("subject={repository}"), 1, states).await;
-    api.delivery(&rows[0]["id"]).await
-}
-
-/// The cause of the first attempt: its code and its sentence.
-#[track_caller]
-fn cause(detail: &Value) -> (&str, &str) {
-    let cause = &detail["attempts"][0]["cause"];
-    (cause["code"].as_str().unwrap_or_default(), cause["detail"].as_str().unwrap_or_default())
 }
 
 /// Pushes once more, and returns the request that came of it.
@@ -297,7 +279,7 @@ async fn receivers_are_reached_through_the_proxy_which_is_asked_only_for_what_th
             (&plain, "http://receiver.invalid:8000/hook?a=b", "receiver.invalid:8000"),
             (&secure, "https://receiver.invalid/hook", "receiver.invalid:443"),
             (&plain, "http://93.184.215.14/hook", "93.184.215.14:80"),
-            (&plain, "http://[2606:4700::1]:81/hook", "[2606:4700::1]:81"),
+            (&plain, "http://[2606:4700::1]:8081/hook", "[2606:4700::1]:8081"),
         ] {
             let login = Some(("kim".to_owned(), "hunter2".to_owned()));
             let setup = proxy::Setup { to: receiver.address(), login, refuses: false };
@@ -464,8 +446,12 @@ async fn no_spelling_of_a_closed_address_is_reached_and_all_are_told_alike() {
         "0.1.2.3",
         "192.0.0.192",
         "192.0.2.1",
+        "192.88.99.1",
         "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
         "224.0.0.1",
+        "240.0.0.1",
         "255.255.255.255",
         "[fd00:ec2::254]",
         "[fe80::1]",
@@ -495,9 +481,18 @@ async fn no_spelling_of_a_closed_address_is_reached_and_all_are_told_alike() {
         format!("http://public.example\\@127.0.0.1:{port}/"),
         format!("http:///127.0.0.1:{port}/"),
         format!("http://127.0.0.1\t:{port}/"),
+        format!("http://public.example\r\n@127.0.0.1:{port}/"),
+        format!("http://127.0.0.1:{port}/\r\nx: y"),
+        format!("//127.0.0.1:{port}/"),
         format!("http://127.0.0.1%00.example:{port}/"),
         "file:///etc/passwd".to_owned(),
         "gopher://127.0.0.1/".to_owned(),
+        "ftp://127.0.0.1/".to_owned(),
+        "dict://127.0.0.1:11211/stat".to_owned(),
+        "ldap://127.0.0.1/".to_owned(),
+        "data:text/plain,x".to_owned(),
+        format!("ws://127.0.0.1:{port}/"),
+        String::new(),
         "javascript:alert(1)".to_owned(),
         "unix:/run/x.sock".to_owned(),
         format!("http://{}/", "a".repeat(3000)),
@@ -508,6 +503,196 @@ async fn no_spelling_of_a_closed_address_is_reached_and_all_are_told_alike() {
         let text = answer.text();
         assert!(answer.status == 400 && !text.contains("hunter2"), "{url}: {text}");
     }
+    // What stands behind the host is no host.
+    for (number, rest) in ["#@127.0.0.1", "?@127.0.0.1", "/@127.0.0.1"].iter().enumerate() {
+        let repository = format!("acme/behind{number}");
+        let url = format!("http://receiver.invalid{rest}:{port}/");
+        fleet.api.wish(&hook(&repository, &json!({ "url": url }))).await;
+        let detail = deliver(&fleet.api, &repository, &["waiting"]).await;
+        assert_eq!(cause(&detail).0, "dns", "{url}: {detail}");
+    }
+    assert_eq!(receiver.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_addresses_next_to_each_closed_network_are_open() {
+    let receiver = receiver().await;
+    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = proxy.await.expect("a proxy");
+    let address = format!("http://{}", proxy.address());
+    let fleet = Fleet::start(&[
+        ONE_ATTEMPT,
+        ("BELLBUOY_OUTBOUND__ALLOW", ""),
+        ("BELLBUOY_OUTBOUND__PROXY", &address),
+    ])
+    .await;
+    let hosts = [
+        "1.0.0.0",
+        "9.255.255.255",
+        "11.0.0.0",
+        "100.63.255.255",
+        "100.128.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "168.63.129.15",
+        "168.63.129.17",
+        "169.253.255.255",
+        "169.255.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "191.255.255.255",
+        "192.0.1.0",
+        "192.0.1.255",
+        "192.0.3.0",
+        "192.88.98.255",
+        "192.88.100.0",
+        "192.167.255.255",
+        "192.169.0.0",
+        "198.17.255.255",
+        "198.20.0.0",
+        "198.51.99.255",
+        "198.51.101.0",
+        "203.0.112.255",
+        "203.0.114.0",
+        "223.255.255.255",
+        "[2000::]",
+        "[2001:200::]",
+        "[2001:db7:ffff:ffff:ffff:ffff:ffff:ffff]",
+        "[2001:db9::]",
+        "[2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff]",
+        "[2003::]",
+        "[3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff]",
+        "[3fff:1000::]",
+    ];
+    let configs: Vec<_> = hosts.iter().map(|host| json!({"url": format!("http://{host}/hook")})).collect();
+    for (host, detail) in hosts.iter().zip(deliver_all(&fleet.api, &configs).await) {
+        assert_eq!(detail["state"], "delivered", "{host}: {detail}");
+    }
+    let mut asked = proxy.asked();
+    let mut expected: Vec<_> = hosts.iter().map(|host| format!("{host}:80")).collect();
+    asked.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn only_ports_that_are_open_are_dialled_directly_by_redirect_and_through_the_proxy() {
+    const SHUT: &str = "the network rules do not allow port";
+    let receiver = receiver().await;
+    let port = receiver.address().port();
+    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = proxy.await.expect("a proxy");
+    let address = format!("http://{}", proxy.address());
+    // By default: nothing below 1024 but the web's, and none of a database.
+    let usual = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__PROXY", &address)]).await;
+    let shut = [1, 22, 25, 444, 1023, 2049, 3306, 5432, 5672, 6379, 9200, 11211, 27017];
+    let open = [80, 443, 1024, 8080, 65535];
+    let url = |port: u16| json!({"url": format!("http://93.184.215.14:{port}/hook")});
+    let configs: Vec<_> = shut.iter().chain(&open).map(|port| url(*port)).collect();
+    let details = deliver_all(&usual.api, &configs).await;
+    let (of_shut, of_open) = details.split_at(shut.len());
+    for (port, detail) in shut.iter().zip(of_shut) {
+        let expected = format!("{SHUT} {port}; an operator can open it with outbound.ports");
+        assert_eq!(cause(detail), ("blocked", expected.as_str()), "{detail}");
+    }
+    assert!(of_open.iter().all(|detail| detail["state"] == "delivered"), "{of_open:?}");
+    assert_eq!(proxy.asked().len(), open.len());
+    for refused in [0, 65536] {
+        let config = json!({"url": format!("http://93.184.215.14:{refused}/hook")});
+        let answer = usual.api.post("/v1/notifications", &hook("acme/api", &config)).await;
+        assert_eq!(answer.status, 400, "{refused}: {}", answer.text());
+    }
+    // A database's that is named by itself is open, and so is nothing else then; a redirect is asked the same.
+    let ports = format!("{port},6379");
+    let fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__PORTS", &ports)]).await;
+    receiver.script("/moved", [Answer::status(307).with("location", "http://127.0.0.1:8080/x")]);
+    let configs = [
+        json!({"url": receiver.url("/hook")}),
+        json!({"url": "http://127.0.0.1/hook"}),
+        json!({"url": receiver.url("/moved"), "follow_redirects": true}),
+        json!({"url": "http://127.0.0.1:6379/hook"}),
+    ];
+    let details = deliver_all(&fleet.api, &configs).await;
+    let codes: Vec<_> = details.iter().map(|detail| cause(detail).0).collect();
+    assert_eq!(codes, ["", "blocked", "blocked", "connect"], "{details:?}");
+    assert!(cause(&details[2]).1.starts_with(SHUT), "{}", details[2]);
+}
+
+#[tokio::test]
+async fn every_method_with_a_url_asks_the_same_rules() {
+    let fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__ALLOW", "")]).await;
+    let receiver = receiver().await;
+    for (number, url) in
+        [receiver.url("/hook"), "http://169.254.169.254/latest".to_owned()].iter().enumerate()
+    {
+        for method in ["webhook", "slack", "mattermost", "rocketchat", "teams", "discord"] {
+            let repository = format!("acme/{method}{number}");
+            let mut wish = hook(&repository, &json!({ "url": url }));
+            wish["method"] = json!(method);
+            fleet.api.wish(&wish).await;
+            let detail = deliver(&fleet.api, &repository, &["waiting"]).await;
+            assert_eq!(cause(&detail), ("blocked", ALIKE), "{method}: {detail}");
+        }
+    }
+    assert_eq!(receiver.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_header_that_is_not_the_owners_to_set_is_refused_when_it_is_saved() {
+    let fleet = Fleet::start(&[]).await;
+    let long = "x".repeat(100_000);
+    for (name, value) in [
+        ("X-A", "a\r\nBcc: eve@example.com"),
+        ("X-A", "a\nb"),
+        ("X-A", "a\0b"),
+        ("X-A", "é"),
+        ("X-A", long.as_str()),
+        (long.as_str(), "a"),
+        ("X-A\r\nX-B", "a"),
+        ("X A", "a"),
+        ("X-A:", "a"),
+        ("", "a"),
+        ("Host", "a.example"),
+        ("Content-Length", "1"),
+        ("Transfer-Encoding", "chunked"),
+        ("Connection", "close"),
+        ("Webhook-Id", "a"),
+        ("Webhook-Signature", "v1,a"),
+    ] {
+        for member in ["headers", "secret_headers"] {
+            let config = json!({"url": "https://receiver.example/hook", member: {name: value}});
+            let answer = fleet.api.post("/v1/notifications", &hook("acme/api", &config)).await;
+            let text = answer.text();
+            let shown: String = name.chars().take(40).collect();
+            assert!(
+                answer.status == 400 && text.len() < 2000,
+                "{member} {shown:?}: {} {}",
+                answer.status,
+                text
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_changes_between_two_attempts_of_one_delivery_signs_the_second() {
+    let (fleet, receiver) = (Fleet::start(&[("BELLBUOY_RETRY__STEPS", "4s,1h")]).await, receiver().await);
+    receiver.script("/hook", [Answer::status(503), Answer::status(200)]);
+    let wish = fleet.api.wish(&hook("acme/api", &json!({"url": receiver.url("/hook")}))).await;
+    deliver(&fleet.api, "acme/api", &["waiting"]).await;
+    let path = format!("/v1/notifications/{}/rotate", wish.id);
+    let rotated = fleet.api.post(&path, &json!({"grace_seconds": 3600})).await.json();
+    let new = rotated["config"]["secret"].as_str().expect("shown once").to_owned();
+    fleet.api.until("", 1, &["delivered"]).await;
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(verify(&requests[0], Key::Secret(&wish.secret)), Ok(()));
+    assert!(verify(&requests[0], Key::Secret(&new)).is_err(), "it was not known yet");
+    for key in [&wish.secret, &new] {
+        assert_eq!(verify(&requests[1], Key::Secret(key)), Ok(()), "both, during the grace");
+    }
+    assert_eq!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
+    assert_eq!(requests[0].body, requests[1].body);
 }
 
 #[tokio::test]
@@ -559,7 +744,7 @@ async fn an_edited_address_is_judged_anew_at_every_attempt() {
             .await;
     let wish = fleet.api.wish(&hook("acme/api", &json!({"url": receiver.url("/hook")}))).await;
     deliver(&fleet.api, "acme/api", &["waiting"]).await;
-    let edited = hook("acme/api", &json!({"url": "http://127.0.0.3:9/hook"}));
+    let edited = hook("acme/api", &json!({"url": "http://127.0.0.3:9009/hook"}));
     let path = format!("/v1/notifications/{}", wish.id);
     let answer = fleet.api.send(Method::PUT, &path, "application/json", edited.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -12,7 +12,7 @@ use bellbuoy_testkit::receiver::{Answer, Receiver, Reply, Setup};
 use bellbuoy_testkit::wait::eventually;
 use http::Method;
 use serde_json::{Value, json};
-use support::{Client, ENDED, Fleet, SOON, push};
+use support::{Client, ENDED, Fleet, SOON, deliver, deliver_all, milliseconds, push};
 
 /// The deadline of every attempt here.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -26,18 +26,6 @@ const ONE_ATTEMPT: &[(&str, &str)] =
 
 async fn receiver() -> Receiver {
     Receiver::start().await.expect("a receiver")
-}
-
-/// Publishes one push to `repository` and returns its delivery, once it is in one of `states`.
-async fn deliver(api: &Client, repository: &str, states: &[&str]) -> Value {
-    api.publish(&push(repository, repository, "v1")).await;
-    let rows = api.until(&format!("subject={repository}"), 1, states).await;
-    api.delivery(&rows[0]["id"]).await
-}
-
-fn milliseconds(value: &Value) -> i64 {
-    let text = value.as_str().unwrap_or_else(|| panic!("{value} is no time"));
-    text.parse::<jiff::Timestamp>().expect("a time").as_millisecond()
 }
 
 #[tokio::test]
@@ -194,7 +182,9 @@ async fn a_wait_says_when_the_delivery_is_next_due() {
 async fn a_client_error_is_given_up_after_three_attempts_and_a_server_error_at_the_schedules_end() {
     let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "20ms,20ms,20ms,20ms,20ms")]).await;
     let receiver = receiver().await;
-    for (status, attempts) in [(404, 3), (422, 3), (401, 6), (429, 6), (500, 6), (503, 6), (302, 6)] {
+    for (status, attempts) in
+        [(400, 3), (404, 3), (413, 3), (422, 3), (401, 6), (403, 6), (429, 6), (500, 6), (503, 6), (302, 6)]
+    {
         let (path, repository) = (format!("/{status}"), format!("acme/s{status}"));
         receiver.script(&path, [Answer::status(status)]);
         fleet.api.webhook(&repository, "repo_push", &receiver.url(&path)).await;
@@ -320,21 +310,14 @@ async fn raw_server(said: &'static [u8]) -> std::net::SocketAddr {
 
 /// Makes a webhook for each, publishes to all of them at once, and gives back what became of each first attempt: its
 /// outcome, the code and the sentence of its cause.
-async fn first_attempts(fleet: &Fleet, urls: &[(String, Value)]) -> Vec<(String, String, String)> {
-    for (place, (url, config)) in urls.iter().enumerate() {
-        let mut config = config.clone();
-        config["url"] = url.as_str().into();
-        let wish = json!({"scope": {"repository": format!("acme/a{place}")}, "kinds": ["repo_push"],
-            "method": "webhook", "config": config});
-        fleet.api.wish(&wish).await;
-    }
-    let attempt = async |place: usize| {
-        let detail = deliver(&fleet.api, &format!("acme/a{place}"), &["waiting", "delivered", "dead"]).await;
+async fn first_attempts(fleet: &Fleet, urls: &[String]) -> Vec<(String, String, String)> {
+    let configs: Vec<_> = urls.iter().map(|url| json!({ "url": url })).collect();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let told = |detail: Value| {
         let attempt = &detail["attempts"][0];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         (text(&attempt["outcome"]), text(&attempt["cause"]["code"]), text(&attempt["cause"]["detail"]))
     };
-    futures_util::future::join_all((0..urls.len()).map(attempt)).await
+    deliver_all(&fleet.api, &configs).await.into_iter().map(told).collect()
 }
 
 #[tokio::test]
@@ -381,7 +364,7 @@ async fn what_is_an_answer_is_told_from_what_is_none() {
     let receiver = receiver().await;
     let urls = answers.iter().enumerate().map(|(place, (_, answer, _))| {
         receiver.script(&format!("/{place}"), [answer.clone()]);
-        (receiver.url(&format!("/{place}")), json!({}))
+        receiver.url(&format!("/{place}"))
     });
     let urls: Vec<_> = urls.collect();
     let before = fleet.process.usage().expect("its memory").peak_rss;
@@ -423,7 +406,7 @@ async fn each_failed_handshake_says_what_failed() {
     for (identity, said) in rows {
         let receiver =
             Receiver::start_tls(Tls::new(identity.expect("a certificate"))).await.expect("a receiver");
-        urls.push((receiver.url("/hook"), json!({})));
+        urls.push(receiver.url("/hook"));
         expected.push((if said.is_empty() { "" } else { "tls" }, said));
         receivers.push(receiver);
     }
@@ -436,7 +419,7 @@ async fn each_failed_handshake_says_what_failed() {
         (plain.address(), "tls", "did not answer in TLS"),
         (silent.address(), "timeout", "no secure connection within 1s"),
     ] {
-        urls.push((format!("https://{address}/hook"), json!({})));
+        urls.push(format!("https://{address}/hook"));
         expected.push((code, said));
     }
     let found = first_attempts(&fleet, &urls).await;
@@ -461,12 +444,12 @@ async fn names_and_addresses_that_lead_nowhere_are_told_and_a_dead_one_beside_a_
         ("http://receiver.invalid/hook".to_owned(), "dns"),
         (format!("http://{}.example/hook", "a.".repeat(120)), "dns"),
         (format!("http://127.0.0.1:{}/hook", free_port()), "connect"),
-        ("http://192.0.2.1:81/hook".to_owned(), "connect"),
+        ("http://192.0.2.1:8081/hook".to_owned(), "connect"),
         (sixth.url("/hook"), ""),
         // It has two addresses on most machines, one of them without such a port.
         (receiver.url_at("localhost", "/hook"), ""),
     ];
-    let asked: Vec<_> = urls.iter().map(|(url, _)| (url.clone(), json!({}))).collect();
+    let asked: Vec<_> = urls.iter().map(|(url, _)| url.clone()).collect();
     for ((url, code), (_, found, detail)) in urls.iter().zip(first_attempts(&fleet, &asked).await) {
         assert_eq!(found, *code, "{url}: {detail}");
     }

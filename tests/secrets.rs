@@ -189,7 +189,7 @@ async fn no_marked_secret_is_told_or_stored_in_the_open() {
     for (name, url) in [
         ("cut", receiver.url("/cut")),
         ("tls", receiver.url("/tls").replace("http:", "https:")),
-        ("refused", "http://127.0.0.1:9/hook".to_owned()),
+        ("refused", "http://127.0.0.1:9009/hook".to_owned()),
         ("proxied", "http://93.184.215.14/hook".to_owned()),
         ("blocked", "http://169.254.169.254/x".to_owned()),
         ("dns", "http://receiver.invalid/hook".to_owned()),

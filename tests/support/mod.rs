@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each journey is a program of its own and uses its part")]
 
 mod client;
+mod delivery;
 mod deployment;
 mod dice;
 
@@ -12,6 +13,7 @@ use bellbuoy_testkit::process::{Launch, Process};
 use tempfile::TempDir;
 
 pub(crate) use client::{Client, ENDED, Wish, push};
+pub(crate) use delivery::{cause, deliver, deliver_all, hook, milliseconds, wait_of};
 pub(crate) use deployment::{Deployment, Member, url_of};
 pub(crate) use dice::Dice;
 

@@ -13,7 +13,10 @@ use anyhow::Context;
 use bellbuoy_api::RegistryTokens;
 use bellbuoy_broker::{Broker, BrokerOptions, BrokerUrl, EmbeddedOptions, RabbitMqOptions, Tls, Topology};
 use bellbuoy_domain::MethodName;
-use bellbuoy_methods::{ClientIdentity, Methods, Outbound, Services, Smtp};
+use bellbuoy_methods::{
+    ClientIdentity, Methods, Outbound, Services, Smtp,
+    http::{NameServers, Resolver},
+};
 use bellbuoy_store::{OpenError, Store};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
@@ -92,6 +95,7 @@ pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
     Ok(Outbound {
         allow: config.allow.clone(),
         deny: config.deny.clone(),
+        ports: config.ports.clone(),
         deadline: config.deadline,
         connect_timeout: config.connect_timeout,
         tls_timeout: config.tls_timeout,
@@ -105,6 +109,11 @@ pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
         extra_ca_pem: config.extra_ca.as_deref().map(read).transpose()?,
         user_agent: format!("bellbuoy/{VERSION}"),
         services: services(config),
+        resolver: if config.name_servers.is_empty() {
+            Resolver::System
+        } else {
+            Resolver::NameServers(NameServers::new(&config.name_servers)?)
+        },
         ..Outbound::default()
     })
 }

@@ -257,7 +257,10 @@ fn is_receiver_url(text: &str) -> bool {
         return false;
     }
     let has_host = |url: &Url| url.host_str().is_some_and(|host| !host.is_empty());
-    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && has_host(&url))
+    // Nobody listens on port 0.
+    let has_port = |url: &Url| url.port() != Some(0);
+    Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && has_host(&url) && has_port(&url))
 }
 
 /// A setting that is a text, or a number as some clients send ids; `None` if it is missing, empty or anything else.

@@ -61,6 +61,7 @@ fn a_webhook_needs_a_url_that_everyone_reads_alike() {
         "http://receiver.example.com/\r\nX: y",
         " http://receiver.example.com/",
         "http://receiver.example.com:99999/",
+        "http://receiver.example.com:0/",
         "http://re%00ceiver/",
     ];
     for url in bad {

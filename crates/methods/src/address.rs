@@ -30,19 +30,34 @@ const CLOSED_V4: &[Ipv4Net] = &[
     v4([240, 0, 0, 0], 4),      // reserved; broadcast
 ];
 
-/// The only part of IPv6 that is assigned to public receivers ([RFC 4291, section 2.4]). Outside
+/// All but `2000::/3`, the only part of IPv6 that is assigned to public receivers ([RFC 4291, section 2.4]): here
 /// lie `::`, `::1`, mapped and compatible addresses, both NAT64 prefixes, `100::/64`, `5f00::/16`,
 /// `fc00::/7`, `fe80::/10`, `fec0::/10` and `ff00::/8`.
 ///
 /// [RFC 4291, section 2.4]: https://www.rfc-editor.org/rfc/rfc4291#section-2.4
-const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
+const OUTSIDE_GLOBAL_V6: [Ipv6Net; 3] = [
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 3),
+    v6([0x4000, 0, 0, 0, 0, 0, 0, 0], 2),
+    v6([0x8000, 0, 0, 0, 0, 0, 0, 0], 1),
+];
 
-/// Networks inside [`GLOBAL_V6`] that are nobody's public receiver.
+/// Networks inside `2000::/3` that are nobody's public receiver.
 const CLOSED_V6: &[Ipv6Net] = &[
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), // protocol assignments; Teredo is 2001::/32
     v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // documentation
     v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), // 6to4
     v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), // documentation
+];
+
+/// Where no server of an operator's own is: link-local networks, and what clouds answer metadata on beside them.
+const NO_SERVER: &[IpNet] = &[
+    IpNet::V4(v4([100, 100, 100, 200], 32)), // Alibaba's metadata
+    IpNet::V4(v4([168, 63, 129, 16], 32)),   // Azure's host agent
+    IpNet::V4(v4([169, 254, 0, 0], 16)),     // link-local; most clouds' metadata
+    IpNet::V4(v4([192, 0, 0, 192], 32)),     // Oracle's metadata
+    IpNet::V6(v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128)), // Amazon's metadata
+    IpNet::V6(v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128)), // Google's metadata
+    IpNet::V6(v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10)), // link-local
 ];
 
 /// The prefix by which DNS64 writes an IPv4 address ([RFC 6052]).
@@ -83,6 +98,21 @@ impl AddressRules {
         Self { allow: canonical(allow), deny: canonical(deny) }
     }
 
+    /// Rules for a server that the operator names himself, such as the mail server: it may be private, so that
+    /// everything is open but what `deny` names, link-local networks and metadata services. `allow` opens of
+    /// those what it names more closely.
+    pub fn of_own_servers(allow: &[IpNet], deny: &[IpNet]) -> Self {
+        let everywhere = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        Self::new(&[allow, &everywhere[..]].concat(), &[deny, NO_SERVER].concat())
+    }
+
+    /// Every network that is closed unless an operator opens it, or a part of it. Addresses of IPv4 that are written as
+    /// IPv6 (`::ffff:a.b.c.d`) lie in one of them and are judged as what they are nevertheless.
+    pub fn closed_by_default() -> impl Iterator<Item = IpNet> {
+        let v4 = CLOSED_V4.iter().copied().map(IpNet::V4);
+        v4.chain(OUTSIDE_GLOBAL_V6.iter().chain(CLOSED_V6).copied().map(IpNet::V6))
+    }
+
     /// Whether a request may be sent to `address`.
     ///
     /// An IPv4 address written as IPv6 (`::ffff:a.b.c.d`) is judged as the IPv4 address. One that
@@ -110,7 +140,7 @@ impl AddressRules {
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !CLOSED_V4.iter().any(|net| net.contains(&v4)),
-        IpAddr::V6(v6) => GLOBAL_V6.contains(&v6) && !CLOSED_V6.iter().any(|net| net.contains(&v6)),
+        IpAddr::V6(v6) => !OUTSIDE_GLOBAL_V6.iter().chain(CLOSED_V6).any(|net| net.contains(&v6)),
     }
 }
 
@@ -204,6 +234,37 @@ mod tests {
         let closed = rules(&["203.0.113.0/24"], &["0.0.0.0/0", "::/0"]);
         assert!(allowed(&closed, "203.0.113.9"));
         assert!(!allowed(&closed, "8.8.8.8") && !allowed(&closed, "2606:4700::1"));
+    }
+
+    #[test]
+    fn an_operators_own_server_is_anywhere_but_where_he_denies_and_where_clouds_keep_secrets() {
+        let nets = |texts: &[&str]| -> Vec<IpNet> {
+            texts.iter().map(|text| text.parse().expect("a network")).collect()
+        };
+        let own = |allow: &[&str], deny: &[&str]| AddressRules::of_own_servers(&nets(allow), &nets(deny));
+        for address in ["10.0.0.1", "127.0.0.1", "::1", "fd00::1", "8.8.8.8", "2606:4700::1"] {
+            assert!(allowed(&own(&[], &[]), address), "{address}");
+        }
+        for address in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "fe80::1",
+        ] {
+            assert!(!allowed(&own(&[], &[]), address), "{address}");
+        }
+        assert!(!allowed(&own(&[], &["10.0.0.0/8"]), "10.1.2.3"));
+        let one = own(&["10.1.2.3/32"], &["10.0.0.0/8"]);
+        assert!(allowed(&one, "10.1.2.3") && !allowed(&one, "10.1.2.4"));
+        let closed = own(&["10.1.2.3/32", "169.254.1.1/32"], &["0.0.0.0/0", "::/0"]);
+        assert!(allowed(&closed, "10.1.2.3") && allowed(&closed, "169.254.1.1"));
+        assert!(!allowed(&closed, "8.8.8.8") && !allowed(&closed, "::1"));
     }
 
     #[test]

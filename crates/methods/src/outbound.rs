@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     Services,
-    http::{Proxy, Resolver},
+    http::{PortRules, Proxy, Resolver},
 };
 
 /// Settings of every outbound request. [`Outbound::default`] suits a public receiver.
@@ -16,6 +16,8 @@ pub struct Outbound {
     pub allow: Vec<IpNet>,
     /// Networks that are closed although they are public, or although `allow` names a wider one.
     pub deny: Vec<IpNet>,
+    /// Which ports of receivers are open: [`PortRules::default`].
+    pub ports: PortRules,
     /// The most that one attempt takes, from look-up to the last byte of the answer. 15 s: the
     /// shorter end of what Standard Webhooks recommends.
     pub deadline: Duration,
@@ -59,6 +61,7 @@ impl Default for Outbound {
         Self {
             allow: Vec::new(),
             deny: Vec::new(),
+            ports: PortRules::default(),
             deadline: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
             tls_timeout: Duration::from_secs(5),
@@ -111,6 +114,9 @@ pub enum SetupError {
     /// The user agent can't stand in a header.
     #[error("outbound.user_agent {0:?} can't be a header's value; use visible ASCII letters")]
     UserAgent(String),
+    /// The name servers can't be asked.
+    #[error("outbound.name_servers can't be used: {0}")]
+    NameServers(String),
     /// The TLS library refused its own defaults.
     #[error("can't set TLS up")]
     Tls(#[source] rustls::Error),

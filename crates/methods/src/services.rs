@@ -18,8 +18,9 @@ pub struct Services {
 
 /// The mail server that takes our mails.
 ///
-/// The operator says where it is, so it may have any address; it is looked up once per connection all the
-/// same, and one of the addresses found is dialled.
+/// The operator says where it is, so it may have a private address, and any port: all is open but what `deny` of the
+/// [`Outbound`](crate::Outbound) names, link-local networks and metadata services. It is looked up once per connection, and
+/// one of the addresses found is dialled.
 #[derive(Clone)]
 pub struct Smtp {
     /// Its name or address; also what its certificate has to be for.

@@ -2,7 +2,9 @@
 
 pub mod amqp;
 pub mod certs;
+pub mod dns;
 pub mod http;
+pub mod http2;
 pub mod image;
 pub mod mail;
 pub mod postgres;

@@ -1,12 +1,17 @@
 //! A real mail server that keeps what it is sent: Debian's `python3-aiosmtpd`.
 //!
-//! What stands before the `@` of a recipient says what it answers: see `mail_server.py`.
+//! What stands before the `@` of a recipient says what it answers: see `mail_server.py`. And servers at their worst,
+//! which follow no protocol at all ([`hostile`]).
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::certs::Identity;
 use crate::process::{Launch, Process};
@@ -154,4 +159,85 @@ impl Received {
         let mut found = self.head().into_iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
         found.next().map(|(_, value)| value).filter(|_| found.next().is_none())
     }
+}
+
+/// What a server at its worst says, one line after each thing that it hears, whatever that is.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// What it says.
+    pub lines: Vec<Vec<u8>>,
+    /// Whether it closes the connection then, or says nothing more.
+    pub then_closes: bool,
+}
+
+/// A fault with its name, and the codes of the causes that an attempt may have then.
+pub type Row = (&'static str, Fault, &'static [&'static str]);
+
+/// Every way to fail at mail that is known here.
+pub fn faults() -> [Row; 9] {
+    const CUT: &[&str] = &["reset", "protocol"];
+    const LATER: &[&str] = &["smtp_deferred"];
+    let line = |text: &str| text.as_bytes().to_vec();
+    let says = |lines: Vec<Vec<u8>>| Fault { lines, then_closes: false };
+    let conversation =
+        ["220 mail.test\r\n", "250 mail.test\r\n", "250 OK\r\n", "250 OK\r\n", "354 go on\r\n"].map(line);
+    [
+        ("silence", says(vec![]), &["timeout"]),
+        ("closed at once", Fault { lines: vec![], then_closes: true }, CUT),
+        ("554 banner", says(vec![line("554 go away\r\n")]), LATER),
+        ("421 banner", says(vec![line("421 busy\r\n")]), LATER),
+        ("no SMTP", says(vec![line("SSH-2.0-OpenSSH_9.2\r\n")]), CUT),
+        ("no UTF-8", says(vec![b"220 \xff\xfe\r\n".to_vec(), b"\xff\xff\xff\r\n".to_vec()]), CUT),
+        ("an endless line", says(vec![[b"220 ".to_vec(), vec![b'x'; 3_000_000]].concat()]), CUT),
+        ("endless lines", says(vec![b"220-more\r\n".repeat(300_000)]), CUT),
+        ("closed in the middle", Fault { lines: conversation.into(), then_closes: true }, CUT),
+    ]
+}
+
+/// A running server at its worst. Dropping it closes its port.
+#[derive(Debug)]
+pub struct Hostile {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Hostile {
+    /// Where it listens, on 127.0.0.1.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Starts a server that answers everybody by `fault`.
+///
+/// # Panics
+///
+/// When loopback has no port left.
+pub async fn hostile(fault: Fault) -> Hostile {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let accepting = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(converse(stream, fault.clone()));
+        }
+    });
+    Hostile { address, accepting }
+}
+
+async fn converse(mut stream: TcpStream, Fault { lines, then_closes }: Fault) {
+    let mut heard = [0; 4096];
+    for (place, line) in lines.iter().enumerate() {
+        if stream.write_all(line).await.is_err()
+            || (place + 1 < lines.len() && stream.read(&mut heard).await.is_err())
+        {
+            return;
+        }
+    }
+    while !then_closes && stream.read(&mut heard).await.is_ok_and(|count| count > 0) {}
 }

@@ -56,6 +56,8 @@ pub struct Setup {
     pub tls: Option<Tls>,
     /// Whether it accepts connections and then neither reads nor says anything.
     pub silent: bool,
+    /// Whether it accepts connections and resets them at once.
+    pub resets: bool,
 }
 
 /// How a receiver speaks TLS.
@@ -129,6 +131,7 @@ impl Receiver {
         let shared = Arc::new(Shared::default());
         let talk = match setup.tls {
             _ if setup.silent => Talk::Silence,
+            _ if setup.resets => Talk::Reset,
             Some(tls) => Talk::Tls(acceptor(&tls)?),
             None => Talk::Plain,
         };
@@ -334,6 +337,12 @@ impl Shared {
         answered
     }
 
+    /// Whether the next request to `path` is answered before its body is there.
+    fn answers_early(&self, path: &str) -> bool {
+        let path = path.split('?').next().unwrap_or_default();
+        self.lock().scripts.get(path).and_then(|script| script.front()).is_some_and(Answer::is_early)
+    }
+
     fn record(&self, mut request: Recorded) -> (Answer, usize) {
         let mut state = self.lock();
         let path = request.path.split('?').next().unwrap_or_default();
@@ -363,6 +372,7 @@ enum Talk {
     Plain,
     Tls(TlsAcceptor),
     Silence,
+    Reset,
 }
 
 async fn accept(listener: TcpListener, talk: Talk, shared: Arc<Shared>) {
@@ -393,6 +403,7 @@ async fn serve(stream: TcpStream, talk: Talk, shared: Arc<Shared>, number: usize
     match talk {
         Talk::Plain => http1::serve(stream, &shared, number).await,
         Talk::Silence => std::future::pending().await,
+        Talk::Reset => drop(stream.set_zero_linger()),
         Talk::Tls(acceptor) => match acceptor.accept(stream).into_fallible().await {
             Err((_, stream)) => linger(stream).await,
             Ok(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {

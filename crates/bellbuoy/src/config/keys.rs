@@ -111,7 +111,17 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "outbound.deny",
         "",
-        "Networks that deliveries may not reach although they are public, or although a wider one is allowed.",
+        "Networks that deliveries may not reach although they are public, or although a wider one is allowed. They are closed to mail as well.",
+    ),
+    key(
+        "outbound.ports",
+        "80,443,1024-65535",
+        "Ports of receivers that deliveries may go to. Where a range holds the port of a database, a broker or the like (6379, 5432, 11211 and so on), that is closed unless it is named by itself.",
+    ),
+    key(
+        "outbound.name_servers",
+        "",
+        "Name servers that look up the hosts of receivers, such as 10.0.0.53 or 10.0.0.53:5353,[fd00::53]:53; all are asked at once. Without, the system's resolver does, at most 64 names at a time, so that name servers that stay silent can keep other receivers waiting.",
     ),
     key(
         "outbound.deadline_seconds",
@@ -165,7 +175,11 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "What goes past the proxy: hosts with all below them, addresses, networks, or `*`.",
     ),
-    key("smtp.host", "", "The mail server, by name or address. Without one, mails wait until there is."),
+    key(
+        "smtp.host",
+        "",
+        "The mail server, by name or address. It may be private, but not where outbound.deny closes, nor link-local. Without one, mails wait until there is.",
+    ),
     key("smtp.port", "587", "The mail server's port: 587 with starttls, 465 with tls."),
     key(
         "smtp.security",

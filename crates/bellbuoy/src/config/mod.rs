@@ -19,7 +19,10 @@ use std::{
 
 use bellbuoy_broker::{BrokerUrl, Shards};
 use bellbuoy_domain::{EmailAddress, MethodName, RetryPolicy};
-use bellbuoy_methods::{SmtpSecurity, http::Proxy};
+use bellbuoy_methods::{
+    SmtpSecurity,
+    http::{PortRules, Proxy},
+};
 use bellbuoy_store::SecretKeys;
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
@@ -126,6 +129,8 @@ pub(crate) struct Config {
     pub(crate) github_secret: Option<Hidden>,
     pub(crate) allow: Vec<IpNet>,
     pub(crate) deny: Vec<IpNet>,
+    pub(crate) ports: PortRules,
+    pub(crate) name_servers: Vec<SocketAddr>,
     pub(crate) deadline: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) tls_timeout: Duration,
@@ -321,6 +326,8 @@ pub(crate) fn load(
             .optional("ingest.github_secret", "a text", |text| Some(Hidden(text.to_owned()))),
         allow: source.get("outbound.allow", parse::NETWORKS, parse::networks),
         deny: source.get("outbound.deny", parse::NETWORKS, parse::networks),
+        ports: source.get("outbound.ports", parse::PORTS, |text| text.parse().ok()),
+        name_servers: source.get("outbound.name_servers", parse::NAME_SERVERS, parse::name_servers),
         deadline: source.get("outbound.deadline_seconds", parse::SECONDS, parse::seconds),
         connect_timeout: source.get("outbound.connect_timeout_seconds", parse::SECONDS, parse::seconds),
         tls_timeout: source.get("outbound.tls_timeout_seconds", parse::SECONDS, parse::seconds),

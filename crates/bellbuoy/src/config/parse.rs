@@ -1,6 +1,6 @@
 //! What a setting's text means. `None` where it means nothing.
 
-use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use bellbuoy_methods::SmtpSecurity;
 use bellbuoy_telemetry::LogFormat;
@@ -11,6 +11,8 @@ use super::KeyDocument;
 pub(super) const SECONDS: &str = "a whole number of seconds from 1 to 86400";
 pub(super) const BYTES: &str = "a whole number of bytes from 1";
 pub(super) const NETWORKS: &str = "networks such as 127.0.0.0/8,10.1.0.0/16";
+pub(super) const PORTS: &str = "ports and ranges from 1 to 65535, such as 80,443,1024-65535";
+pub(super) const NAME_SERVERS: &str = "addresses such as 10.0.0.53 or 10.0.0.53:5353,[fd00::53]:53";
 pub(super) const STEPS: &str = "waits such as 5s,5m,2h, each with its unit: ms, s, m, h or d";
 pub(super) const COUNT: &str = "a whole number from 1";
 pub(super) const RATE: &str = "a whole number from 1 to 60000, of attempts a minute";
@@ -77,6 +79,12 @@ pub(super) fn key_document(text: &str) -> Option<KeyDocument> {
 /// A network, or a lone address as a network of one.
 pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
     list(text, |item| item.parse().ok().or_else(|| Some(IpNet::from(item.parse::<std::net::IpAddr>().ok()?))))
+}
+
+/// Addresses, with a port where it is not DNS's own.
+pub(super) fn name_servers(text: &str) -> Option<Vec<SocketAddr>> {
+    const DNS: u16 = 53;
+    list(text, |item| item.parse().ok().or_else(|| Some(SocketAddr::new(item.parse().ok()?, DNS))))
 }
 
 pub(super) fn steps(text: &str) -> Option<Vec<Duration>> {

@@ -24,6 +24,7 @@ fn every_default_is_valid() {
     let config = load(None, &BTreeMap::new(), no_files).expect("the defaults");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.retry, RetryPolicy::default());
+    assert_eq!((config.ports, config.name_servers), (PortRules::default(), Vec::new()));
     assert_eq!(config.settings.len(), KEYS.len());
 }
 
@@ -170,6 +171,27 @@ fn a_mail_server_needs_a_sender_and_a_password_a_safe_connection() {
         let found = mistakes("", pairs);
         assert!(found.iter().any(|mistake| mistake.starts_with(beginning)), "{beginning}: {found:?}");
         assert!(found.iter().all(|mistake| !mistake.contains("hunter2")), "{found:?}");
+    }
+}
+
+#[test]
+fn ports_and_name_servers_are_lists() {
+    let ports = |text| ("BELLBUOY_OUTBOUND__PORTS", text);
+    let servers = |text| ("BELLBUOY_OUTBOUND__NAME_SERVERS", text);
+    let texts = [ports("443, 6379,8000-8999"), servers("10.0.0.53, 10.0.0.54:5353,fd00::53,[fd00::54]:5353")];
+    let config = load(None, &variables(&texts), no_files).expect("settings");
+    assert!(config.ports.allow(6379) && config.ports.allow(8080) && !config.ports.allow(80));
+    let shown: Vec<_> = config.name_servers.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.53:53", "10.0.0.54:5353", "[fd00::53]:53", "[fd00::54]:5353"]);
+    for wrong in [
+        ports(""),
+        ports("0"),
+        ports("443-80"),
+        ports("https"),
+        servers("dns.example"),
+        servers("10.0.0.53:x"),
+    ] {
+        assert_eq!(mistakes("", &[wrong]).len(), 1, "{wrong:?}");
     }
 }
 

@@ -20,6 +20,7 @@ use tower_service::Service;
 use super::{
     dial::{DialError, Dialed, Dialer, aim_of},
     room::Rooms,
+    target::authority,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -59,7 +60,7 @@ impl Connector {
 impl Steps {
     async fn take(&self, uri: &Uri) -> Result<MaybeHttpsStream<Dialed>, BoxError> {
         let (host, port) = aim_of(uri)?;
-        let place = self.rooms.enter(&format!("{host}:{port}")).await;
+        let place = self.rooms.enter(&authority(host, port)).await;
         let dialed = Dialed::new(self.dialer.connect(host, port).await?, place);
         if uri.scheme() != Some(&Scheme::HTTPS) {
             return Ok(MaybeHttpsStream::Http(dialed));

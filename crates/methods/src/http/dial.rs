@@ -28,11 +28,12 @@ use tokio::{
 };
 
 use super::{
-    Resolver,
+    PortRules, Resolver,
     proxy::{Aim, Proxy, ProxyError, ProxyKind},
+    resolve::LookupError,
     room::Place,
 };
-use crate::AddressRules;
+use crate::{AddressRules, Outbound};
 
 /// How long one address has before the next is tried beside it ([RFC 8305, section 5]).
 ///
@@ -52,12 +53,20 @@ pub(crate) enum DialError {
     /// tells nobody what lies behind: no name, no address, nothing tried.
     #[error("the network rules do not allow this address; an operator can open it with outbound.allow")]
     Blocked,
+    /// Judged before the address, so that it tells nothing of that either.
+    #[error("the network rules do not allow port {port}; an operator can open it with outbound.ports")]
+    PortBlocked { port: u16 },
     #[error("the URL holds no host and port to connect to")]
     NoHost,
     #[error("{host} has no address: {reason}")]
     NoAddress { host: String, reason: String },
     #[error("no name server told the address of {host} within {waited:?}")]
     LookupTimeout { host: String, waited: Duration },
+    /// Ours to put right: other names keep every thread of the system's resolver.
+    #[error(
+        "{host} was not looked up within {waited:?}, because silent name servers keep all look-ups of the system busy; an operator can name others with outbound.name_servers"
+    )]
+    LookupsBusy { host: String, waited: Duration },
     #[error("could not connect to {host}:{port}: {reason}")]
     Refused { host: String, port: u16, reason: io::ErrorKind },
     #[error("could not connect to {host}:{port} within {waited:?}")]
@@ -71,8 +80,9 @@ pub(crate) enum DialError {
 impl DialError {
     pub(crate) fn code(&self) -> CauseCode {
         match self {
-            Self::Blocked | Self::NoHost => CauseCode::Blocked,
+            Self::Blocked | Self::PortBlocked { .. } | Self::NoHost => CauseCode::Blocked,
             Self::NoAddress { .. } | Self::LookupTimeout { .. } => CauseCode::Dns,
+            Self::LookupsBusy { .. } => CauseCode::Internal,
             Self::Refused { .. } | Self::ConnectTimeout { .. } => CauseCode::Connect,
             Self::HandshakeTimeout { .. } => CauseCode::Timeout,
             Self::Proxy(error) => error.code(),
@@ -87,6 +97,8 @@ pub(crate) struct Dialer(Arc<Plan>);
 #[derive(Debug)]
 struct Plan {
     rules: AddressRules,
+    /// None for what the operator names himself.
+    ports: Option<PortRules>,
     resolver: Resolver,
     /// For the look-up, and again for connecting.
     limit: Duration,
@@ -94,21 +106,24 @@ struct Plan {
 }
 
 impl Dialer {
-    pub(crate) fn new(rules: AddressRules, resolver: Resolver, limit: Duration) -> Self {
-        Self(Arc::new(Plan { rules, resolver, limit, proxy: None }))
+    /// One for what the operator names himself, whatever its port.
+    pub(crate) fn new(rules: AddressRules, resolver: &Resolver, limit: Duration) -> Self {
+        let resolver = resolver.of_own_servers();
+        Self(Arc::new(Plan { rules, ports: None, resolver, limit, proxy: None }))
     }
 
-    /// One that goes through the proxy, if there is one, but for what that exempts.
-    pub(crate) fn through(
-        proxy: Option<Proxy>,
-        rules: AddressRules,
-        resolver: Resolver,
-        limit: Duration,
-    ) -> Self {
-        Self(Arc::new(Plan { rules, resolver, limit, proxy }))
+    /// One for receivers: through the proxy, if there is one, but for what that exempts.
+    pub(crate) fn to_receivers(settings: &Outbound) -> Self {
+        Self(Arc::new(Plan {
+            rules: AddressRules::new(&settings.allow, &settings.deny),
+            ports: Some(settings.ports.clone()),
+            resolver: settings.resolver.clone(),
+            limit: settings.connect_timeout,
+            proxy: settings.proxy.clone(),
+        }))
     }
 
-    /// Connects to `port` of one of the addresses of `host`, all of them allowed.
+    /// Connects to `port`, if that is allowed, of one of the addresses of `host`, all of them allowed.
     pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
         self.0.connect(host, port).await
     }
@@ -123,6 +138,9 @@ pub(crate) fn aim_of(uri: &Uri) -> Result<(&str, u16), DialError> {
 
 impl Plan {
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        if self.ports.as_ref().is_some_and(|ports| !ports.allow(port)) {
+            return Err(DialError::PortBlocked { port });
+        }
         let stream = match &self.proxy {
             Some(proxy) if !proxy.exempts(host) => self.through(proxy, host, port).await?,
             _ => self.dial(&self.vetted_addresses(host).await?, host, port).await?,
@@ -146,7 +164,7 @@ impl Plan {
         let asking = async {
             let addresses = match proxy.host.parse() {
                 Ok(address) => vec![address],
-                Err(_) => self.resolver.look_up(&proxy.host).await?,
+                Err(_) => self.resolver.of_own_servers().look_up(&proxy.host, self.limit).await?,
             };
             let mut stream = connect_any(&in_turn(&addresses), proxy.port).await?;
             proxy.ask(&mut stream, aim, port).await?;
@@ -167,10 +185,8 @@ impl Plan {
             return Err(DialError::Blocked);
         }
         // Many networks with a proxy know no names of the world outside: what has no address here may have one there.
-        match timeout(VETTING.min(self.limit), self.resolver.look_up(host)).await {
-            Ok(Ok(found)) if !found.iter().all(|address| self.rules.allow(*address)) => {
-                Err(DialError::Blocked)
-            }
+        match self.resolver.look_up(host, VETTING.min(self.limit)).await {
+            Ok(found) if !found.iter().all(|address| self.rules.allow(*address)) => Err(DialError::Blocked),
             _ => Ok(Aim::Name(host)),
         }
     }
@@ -190,13 +206,13 @@ impl Plan {
     }
 
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, DialError> {
-        let missing =
-            |reason: &str| DialError::NoAddress { host: host.to_owned(), reason: reason.to_owned() };
-        match timeout(self.limit, self.resolver.look_up(host)).await {
-            Ok(Ok(found)) if found.is_empty() => Err(missing("there is no such name")),
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(missing(&resolver_words(&error))),
-            Err(_) => Err(DialError::LookupTimeout { host: host.to_owned(), waited: self.limit }),
+        let (named, waited) = (host.to_owned(), self.limit);
+        match self.resolver.look_up(host, self.limit).await {
+            Ok(found) if !found.is_empty() => Ok(found),
+            Ok(_) => Err(DialError::NoAddress { host: named, reason: "there is no such name".to_owned() }),
+            Err(LookupError::Failed(reason)) => Err(DialError::NoAddress { host: named, reason }),
+            Err(LookupError::Silent) => Err(DialError::LookupTimeout { host: named, waited }),
+            Err(LookupError::NoRoom) => Err(DialError::LookupsBusy { host: named, waited }),
         }
     }
 }
@@ -204,12 +220,6 @@ impl Plan {
 /// A host that is an address itself.
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-/// What the system's resolver said, without the wrapping that the standard library puts around.
-fn resolver_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_lowercase()
 }
 
 /// The addresses to try, families taking turns so that a dead one costs one head start only.

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
 use super::{OwnTls, connect::Connector, dial::Dialer, fault::HeadLimits, room::Rooms, tls};
-use crate::{AddressRules, ClientIdentity, Outbound, SetupError};
+use crate::{ClientIdentity, Outbound, SetupError};
 
 /// How often an HTTP/2 receiver is asked whether it still lives while it owes an answer, and how
 /// long it has to say so. Without, a dead connection would take every request until TCP gives it up.
@@ -65,9 +65,8 @@ impl Pools {
     pub(super) fn new(settings: Outbound, head: HeadLimits) -> Result<Self, SetupError> {
         let trust = Arc::new(tls::roots(settings.extra_ca_pem.as_deref())?);
         let configuration = tls::usual(&trust, settings.client_identity.as_ref())?;
-        let rules = AddressRules::new(&settings.allow, &settings.deny);
         let plan = Plan {
-            dialer: Dialer::through(settings.proxy, rules, settings.resolver, settings.connect_timeout),
+            dialer: Dialer::to_receivers(&settings),
             rooms: Rooms::new(settings.connections_per_host),
             trust,
             identity: settings.client_identity,

@@ -15,6 +15,8 @@ use tokio::{
 };
 use url::Url;
 
+use super::resolve::LookupError;
+
 /// Longest head of a proxy's answer that is read, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
@@ -245,6 +247,16 @@ impl ProxyError {
 impl From<io::Error> for ProxyError {
     fn from(error: io::Error) -> Self {
         Self::Unreachable(error.kind())
+    }
+}
+
+/// A proxy without an address can't be reached.
+impl From<LookupError> for ProxyError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::NoRoom | LookupError::Silent => Self::Silent,
+            LookupError::Failed(_) => Self::Unreachable(io::ErrorKind::HostUnreachable),
+        }
     }
 }
 

@@ -1,49 +1,66 @@
 //! Host names to addresses: one look-up per connection, never a second.
 
+mod name_servers;
+mod system;
+
 use std::{
     collections::{HashMap, VecDeque},
-    future::pending,
-    io,
-    net::{IpAddr, ToSocketAddrs},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::time::{sleep, timeout};
 
-/// Most look-ups of the system's resolver at a time. Each holds a thread until the resolver
-/// answers, which for a dead name server may be half a minute; the others of tokio's 512 blocking
-/// threads stay free for files and the database.
-const MAX_LOOKUPS: usize = 64;
-
-static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
+pub use self::name_servers::NameServers;
 
 /// Who turns host names into addresses.
 #[derive(Debug, Clone, Default)]
 pub enum Resolver {
-    /// The machine's own: `/etc/hosts`, DNS, whatever it is set to.
+    /// The machine's own: `/etc/hosts`, DNS, whatever it is set to. It takes a thread for each name that is
+    /// looked up, so that names whose server is silent can keep the others waiting.
     #[default]
     System,
+    /// Name servers of the operator's choice, for receivers. His own servers are looked up by the system.
+    NameServers(NameServers),
     /// Answers written down beforehand, for tests.
     Scripted(Arc<Script>),
 }
 
+/// Why a look-up told nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LookupError {
+    /// Its turn did not come in time: other names had every thread. Nobody was asked.
+    NoRoom,
+    /// Nobody answered in time.
+    Silent,
+    /// What the resolver said.
+    Failed(String),
+}
+
 impl Resolver {
-    /// Every address of `host`, in the order of preference. May take as long as the resolver likes,
-    /// so the caller sets a limit.
-    pub(crate) async fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+    /// Who looks up what the operator names himself: its names may be in `/etc/hosts` or below a search domain, and
+    /// no stranger makes them many.
+    pub(crate) fn of_own_servers(&self) -> Self {
         match self {
-            Self::System => {
-                let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
-                let host = host.to_owned();
-                let found = spawn_blocking(move || {
-                    let _permit = permit; // Held until the thread is free, not until the caller gives up.
-                    (host, 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect())
-                });
-                found.await.map_err(io::Error::other)?
+            Self::NameServers(_) => Self::System,
+            other => other.clone(),
+        }
+    }
+
+    /// Every address of `host`, in the order of preference, within `limit`; none if there is no such name.
+    pub(crate) async fn look_up(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, LookupError> {
+        match self {
+            Self::System => system::look_up(host, limit).await,
+            Self::NameServers(servers) => {
+                timeout(limit, servers.look_up(host)).await.unwrap_or(Err(LookupError::Silent))
             }
             Self::Scripted(script) => match script.next(host) {
                 ScriptedAnswer::Addresses(addresses) => Ok(addresses),
-                ScriptedAnswer::Silence => pending().await,
+                ScriptedAnswer::Silence => {
+                    sleep(limit).await;
+                    Err(LookupError::Silent)
+                }
             },
         }
     }

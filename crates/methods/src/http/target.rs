@@ -40,9 +40,16 @@ impl Target {
 
     /// Its host and port, in one spelling.
     pub(crate) fn authority(&self) -> String {
-        let port = self.url.port_or_known_default().unwrap_or_default();
-        format!("{}:{port}", self.url.host_str().unwrap_or_default())
+        authority(
+            self.url.host_str().unwrap_or_default(),
+            self.url.port_or_known_default().unwrap_or_default(),
+        )
     }
+}
+
+/// A host and port in one spelling: `receiver.example.` is `receiver.example`, of which everything is counted together.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    format!("{}:{port}", host.trim_end_matches('.'))
 }
 
 /// Why a text is not a receiver's URL.
@@ -93,6 +100,22 @@ mod tests {
     fn what_is_sent_has_no_fragment_and_keeps_path_and_query() {
         let target = Target::parse("https://Receiver.example:443/a b?c=d|e&f=%2f#secret").expect("a URL");
         assert_eq!(target.uri.to_string(), "https://receiver.example/a%20b?c=d|e&f=%2f");
+    }
+
+    #[test]
+    fn one_receiver_has_one_authority_however_it_is_written() {
+        for spelling in [
+            "http://receiver.example/a",
+            "http://receiver.example./b",
+            "http://RECEIVER.example:80/",
+            "http://receiver%2eexample.:80?c",
+        ] {
+            assert_eq!(
+                Target::parse(spelling).expect(spelling).authority(),
+                "receiver.example:80",
+                "{spelling}"
+            );
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) fn write(mail: &Mail<'_>, sender: &EmailAddress, title: &str) -> Resu
     let name: String = title.chars().filter(|letter| !letter.is_control()).collect();
     let from = Mailbox::new(Some(name).filter(|name| !name.is_empty()), sender.as_str().parse()?);
     let to = Mailbox::new(None, mail.to.as_str().parse()?);
-    let parts = MultiPart::alternative_plain_html(mail.letter.text.clone(), mail.letter.html.clone());
+    let parts = MultiPart::alternative_plain_html(in_lines(&mail.letter.text), in_lines(&mail.letter.html));
     let mut message = Message::builder()
         .from(from)
         .to(to)
@@ -52,4 +52,10 @@ pub(super) fn write(mail: &Mail<'_>, sender: &EmailAddress, title: &str) -> Resu
         }
     }
     Ok(message.formatted())
+}
+
+/// A text whose lines end in one way, which is then written as mail has it: a lone CR or LF is a line's end to some
+/// servers and none to others, and what follows it could be taken for a command.
+fn in_lines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -43,9 +43,7 @@ pub(super) struct Session {
 
 impl Dialler {
     pub(super) fn new(outbound: &Outbound, settings: &Smtp) -> Result<Self, SetupError> {
-        // The operator says where it is, so every address will do.
-        let everywhere: Vec<_> = ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok()).collect();
-        let rules = AddressRules::new(&everywhere, &[]);
+        let rules = AddressRules::of_own_servers(&outbound.allow, &outbound.deny);
         let tls = match settings.security {
             SmtpSecurity::None => None,
             SmtpSecurity::Tls | SmtpSecurity::StartTls => {
@@ -54,7 +52,7 @@ impl Dialler {
             }
         };
         Ok(Self {
-            dialer: Dialer::new(rules, outbound.resolver.clone(), outbound.connect_timeout),
+            dialer: Dialer::new(rules, &outbound.resolver, outbound.connect_timeout),
             tls,
             hello: settings.hello.clone().map_or_else(ClientId::default, ClientId::Domain),
             connect_timeout: outbound.connect_timeout,

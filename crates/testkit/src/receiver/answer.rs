@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// One answer, honest or not. The request has been read and recorded before.
+/// One answer, honest or not. The request has been read and recorded before, but where it says so.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// A whole answer; the connection stays open for more.
@@ -13,6 +13,11 @@ pub enum Answer {
     ThenClose(Reply),
     /// A whole answer, but not before [`super::Receiver::release`].
     OnRelease(Reply),
+    /// A whole answer as soon as the head of the request is there, whose body is never recorded; then the connection is
+    /// closed.
+    Early(Reply),
+    /// No answer: the connection is reset as soon as the head of the request is there.
+    ResetEarly,
     /// `status` for about one request in `one_in`, otherwise an empty 200. Which ones depends on the
     /// seed and the request's place among all that this receiver got.
     FailSome {
@@ -106,17 +111,26 @@ impl Answer {
     /// The same with one more header, where it has headers of its own.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        if let Self::Whole(reply) | Self::ThenClose(reply) | Self::OnRelease(reply) = &mut self {
+        if let Self::Whole(reply) | Self::ThenClose(reply) | Self::OnRelease(reply) | Self::Early(reply) =
+            &mut self
+        {
             reply.headers.push((name.to_owned(), value.to_owned()));
         }
         self
+    }
+
+    /// Whether it does not wait for the body of the request.
+    pub(super) fn is_early(&self) -> bool {
+        matches!(self, Self::Early(_) | Self::ResetEarly)
     }
 
     /// The status that the request gets which came `place` requests after the first; `None` where the
     /// answer is no proper one.
     pub(super) fn status_at(&self, place: usize) -> Option<u16> {
         match self {
-            Self::Whole(reply) | Self::ThenClose(reply) | Self::OnRelease(reply) => Some(reply.status),
+            Self::Whole(reply) | Self::ThenClose(reply) | Self::OnRelease(reply) | Self::Early(reply) => {
+                Some(reply.status)
+            }
             Self::FailSome { status, one_in, seed } => Some(Self::lot(*status, *one_in, *seed, place)),
             _ => None,
         }

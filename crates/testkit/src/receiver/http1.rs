@@ -47,12 +47,17 @@ impl Wire for TlsStream<TcpStream> {
 pub(super) async fn serve(mut wire: impl Wire, shared: &Shared, number: usize) {
     let mut buffer = BytesMut::with_capacity(8 * 1024);
     loop {
-        let Ok(request) = read(&mut wire, &mut buffer, number).await else { return };
-        let Some(request) = request else {
+        let Ok(request) = read_head(&mut wire, &mut buffer, number).await else { return };
+        let Some(mut request) = request else {
             // Nothing that we understand, TLS for example: said in plain HTTP.
             let _ = wire.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
             return close(wire).await;
         };
+        if !shared.answers_early(&request.path)
+            && read_body(&mut wire, &mut buffer, &mut request).await.is_err()
+        {
+            return;
+        }
         let present = shared.enter(&request.path);
         let (answer, place) = shared.arrived(request).await;
         let performed = perform(&mut wire, answer, place, shared).await;
@@ -91,7 +96,7 @@ async fn perform(wire: &mut impl Wire, answer: Answer, place: usize, shared: &Sh
             shared.released().await;
             reply(wire, &said).await
         }
-        Answer::ThenClose(said) => reply(wire, &said).await.map(|_| After::Close),
+        Answer::ThenClose(said) | Answer::Early(said) => reply(wire, &said).await.map(|_| After::Close),
         Answer::Never => hold(wire).await,
         Answer::RawThenNever(bytes) => {
             write(wire, &bytes).await?;
@@ -120,7 +125,7 @@ async fn perform(wire: &mut impl Wire, answer: Answer, place: usize, shared: &Sh
             write(wire, head.as_bytes()).await.map(|()| After::Close)
         }
         Answer::CloseUnanswered => Ok(After::Close),
-        Answer::ResetUnanswered => Ok(After::Reset),
+        Answer::ResetUnanswered | Answer::ResetEarly => Ok(After::Reset),
         Answer::HalfHead => write(wire, b"HTTP/1.1 200 OK\r\ncontent-le").await.map(|()| After::Close),
         Answer::CloseMidBody => write(wire, HALF).await.map(|()| After::Close),
         Answer::ResetMidBody => write(wire, HALF).await.map(|()| After::Reset),
@@ -190,8 +195,8 @@ async fn pour(wire: &mut impl Wire, piece: &[u8], shared: &Shared) -> io::Result
     Ok(After::Close)
 }
 
-/// The next request; `None` for what is not HTTP, an error when there is no more.
-async fn read(
+/// The next request without its body; `None` for what is not HTTP, an error when there is no more.
+async fn read_head(
     wire: &mut impl Wire,
     buffer: &mut BytesMut,
     connection: usize,
@@ -207,14 +212,19 @@ async fn read(
     };
     let head = buffer.split_to(end + 4);
     let Some((method, path, headers)) = parse(&head) else { return Ok(None) };
-    let length =
-        headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let (at, time, body) = (Instant::now(), SystemTime::now(), Bytes::new());
+    Ok(Some(Recorded { method, path, headers, body, at, time, connection, status: None }))
+}
+
+/// The rest of a request.
+async fn read_body(wire: &mut impl Wire, buffer: &mut BytesMut, request: &mut Recorded) -> io::Result<()> {
+    let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
     while buffer.len() < length {
         more(wire, buffer).await?;
     }
-    let body: Bytes = buffer.split_to(length).freeze();
-    let (at, time) = (Instant::now(), SystemTime::now());
-    Ok(Some(Recorded { method, path, headers, body, at, time, connection, status: None }))
+    request.body = buffer.split_to(length).freeze();
+    (request.at, request.time) = (Instant::now(), SystemTime::now());
+    Ok(())
 }
 
 async fn more(wire: &mut impl Wire, buffer: &mut BytesMut) -> io::Result<()> {
