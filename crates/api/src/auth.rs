@@ -102,11 +102,13 @@ impl Auth {
     }
 
     fn is_open(&self, path: &str) -> bool {
-        matches!(path, "/" | "/healthz" | "/readyz")
-            || quay::is_open(path)
-            || docker_hub::owns(path)
-            || (path == "/metrics" && self.open_metrics)
+        is_open(path) || (path == "/metrics" && self.open_metrics)
     }
+}
+
+/// Whether a path takes no credential, or one that stands in it.
+pub(crate) fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/healthz" | "/readyz") || quay::is_open(path) || docker_hub::owns(path)
 }
 
 impl fmt::Debug for Auth {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{keys, problem::Problem, recipients};
 
 /// Longest title, in characters: Quay's column.
-const MAX_TITLE: usize = 255;
+pub(crate) const MAX_TITLE: usize = 255;
 
 /// A notification as its owner writes it.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod change;
+mod contract;
 mod counts;
 mod docker_hub;
 mod draft;
@@ -24,6 +25,7 @@ mod waiting;
 
 pub use auth::{Auth, BlankToken, RegistryTokens};
 pub use body::Limits;
+pub use contract::{asyncapi, openapi};
 pub use health::Readiness;
 pub use mail::Mailer;
 pub use server::{ServerLimits, serve};

@@ -217,7 +217,7 @@ impl MethodConfig {
 }
 
 /// Longest webhook URL, in bytes: what receivers' servers commonly take.
-const MAX_URL_BYTES: usize = 2048;
+pub(crate) const MAX_URL_BYTES: usize = 2048;
 
 fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
     let url = match config.get("url") {

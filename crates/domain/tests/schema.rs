@@ -4,7 +4,10 @@
 
 use std::{env, fs, path::PathBuf};
 
-use bellbuoy_domain::{Event, Format, Kind, event_schema};
+use bellbuoy_domain::{
+    Event, Format, Kind, MethodConfig, MethodName, RepositoryName, Scope, Secrets, event_schema,
+    settings_schema,
+};
 use jiff::Timestamp;
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -81,6 +84,119 @@ fn whatever_the_schema_of_events_takes_is_taken_and_nothing_else() {
         }
     }
     assert!(taken > 300 && refused > 300, "{taken} {refused}");
+}
+
+/// Settings of a method that are taken, to be changed member by member.
+fn settings(method: MethodName) -> Vec<Value> {
+    let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    match method {
+        MethodName::Webhook => vec![
+            json!({
+                "version": 1, "url": "https://ci.example.com/hook", "template": null,
+                "secret": "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "signing_key": null, "one_request_per": "tag",
+                "http_method": "PUT", "headers": {"X-A": "b"}, "secret_headers": {"X-B": "c"}, "bearer_token": "t",
+                "username": null, "password": null, "authorization": "", "hmac_secret": "s",
+                "success_statuses": ["2xx", 302, "400-403"], "follow_redirects": true,
+                "signatures": ["standard-webhooks", "standard-webhooks-v1a", "x-hub-signature-256", "x-signature"],
+                "rate": 60, "dtr_type": "REPO_EVENT", "chain": ["https://next.example.com/"], "extra_ca": certificate,
+                "client_certificate": "", "client_key": null, "skip_tls_verification": false,
+            }),
+            json!({"url": "HTTP://127.0.0.1:8080", "username": "ann", "password": "p", "of_ours": [1]}),
+            json!({"url": "http://[::1]/?a=${tag}", "authorization": "Token t"}),
+        ],
+        MethodName::QuayNotification => vec![json!({"target": {"kind": "user", "name": "ann"}})],
+        MethodName::Email => vec![json!({"email": "ann@example.com", "subject": null, "text": null})],
+        MethodName::HipChat => vec![json!({"room_id": "7", "notification_token": "t", "text": null})],
+        MethodName::Flowdock => vec![json!({"flow_api_token": "t", "text": null})],
+        _ => vec![json!({"url": "https://chat.example.com/hook", "text": null})],
+    }
+}
+
+fn is_taken(method: MethodName, settings: &Value) -> bool {
+    let scope = Scope::Repository(RepositoryName::parse("acme/api").expect("a name"));
+    let mut config = settings.as_object().expect("an object").clone();
+    let is_kept = method != MethodName::Webhook || {
+        // Any key of 32 bytes will do.
+        Secrets::take(&mut config, &Secrets::default(), |seed| *seed).is_ok()
+    };
+    is_kept && MethodConfig::parse(method, &config, &scope).is_ok()
+}
+
+#[test]
+fn whatever_the_schema_of_a_methods_settings_takes_is_taken_and_nothing_else() {
+    let url = "https://ci.example.com/hook";
+    let others = [
+        json!(null),
+        json!(true),
+        json!(""),
+        json!("text"),
+        json!("a b"),
+        json!("a\nb"),
+        json!("é"),
+        json!("PATCH"),
+        json!("event"),
+        json!("user"),
+        json!("a:b"),
+        json!(url),
+        json!("ftp://ci.example.com/"),
+        json!("https://a@b/"),
+        json!("https:///x"),
+        json!("https://ci.example.com/a b"),
+        json!("a@b@c"),
+        json!("x".repeat(5000)),
+        json!(0),
+        json!(1),
+        json!(7),
+        json!(-7),
+        json!(302),
+        json!(1.5),
+        json!(99_999),
+        json!([]),
+        json!({}),
+        json!(["x"]),
+        json!([1]),
+        json!([url]),
+        json!(["2xx", "200 - 204", 418]),
+        json!([99]),
+        json!(["5xx"]),
+        json!(vec![url; 10]),
+        json!(vec![302; 21]),
+        json!(["x-signature"]),
+        json!({"x": 1}),
+        json!({"x": "y"}),
+        json!({"X-Ok": "a\tb"}),
+        json!({"Host": "y"}),
+        json!({"proxy-x": "y"}),
+        json!({"Cookie": "y"}),
+        json!({"AUTHORIZATION": "y"}),
+        json!({"a b": "y"}),
+        json!({"x": "é"}),
+        json!({"kind": "team", "name": "dev"}),
+        json!({"kind": "team"}),
+    ];
+    let (mut taken, mut refused) = (0, 0);
+    for method in MethodName::ALL.iter().copied() {
+        let validator = jsonschema::validator_for(&settings_schema(method)).expect("a schema");
+        for good in settings(method) {
+            let faults: Vec<_> = validator.iter_errors(&good).map(|error| error.to_string()).collect();
+            assert!(faults.is_empty() && is_taken(method, &good), "{method}: {faults:?} in {good}");
+            let members: Vec<&String> = good.as_object().expect("an object").keys().collect();
+            for (member, other) in
+                members.iter().flat_map(|member| others.iter().map(move |other| (member, other)))
+            {
+                // What a template is, a schema can't say.
+                if other.is_string() && matches!(member.as_str(), "template" | "subject" | "text") {
+                    continue;
+                }
+                let mut changed = good.clone();
+                changed[member.as_str()] = other.clone();
+                let is_taken = is_taken(method, &changed);
+                assert_eq!(validator.is_valid(&changed), is_taken, "{method} {member} {other}");
+                if is_taken { taken += 1 } else { refused += 1 }
+            }
+        }
+    }
+    assert!(taken > 100 && refused > 500, "{taken} {refused}");
 }
 
 /// The schema of a format's payload for one kind.

@@ -13,16 +13,12 @@ mod people;
 mod permissions;
 mod problem;
 mod repositories;
+mod routes;
 mod schema;
 mod sign_in;
 
-pub(crate) use authorized_email::confirm;
-pub(crate) use inbox::{get as inbox_item, list as inbox, put as dismiss};
-pub(crate) use namespace::{of_organization, own as of_own_namespace};
-pub(crate) use people::{entities, organization, robot, robots, user};
-pub(crate) use problem::response as problem_response;
-pub(crate) use repositories::create as create_repository;
-pub(crate) use sign_in::{csrf_token, sign_in, sign_out};
+pub(crate) use problem::{ProblemView, response as problem_response};
+pub(crate) use routes::routes;
 
 use std::sync::Arc;
 
@@ -99,7 +95,7 @@ fn is_jwt(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /api/v1/error/{type}`.
-pub(crate) async fn describe_error(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+async fn describe_error(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     match problem::describe(&app, &name) {
         Some(description) => Json(description).into_response(),
         None => problem_response(&app, not_found()),
@@ -107,12 +103,12 @@ pub(crate) async fn describe_error(State(app): State<Arc<App>>, Path(name): Path
 }
 
 /// A path that has a slash at its end, without it.
-pub(crate) async fn with_slash(uri: Uri) -> Response {
+async fn with_slash(uri: Uri) -> Response {
     redirect(&uri)
 }
 
 /// Everything below `/api/v1/repository/`. A repository's name may hold slashes, so the path is read from its end.
-pub(crate) async fn dispatch(
+async fn dispatch(
     State(app): State<Arc<App>>,
     caller: Caller,
     request: Request,

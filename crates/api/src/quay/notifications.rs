@@ -11,7 +11,9 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::Account;
 use http::{Method, StatusCode, request::Parts};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     not_found,
@@ -22,6 +24,7 @@ use crate::{
     App,
     auth::Caller,
     change::{change, switched},
+    contract::{Operation, tie_settings},
     draft::{Draft, shown_config},
     now,
     problem::Problem,
@@ -33,6 +36,77 @@ const DISABLED_FROM: u32 = 3;
 
 /// The only events that Quay takes for a namespace.
 const OF_NAMESPACES: [Kind; 2] = [Kind::QuotaError, Kind::QuotaWarning];
+
+/// A notification as Quay shows it. One that was made for several kinds by the native API shows its
+/// first as `event`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayNotification", transform = tie_settings)]
+struct NotificationView<'a> {
+    uuid: NotificationId,
+    title: Option<&'a str>,
+    event: Option<Kind>,
+    #[schemars(with = "MethodName")]
+    method: &'a str,
+    config: Map<String, Value>,
+    event_config: &'a Map<String, Value>,
+    /// 3 or more means disabled.
+    number_of_failures: u32,
+    /// True while it is paused, and not there else: Quay knows no pause.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    paused: bool,
+}
+
+/// All of one place.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayNotifications")]
+struct NotificationsView<'a> {
+    notifications: Vec<NotificationView<'a>>,
+}
+
+/// An object without members.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Nothing {}
+
+/// What is served of all notifications of a place.
+pub(super) fn of_all(path: &'static str) -> [Operation; 2] {
+    [
+        Operation::get(path, "All notifications of the place.")
+            .answers::<NotificationsView<'_>>(200)
+            .refuses([400, 404]),
+        Operation::post(path, "Make one.")
+            .takes::<schema::NotificationBody>()
+            .answers::<NotificationView<'_>>(201)
+            .refuses([404, 415]),
+    ]
+}
+
+/// What is served of one of them.
+pub(super) fn of_one(path: &'static str) -> [Operation; 4] {
+    [
+        Operation::get(path, "One notification.").answers::<NotificationView<'_>>(200).refuses([404]),
+        Operation::put(path, "Write it anew.")
+            .takes::<schema::NotificationBody>()
+            .answers::<NotificationView<'_>>(200)
+            .refuses([404, 409, 415]),
+        Operation::post(path, "Set its failures to 0, and serve it again.")
+            .answers_nothing(204)
+            .refuses([400, 404]),
+        Operation::delete(path, "Delete it.").answers_nothing(204).refuses([400, 404]),
+    ]
+}
+
+/// What can be done with one of them besides.
+pub(super) fn of_acts([test, pause, resume]: [&'static str; 3]) -> [Operation; 3] {
+    [
+        Operation::post(test, "Send a sample.").answers::<Nothing>(200).refuses([400, 404]),
+        Operation::post(pause, "Hold its deliveries.")
+            .answers::<NotificationView<'_>>(200)
+            .refuses([400, 404, 409]),
+        Operation::post(resume, "Send what was held.")
+            .answers::<NotificationView<'_>>(200)
+            .refuses([400, 404, 409]),
+    ]
+}
 
 /// The notifications of one place, asked for by one caller who administers it.
 pub(super) struct Notifications<'a> {
@@ -85,21 +159,20 @@ impl<'a> Notifications<'a> {
 
     async fn list(&self) -> Result<Response, Problem> {
         let notifications = self.app.api.store.notifications_in(&self.scope).await?;
-        let objects: Vec<Value> =
-            notifications.iter().map(|notification| object(notification, false)).collect();
-        Ok(Json(json!({ "notifications": objects })).into_response())
+        let notifications = notifications.iter().map(|notification| view(notification, false)).collect();
+        Ok(Json(NotificationsView { notifications }).into_response())
     }
 
     async fn create(&self, parts: &Parts, body: Body) -> Result<Response, Problem> {
         let notification = self.caller.authored(self.draft(parts, body).await?.create(now())?);
         let store = self.caller.audited(self.app, "notification.create", &notification);
         store.create_notification(&notification).await?;
-        Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())
+        Ok((StatusCode::CREATED, Json(view(&notification, true))).into_response())
     }
 
     async fn get(&self, uuid: &str) -> Result<Response, Problem> {
         let notification = self.find(uuid).await?.ok_or_else(not_found)?;
-        Ok(Json(object(&notification, false)).into_response())
+        Ok(Json(view(&notification, false)).into_response())
     }
 
     /// Quay has no such verb: there a notification is deleted and made again, and what waits for it is lost.
@@ -120,7 +193,7 @@ impl<'a> Notifications<'a> {
             draft.replace(old, now()).map(Some)
         });
         let notification = changed.await?.ok_or_else(|| self.absent(uuid))?;
-        Ok(Json(object(&notification, !had_secret)).into_response())
+        Ok(Json(view(&notification, !had_secret)).into_response())
     }
 
     async fn delete(&self, uuid: &str) -> Result<Response, Problem> {
@@ -141,14 +214,14 @@ impl<'a> Notifications<'a> {
         let notification = self.need(uuid).await?;
         let kind = notification.kinds.first().copied().ok_or_else(|| self.absent(uuid))?;
         sample::deliver_sample(self.app, &notification, kind, now()).await?;
-        Ok(Json(json!({})).into_response())
+        Ok(Json(Nothing {}).into_response())
     }
 
     async fn switch(&self, uuid: &str, action: &str, state: NotificationState) -> Result<Response, Problem> {
         let found = self.need(uuid).await?;
         let changed = change(self.app, self.caller, action, found, |old| switched(old, state)).await?;
         let notification = changed.ok_or_else(|| self.absent(uuid))?;
-        Ok(Json(object(&notification, false)).into_response())
+        Ok(Json(view(&notification, false)).into_response())
     }
 
     /// Checks in Quay's order: method, its settings, event; for a namespace the event first.
@@ -230,22 +303,17 @@ fn absent(repository: &str, uuid: &str) -> Problem {
     Problem::bad(format!("No repository notification found for: {namespace}, {name}, {uuid}"))
 }
 
-/// A notification as Quay shows it. One that was made for several kinds by the native API shows its
-/// first as `event`. Only one that is paused has a member more, for Quay knows no pause.
-fn object(notification: &Notification, with_secret: bool) -> Value {
+fn view(notification: &Notification, with_secret: bool) -> NotificationView<'_> {
     let is_disabled = notification.state == NotificationState::Disabled;
     let least = if is_disabled { DISABLED_FROM } else { 0 };
-    let mut object = json!({
-        "uuid": notification.id,
-        "title": notification.title,
-        "event": notification.kinds.first(),
-        "method": notification.method,
-        "config": shown_config(notification, with_secret),
-        "event_config": notification.event_config,
-        "number_of_failures": notification.failures.max(least),
-    });
-    if notification.state == NotificationState::Paused {
-        object["paused"] = true.into();
+    NotificationView {
+        uuid: notification.id,
+        title: notification.title.as_deref(),
+        event: notification.kinds.first().copied(),
+        method: &notification.method,
+        config: shown_config(notification, with_secret),
+        event_config: &notification.event_config,
+        number_of_failures: notification.failures.max(least),
+        paused: notification.state == NotificationState::Paused,
     }
-    object
 }

@@ -12,11 +12,6 @@ use crate::{
     message::one_line,
 };
 
-/// Longest address, in bytes ([RFC 5321, section 4.5.3.1.3], without the brackets).
-///
-/// [RFC 5321, section 4.5.3.1.3]: https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1.3
-const MAX_ADDRESS_BYTES: usize = 254;
-
 /// Longest part before the `@`, in bytes (section 4.5.3.1.1 of the same).
 const MAX_LOCAL_BYTES: usize = 64;
 
@@ -44,13 +39,18 @@ impl From<EmailAddress> for String {
 }
 
 impl EmailAddress {
+    /// The longest, in bytes ([RFC 5321, section 4.5.3.1.3], without the brackets).
+    ///
+    /// [RFC 5321, section 4.5.3.1.3]: https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1.3
+    pub const MAX_BYTES: usize = 254;
+
     /// Reads `local@domain`: letters, digits and the signs of [RFC 5321]'s dot-string before the `@`, a DNS
     /// name after it. Names outside ASCII have to be written in their `xn--` form.
     ///
     /// [RFC 5321]: https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2
     pub fn parse(text: &str) -> Option<Self> {
         let (local, domain) = text.split_once('@')?;
-        let fits = text.len() <= MAX_ADDRESS_BYTES
+        let fits = text.len() <= Self::MAX_BYTES
             && local.len() <= MAX_LOCAL_BYTES
             && local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
             && domain.split('.').all(is_label);
