@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -45,6 +46,7 @@ fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), readable))
         .layer(from_fn_with_state(Arc::clone(&app), auth::guard))
         .layer(from_fn_with_state(Arc::clone(&app), in_time))
         .layer(CatchPanicLayer::custom(panicked))
@@ -59,6 +61,14 @@ async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
         dtr::not_found().into_response()
     } else {
         Problem::not_found("there is nothing at this path").into_response()
+    }
+}
+
+/// A path that is no text once its percent-encoding is undone names nothing.
+async fn readable(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match percent_decode_str(request.uri().path()).decode_utf8() {
+        Ok(_) => next.run(request).await,
+        Err(_) => not_found(State(app), request).await,
     }
 }
 

@@ -21,20 +21,31 @@ pub(crate) fn seen() -> BTreeSet<String> {
 
 /// Every operation, likewise.
 pub(crate) fn operations() -> BTreeSet<String> {
-    let of = |(template, verbs): (&String, &Value)| {
-        let verbs = verbs.as_object().expect("verbs").keys();
-        verbs.map(|verb| format!("{verb} {template}")).collect::<Vec<_>>()
-    };
-    CONTRACT.paths().iter().flat_map(of).collect()
+    CONTRACT.operations(|_| true)
+}
+
+/// Those that take a credential which does not stand in their path.
+pub(crate) fn guarded_operations() -> BTreeSet<String> {
+    CONTRACT.operations(|operation| operation["security"] != json!([]))
+}
+
+/// The operation that a request asks for.
+pub(crate) fn operation(verb: &str, path: &str) -> Option<String> {
+    let template = CONTRACT.template(path.split('?').next().unwrap_or_default())?;
+    Some(format!("{} {template}", verb.to_lowercase()))
 }
 
 /// Holds an answer, and the body that it was the answer to, against the document: the status has to be listed, and the
 /// body has to be what is said of it, to the last member.
 #[track_caller]
-pub(crate) fn hold(verb: &str, path: &str, sent: &[u8], answer: &Answer) {
+pub(crate) fn hold(verb: &str, path: &str, headers: &[(&str, &str)], sent: &[u8], answer: &Answer) {
     let path = path.split('?').next().unwrap_or_default();
     let verb = if verb == "HEAD" { "get".to_owned() } else { verb.to_lowercase() };
     let status = answer.status.as_u16();
+    if status == 308 {
+        assert!(CONTRACT.template(&format!("{path}/")).is_some(), "{path} leads to what is not described");
+        return;
+    }
     let Some(template) = CONTRACT.template(path) else {
         assert!((400..=503).contains(&status), "{verb} {path} is not described, and is answered {status}");
         return;
@@ -45,11 +56,11 @@ pub(crate) fn hold(verb: &str, path: &str, sent: &[u8], answer: &Answer) {
             (400..=503).contains(&status),
             "{verb} {template} is not described, and is answered {status}"
         );
-    } else if status == 308 {
-        assert!(CONTRACT.template(&format!("{path}/")).is_some(), "{path} leads to what is not described");
     } else {
+        let sent_as =
+            headers.iter().find(|(name, _)| *name == "content-type").map_or("", |(_, value)| *value);
         CONTRACT.hold_answer(&format!("{verb} {template}"), operation, answer);
-        CONTRACT.hold_request(&format!("{verb} {template}"), operation, sent, answer);
+        CONTRACT.hold_request(&format!("{verb} {template}"), operation, (sent_as, sent), answer);
     }
 }
 
@@ -86,6 +97,15 @@ impl Contract {
         Self { open, closed, validators: Mutex::default(), seen: Mutex::default() }
     }
 
+    fn operations(&self, wanted: impl Fn(&Value) -> bool) -> BTreeSet<String> {
+        let mut operations = BTreeSet::new();
+        for (template, verbs) in self.paths() {
+            let verbs = verbs.as_object().expect("verbs").iter().filter(|(_, operation)| wanted(operation));
+            operations.extend(verbs.map(|(verb, _)| format!("{verb} {template}")));
+        }
+        operations
+    }
+
     fn paths(&self) -> &Map<String, Value> {
         self.open["paths"].as_object().expect("paths")
     }
@@ -96,8 +116,12 @@ impl Contract {
             let fitting = self.paths().keys().filter(|template| fits(template, path));
             fitting.max_by_key(|template| said(template)).map(String::as_str)
         };
-        // What is posted is taken with a slash at the end as well.
-        best(path).or_else(|| best(path.strip_suffix('/')?))
+        // What producers and receivers post is taken with a slash at the end and without.
+        if path.starts_with("/u/") || path.starts_with("/_/") {
+            return best(path).or_else(|| best(&format!("{path}/")));
+        }
+        let is_taken = path.starts_with("/v1/ingest/") || path == "/v1/events/";
+        best(path).or_else(|| best(path.strip_suffix('/').filter(|_| is_taken)?))
     }
 
     #[track_caller]
@@ -132,12 +156,13 @@ impl Contract {
 
     /// What was taken has to be what the document says that is taken.
     #[track_caller]
-    fn hold_request(&self, named: &str, operation: &Value, sent: &[u8], answer: &Answer) {
-        let is_described = operation["requestBody"]["content"]["application/json"].is_object();
-        let Ok(sent) = serde_json::from_slice::<Value>(sent) else { return };
+    fn hold_request(&self, named: &str, operation: &Value, sent: (&str, &[u8]), answer: &Answer) {
+        let media_type = sent.0.split(';').next().unwrap_or_default();
+        let is_described = operation["requestBody"]["content"][media_type].is_object();
+        let Ok(sent) = serde_json::from_slice::<Value>(sent.1) else { return };
         if is_described && answer.status.is_success() {
             let (verb, template) = named.split_once(' ').expect("two");
-            let at = ["paths", template, verb, "requestBody", "content", "application/json", "schema"];
+            let at = ["paths", template, verb, "requestBody", "content", media_type, "schema"];
             self.hold(named, &self.open, &pointer(&at), &sent);
         }
     }
@@ -197,12 +222,15 @@ fn close(value: &mut Value) {
     }
 }
 
-/// Whether a path is of a template, whose places take one letter or more.
+/// Whether a path is of a template, whose places take one letter or more; those of names take slashes as well.
 fn fits(template: &str, path: &str) -> bool {
     let Some((literal, rest)) = template.split_once('{') else { return template == path };
     let Some(path) = path.strip_prefix(literal) else { return false };
-    let rest = rest.split_once('}').map_or("", |(_, rest)| rest);
-    path.char_indices().map(|(at, letter)| at + letter.len_utf8()).any(|end| fits(rest, &path[end..]))
+    let Some((place, rest)) = rest.split_once('}') else { return false };
+    let ends = path.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let has_slashes = matches!(place, "repository" | "reponame" | "name" | "email");
+    let mut ends = ends.filter(|end| has_slashes || !path[..*end].contains('/'));
+    ends.any(|end| fits(rest, &path[end..]))
 }
 
 /// How much of a path a template says: its letters outside places.

@@ -102,7 +102,7 @@ impl Rig {
         let url = format!("{}{path}", self.url);
         let answer = self.http.send(verb, &url, headers, body.clone()).await;
         let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error:#}"));
-        contract::hold(method, path, &body, &answer);
+        contract::hold(method, path, headers, &body, &answer);
         answer
     }
 
