@@ -166,13 +166,20 @@ async fn failure_and_error_end_a_chain_and_what_contradicts_or_guesses_is_refuse
 async fn silence_ends_a_chain_when_its_time_is_over() {
     let fleet = Fleet::start(&[("BELLBUOY_CALLBACKS__WAIT_SECONDS", "1")]).await;
     let receiver = Receiver::start().await.expect("a receiver");
-    chained(&fleet.api, "acme/api", &receiver).await;
+    let wish = chained(&fleet.api, "acme/api", &receiver).await;
     fleet.api.publish(&push("1", "acme/api", "v1")).await;
     let (request, back) = asked(&receiver, "/one").await;
     called_back(&fleet.api, &id_of(&request), "expired").await;
     assert_eq!(call_back(&back, &json!({"state": "success"})).await.status, 410);
     let deliveries = fleet.api.until("event=1", 1, &["delivered"]).await;
     assert_eq!(deliveries[0]["id"], id_of(&request), "no other follows");
+    let said = fleet.api.get(&format!("/v1/notifications/{wish}/explain")).await["why"].to_string();
+    assert!(said.contains("because no callback came in time, the last at URL 1 of 3"), "{said}");
+    let expired = async || {
+        let expired = fleet.api.counted("bellbuoy_callbacks_total", &[r#"outcome="expired""#]).await;
+        (expired > 0.5).then_some(())
+    };
+    within(SOON, expired).await.expect("counted");
 }
 
 #[tokio::test]

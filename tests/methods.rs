@@ -256,19 +256,26 @@ async fn quays_clients_are_told_what_a_message_lacks_in_quays_words() {
     );
 }
 
-const FORMS: &[Format] = &[Format::Quay, Format::CloudEvents, Format::Dtr, Format::DockerHub];
+/// The ids that the golden files are made with: of the delivery, the notification and the event.
+const DELIVERY: &str = "749931c1-24b5-5b75-8423-64b262e68c38";
+const NOTIFICATION: &str = "0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11";
+const EVENT: &str = "42";
+
+fn told(format: Format) -> impl Iterator<Item = Kind> {
+    Kind::ALL.iter().copied().filter(move |kind| format.expresses(*kind))
+}
 
 #[tokio::test]
-async fn every_kind_reaches_a_webhook_in_the_forms_of_quay_cloudevents_dtr_and_docker_hub() {
+async fn every_kind_reaches_a_webhook_in_every_format_that_has_a_word_for_it() {
     let receiver = Receiver::start().await.expect("a receiver");
     let fleet = Fleet::start(&[("BELLBUOY_REGISTRY__TITLE", "Example")]).await;
-    for format in FORMS {
-        let kinds: Vec<&str> =
-            Kind::ALL.iter().filter(|kind| format.expresses(**kind)).map(|kind| kind.name()).collect();
+    let mut wishes = Vec::new();
+    for format in Format::ALL {
+        let kinds: Vec<&str> = told(*format).map(Kind::name).collect();
         let config = json!({"url": receiver.url(&format!("/{format}"))});
         let wish = json!({"scope": {"registry": true}, "kinds": kinds, "method": "webhook", "config": config,
             "format": format.name()});
-        fleet.api.wish(&wish).await;
+        wishes.push((*format, fleet.api.wish(&wish).await.id));
     }
     // The first of the sample's tags, as a request for each of them tells it.
     for kind in Kind::ALL {
@@ -278,12 +285,11 @@ async fn every_kind_reaches_a_webhook_in_the_forms_of_quay_cloudevents_dtr_and_d
         }
         fleet.api.publish(&event.to_value()).await;
     }
-    let count: usize =
-        FORMS.iter().map(|format| Kind::ALL.iter().filter(|kind| format.expresses(**kind)).count()).sum();
+    let count = Format::ALL.iter().map(|format| told(*format).count()).sum();
     let requests = receiver.wait_for(count, |_| true).await.expect("all");
-    for format in FORMS {
+    for (format, wish) in &wishes {
         let path = format!("/{format}");
-        for kind in Kind::ALL.iter().filter(|kind| format.expresses(**kind)) {
+        for kind in told(*format) {
             let is_it = |request: &&Recorded| {
                 request.path == path && request.header("bellbuoy-event") == Some(kind.name())
             };
@@ -292,21 +298,32 @@ async fn every_kind_reaches_a_webhook_in_the_forms_of_quay_cloudevents_dtr_and_d
             for name in ["webhook-id", "webhook-timestamp", "webhook-signature", "bellbuoy-attempt"] {
                 assert!(request.header(name).is_some(), "{path} {kind} has no {name}");
             }
-            let sent: Value = serde_json::from_slice(&request.body).expect("JSON");
+            assert_eq!(request.header("content-type"), Some(content_type(*format)), "{path} {kind}");
+            if let Some(agent) = format.user_agent() {
+                assert_eq!(request.header("user-agent"), Some(agent), "{path} {kind}");
+            }
             let mut golden: Value =
                 serde_json::from_str(&golden(&format!("{format}/{kind}.json"))).expect("JSON");
-            if *kind == Kind::RepoPush && *format == Format::Quay {
+            if kind == Kind::RepoPush && *format == Format::Quay {
                 golden["updated_tags"] = json!(["latest"]);
             }
-            if *kind == Kind::RepoPush && *format == Format::CloudEvents {
+            if kind == Kind::RepoPush && *format == Format::CloudEvents {
                 golden["data"]["updated_tags"] = json!(["latest"]);
             }
-            assert_eq!(as_golden(sent), as_golden(golden), "{path} {kind}");
-            if *format == Format::Quay && *kind != Kind::RepoPush {
+            assert_eq!(as_golden(request, wish, kind), golden, "{path} {kind}");
+            if *format == Format::Quay && kind != Kind::RepoPush {
                 let bytes = String::from_utf8(request.body.to_vec()).expect("UTF-8");
-                assert_eq!(bytes, quay_bytes(*kind), "byte by byte");
+                assert_eq!(bytes, quay_bytes(kind), "byte by byte");
             }
         }
+    }
+}
+
+fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::CloudEvents | Format::HarborCloudEvents => "application/cloudevents+json",
+        Format::Distribution => "application/vnd.docker.distribution.events.v2+json",
+        _ => "application/json",
     }
 }
 
@@ -314,21 +331,35 @@ fn quay_bytes(kind: Kind) -> String {
     golden(&format!("quay/{kind}.json")).trim_end_matches('\n').to_owned()
 }
 
-/// Without what names the delivery, the notification and the event: those of the golden files are made up.
-fn as_golden(mut body: Value) -> Value {
-    fn strip(value: &mut Value) {
+/// A request's body with the ids of the golden files in the place of its own.
+fn as_golden(request: &Recorded, wish: &str, kind: Kind) -> Value {
+    fn rename(value: &mut Value, kind: Kind) {
         match value {
             Value::Object(members) => {
-                for name in ["id", "callback_url", "callbackUrl"] {
-                    members.remove(name);
+                for (name, member) in members {
+                    // Each event has its kind for its id.
+                    if matches!(name.as_str(), "id" | "report_id") && *member == kind.name() {
+                        *member = EVENT.into();
+                    }
+                    rename(member, kind);
                 }
-                members.values_mut().for_each(strip);
             }
-            Value::Array(items) => items.iter_mut().for_each(strip),
+            Value::Array(items) => items.iter_mut().for_each(|item| rename(item, kind)),
             _ => {}
         }
     }
-    strip(&mut body);
+    let delivery = request.header("webhook-id").expect("an id");
+    let text = String::from_utf8(request.body.to_vec()).expect("UTF-8");
+    let text = text.replace(delivery, DELIVERY).replace(wish, NOTIFICATION);
+    let mut body: Value = serde_json::from_str(&text).expect("JSON");
+    rename(&mut body, kind);
+    if let Some(url) = body.get_mut("callback_url") {
+        let (place, token) =
+            url.as_str().and_then(|url| url.split_once("/hook/")).expect("where to call back");
+        assert!(place.ends_with("/u/acme/team/api") && token.len() > 40, "{url}");
+        *url =
+            "https://notify.example.com/u/acme/team/api/hook/2141b5bi5i5b02bec211i4eeih0242eg11000a/".into();
+    }
     body
 }
 

@@ -195,6 +195,39 @@ async fn a_webhook_has_authorities_and_a_client_certificate_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_webhook_of_a_dtr_client_is_tried_and_delivered_by_its_tls_cert() {
+    let ours = Authority::new("ours").expect("an authority");
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", &["500ms"; 100].join(","))]).await;
+    let own = Identity::of_openssl(NAMES).expect("a certificate");
+    for (name, identity, trusted) in [
+        ("signed", ours.server(NAMES).expect("a certificate"), ours.pem()),
+        ("own", own.clone(), own.cert_pem),
+    ] {
+        let receiver = Receiver::start_tls(Tls::new(identity)).await.expect("a receiver");
+        let form = |pem: &str| {
+            json!({"type": "TAG_PUSH", "key": format!("acme/{name}"), "endpoint": receiver.url("/hook"),
+                "tlsCert": pem, "skipTLSVerification": false})
+        };
+        let untrusted = fleet.api.post("/api/v0/webhooks/test", &form("")).await;
+        assert_eq!(untrusted.status, 502, "{name}");
+        assert!(untrusted.text().contains("not trusted here"), "{name}: {}", untrusted.text());
+        let tried = fleet.api.post("/api/v0/webhooks/test", &form(&trusted)).await;
+        assert_eq!(tried.status, 200, "{name}: {}", tried.text());
+        assert_eq!(receiver.requests().len(), 1, "{name}");
+
+        // Made without, it waits; told by an update, what waited is delivered.
+        let made = fleet.api.post("/api/v0/webhooks", &form("")).await;
+        assert_eq!(made.status, 201, "{name}: {}", made.text());
+        let detail = deliver(&fleet.api, &format!("acme/{name}"), &["waiting"]).await;
+        assert_eq!(cause(&detail).0, "tls", "{name}: {detail}");
+        let update = json!({"id": made.json()["id"], "tlsCert": trusted});
+        assert_eq!(fleet.api.post("/api/v0/webhooks/update", &update).await.status, 200, "{name}");
+        fleet.api.until(&format!("subject=acme/{name}"), 1, &["delivered"]).await;
+        assert_eq!(receiver.requests().len(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_goes_unchecked_only_where_the_operator_and_the_owner_both_say_so() {
     let identity = Identity::self_signed(&["somebody.else"]).expect("a certificate");
     let receiver = Receiver::start_tls(Tls::new(identity)).await.expect("a receiver");

@@ -118,38 +118,77 @@ async fn each_push_is_one_signed_repo_push_at_the_webhook() {
     assert_eq!(ids.len(), 3, "a push again is an event of its own");
 }
 
-/// What one operation makes: a word per event, in any order, and how many notices are dropped as what.
+/// What one operation makes: a word per event, what DTR's webhooks of each type hear of it, both in any order, and how
+/// many notices are dropped as what.
 struct Row {
     operation: &'static str,
     events: &'static [&'static str],
+    dtr: &'static [&'static str],
     dropped: &'static [(&'static str, u32)],
 }
 
 /// The table of what clients do, in the order in which the test does it.
 const ROWS: &[Row] = &[
-    Row { operation: "first push by tag", events: &["repo_push v1"], dropped: &[("blob", 2)] },
-    Row { operation: "the same push again", events: &["repo_push v1"], dropped: &[("blob", 2)] },
+    Row {
+        operation: "first push by tag",
+        events: &["repo_push v1"],
+        dtr: &["TAG_PUSH", "MANIFEST_PUSH"],
+        dropped: &[("blob", 2)],
+    },
+    Row {
+        operation: "the same push again",
+        events: &["repo_push v1"],
+        dtr: &["TAG_PUSH", "MANIFEST_PUSH"],
+        dropped: &[("blob", 2)],
+    },
     Row {
         operation: "the same image by another tag",
         events: &["repo_push latest"],
+        dtr: &["TAG_PUSH", "MANIFEST_PUSH"],
         dropped: &[("blob", 2)],
     },
-    Row { operation: "push by digest", events: &["manifest_push"], dropped: &[] },
-    Row { operation: "mount into another repository", events: &[], dropped: &[("mount", 2)] },
-    Row { operation: "and its manifest", events: &["repo_push copied"], dropped: &[] },
-    Row { operation: "pull as docker does", events: &["tag_pull v1"], dropped: &[("merged_pull", 1)] },
-    Row { operation: "pull as skopeo does", events: &["tag_pull v1"], dropped: &[("blob", 2)] },
-    Row { operation: "HEAD that is answered 304", events: &[], dropped: &[] },
-    Row { operation: "HEAD of a client that has it", events: &["tag_pull latest"], dropped: &[] },
-    Row { operation: "HEAD by digest", events: &[], dropped: &[("probe", 1)] },
-    Row { operation: "pull by digest", events: &["manifest_pull"], dropped: &[] },
-    Row { operation: "delete of a tag, which this registry can't", events: &[], dropped: &[] },
+    Row { operation: "push by digest", events: &["manifest_push"], dtr: &["MANIFEST_PUSH"], dropped: &[] },
+    Row { operation: "mount into another repository", events: &[], dtr: &[], dropped: &[("mount", 2)] },
+    Row {
+        operation: "and its manifest",
+        events: &["repo_push copied"],
+        dtr: &["TAG_PUSH", "MANIFEST_PUSH"],
+        dropped: &[],
+    },
+    Row {
+        operation: "pull as docker does",
+        events: &["tag_pull v1"],
+        dtr: &["TAG_PULL"],
+        dropped: &[("merged_pull", 1)],
+    },
+    Row {
+        operation: "pull as skopeo does",
+        events: &["tag_pull v1"],
+        dtr: &["TAG_PULL"],
+        dropped: &[("blob", 2)],
+    },
+    Row { operation: "HEAD that is answered 304", events: &[], dtr: &[], dropped: &[] },
+    Row {
+        operation: "HEAD of a client that has it",
+        events: &["tag_pull latest"],
+        dtr: &["TAG_PULL"],
+        dropped: &[],
+    },
+    Row { operation: "HEAD by digest", events: &[], dtr: &[], dropped: &[("probe", 1)] },
+    Row { operation: "pull by digest", events: &["manifest_pull"], dtr: &["MANIFEST_PULL"], dropped: &[] },
+    Row { operation: "delete of a tag, which this registry can't", events: &[], dtr: &[], dropped: &[] },
     Row {
         operation: "delete by digest",
         events: &["manifest_delete", "tag_delete v1", "tag_delete latest"],
+        dtr: &["MANIFEST_DELETE", "TAG_DELETE", "TAG_DELETE"],
         dropped: &[],
     },
-    Row { operation: "delete of a blob", events: &["manifest_delete?"], dropped: &[] },
+    Row {
+        operation: "delete of a blob",
+        events: &["manifest_delete?"],
+        dtr: &["MANIFEST_DELETE"],
+        dropped: &[],
+    },
 ];
 
 #[tokio::test]
@@ -167,6 +206,11 @@ async fn each_operation_of_a_client_makes_the_events_of_the_table_and_nothing_fo
     let wish = json!({"scope": {"registry": true}, "kinds": kinds, "method": "webhook", "format": "cloudevents",
         "config": {"url": chain.receiver.url("/hook")}});
     chain.fleet.api.wish(&wish).await;
+    for name in ["TAG_PUSH", "MANIFEST_PUSH", "TAG_PULL", "MANIFEST_PULL", "TAG_DELETE", "MANIFEST_DELETE"] {
+        let form = json!({"type": name, "endpoint": chain.receiver.url(&format!("/dtr/{name}"))});
+        let created = chain.fleet.api.post("/api/v0/webhooks", &form).await;
+        assert_eq!(created.status, 201, "{name}: {}", created.text());
+    }
 
     let (mut notices, mut deliveries) = (0, 0);
     for row in ROWS {
@@ -178,14 +222,20 @@ async fn each_operation_of_a_client_makes_the_events_of_the_table_and_nothing_fo
         operate(&chain, row.operation).await;
 
         notices += row.events.len() + row.dropped.iter().map(|(_, count)| *count as usize).sum::<usize>();
-        deliveries += row.events.len();
+        deliveries += row.events.len() + row.dtr.len();
         chain.settled(f64::from(u32::try_from(notices).expect("few")), deliveries).await;
-        let mut found: Vec<_> =
-            chain.receiver.requests().iter().map(|request| word(&body(request))).collect();
+        let (own, dtr): (Vec<_>, Vec<_>) =
+            chain.receiver.requests().into_iter().partition(|request| request.path == "/hook");
+        let mut found: Vec<_> = own.iter().map(|request| word(&body(request))).collect();
         let mut expected = row.events.to_vec();
         found.sort();
         expected.sort_unstable();
         assert_eq!(found, expected, "{}", row.operation);
+        let mut heard: Vec<_> = dtr.iter().map(heard_by_dtr).collect();
+        let mut expected = row.dtr.to_vec();
+        heard.sort();
+        expected.sort_unstable();
+        assert_eq!(heard, expected, "{}", row.operation);
         for ((reason, count), before) in row.dropped.iter().zip(before) {
             let more = chain.dropped(reason).await - before;
             assert!((more - f64::from(*count)).abs() < 0.5, "{}: {more} dropped as {reason}", row.operation);
@@ -269,6 +319,18 @@ fn word(event: &Value) -> String {
         None if is_blob => format!("{kind}?"),
         None => kind.to_owned(),
     }
+}
+
+/// What DTR's webhook of a type was told: its type, and never without what that is of.
+fn heard_by_dtr(request: &Recorded) -> String {
+    let told = body(request);
+    let name = told["type"].as_str().expect("a type").to_owned();
+    assert_eq!(request.path, format!("/dtr/{name}"), "{told}");
+    let member = if name.starts_with("TAG_") { "tag" } else { "digest" };
+    assert!(told["contents"][member].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+    let event = request.header("bellbuoy-event").expect("a kind").to_ascii_uppercase();
+    assert_eq!(event.replace("REPO_PUSH", "TAG_PUSH"), name, "the header and the payload agree");
+    name
 }
 
 /// Where each format's payload says what was pushed: the tag, and the repository.

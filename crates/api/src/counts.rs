@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellbuoy_domain::{DeadReason, Kind};
+use bellbuoy_domain::{CallbackState, DeadReason, Kind};
 use bellbuoy_telemetry::{Counter, Histogram, Metrics};
 use http::StatusCode;
 
@@ -149,6 +149,11 @@ pub(crate) fn quarantined(metrics: &Metrics, source: Source, how_many: u64) {
 /// A part of an envelope that no notification is ever for.
 pub(crate) fn dropped(metrics: &Metrics, source: Source, reason: &'static str) {
     metrics.count(Counter::EventsDropped, &[source.name(), reason], 1);
+}
+
+/// What a receiver called back, the first time.
+pub(crate) fn called_back(metrics: &Metrics, state: CallbackState) {
+    metrics.count(Counter::Callbacks, &[state.name()], 1);
 }
 
 /// A request without a credential of ours.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::{
     App,
     contract::{Operation, Routes},
-    now,
+    counts, now,
     problem::Problem,
     server::Peer,
 };
@@ -85,10 +85,14 @@ async fn call_back(
     let callback = Callback::from_json(&read.bytes).map_err(|error| Problem::bad(error.to_string()))?;
     let delivery = row.awaited.delivery;
     let (mut row, mut received) = judge(row, &callback);
-    if received == Received::First && !app.api.store.call_back(delivery, &callback, now()).await? {
-        // Another one came at the same moment.
-        let known = app.api.store.callback(delivery).await?.ok_or_else(unknown)?;
-        (row, received) = judge(known, &callback);
+    if received == Received::First {
+        if app.api.store.call_back(delivery, &callback, now()).await? {
+            counts::called_back(&app.api.metrics, callback.state);
+        } else {
+            // Another one came at the same moment.
+            let known = app.api.store.callback(delivery).await?.ok_or_else(unknown)?;
+            (row, received) = judge(known, &callback);
+        }
     }
     match received {
         Received::First | Received::Again => {
@@ -146,13 +150,20 @@ fn unknown() -> Problem {
     Problem::not_found("no callback is awaited here")
 }
 
+/// How a callback stands: what was called back, or `pending`, or `expired` when it did not come in time.
+pub(crate) fn state(row: &CallbackRow) -> &'static str {
+    match &row.callback {
+        Some(callback) => callback.state.name(),
+        None if now() >= row.awaited.expires_at => "expired",
+        None => "pending",
+    }
+}
+
 impl<'a> CallbackView<'a> {
     pub(crate) fn of(row: &'a CallbackRow) -> Self {
-        let is_over = row.callback.is_none() && now() >= row.awaited.expires_at;
         let callback = row.callback.as_ref();
-        let state = callback.map(|callback| callback.state.name());
         Self {
-            state: state.unwrap_or(if is_over { "expired" } else { "pending" }),
+            state: state(row),
             description: callback.and_then(|callback| callback.description.as_deref()),
             context: callback.and_then(|callback| callback.context.as_deref()),
             target_url: callback.and_then(|callback| callback.target_url.as_deref()),

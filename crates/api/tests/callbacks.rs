@@ -3,8 +3,12 @@
 mod common;
 
 use bellbuoy_api::ServerLimits;
-use bellbuoy_domain::{DeliveryId, FannedOut, Kind, NotificationId, PlannedDelivery, Record, WIRE_VERSION};
+use bellbuoy_domain::{
+    Callback, CallbackState, DeliveryId, FannedOut, Kind, NotificationId, PlannedDelivery, Record,
+    WIRE_VERSION,
+};
 use bellbuoy_store::AwaitedCallback;
+use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::http::Answer;
 use common::{JSON, Rig, problem};
 use jiff::{SignedDuration, Timestamp};
@@ -85,6 +89,8 @@ async fn the_first_callback_counts_its_repetition_is_welcome_and_another_is_refu
         let detail = problem(&call(&rig, &path(), &other).await, 409);
         assert!(detail.contains("success"), "{detail}");
     }
+    assert_eq!(rig.counted(Counter::Callbacks, &["success"]), 1, "the first alone is counted");
+    assert_eq!(rig.counted(Counter::Callbacks, &["failure"]), 0);
     let shown = shown(&rig).await;
     assert_eq!((&shown["state"], &shown["context"]), (&json!("success"), &json!("Jenkins")));
     assert_eq!(shown["description"], "Build result SUCCESS");
@@ -112,6 +118,63 @@ async fn failure_and_error_are_taken_and_shown() {
         assert_eq!(shown(&rig).await["state"], state);
         assert_eq!(rig.store.due_links(Timestamp::MAX, 10).await.expect("read"), [], "its chain ends");
     }
+}
+
+#[tokio::test]
+async fn a_chain_that_waits_or_has_stopped_is_why_nothing_came_at_its_next_url() {
+    let rig = Rig::start().await;
+    let body = json!({
+        "scope": {"repository": "acme/api"}, "kinds": ["repo_push"], "method": "webhook", "format": "dockerhub",
+        "config": {"url": "https://ci.example.com/1", "chain": ["https://ci.example.com/2", "https://ci.example.com/3"]},
+    });
+    let made = rig.post("/v1/notifications", &body).await.json();
+    let id: NotificationId = made["id"].as_str().expect("an id").parse().expect("a UUID");
+    let explained = async || rig.get(&format!("/v1/notifications/{id}/explain")).await.json();
+    assert_eq!(explained().await["callbacks"], json!({"looked_at": 0, "states": {}}));
+    let now = Timestamp::now();
+    for (event, link, seconds, answer) in [
+        ("failed", 1, 60, Some((CallbackState::Failure, Some("3 tests failed")))),
+        ("broken", 0, 60, Some((CallbackState::Error, None))),
+        ("silent", 0, -60, None),
+        ("waits", 1, 60, None),
+        ("done", 0, 60, Some((CallbackState::Success, None))),
+        // Nothing comes after the last URL, whatever is said there.
+        ("last", 2, 60, Some((CallbackState::Failure, None))),
+    ] {
+        let first = DeliveryId::derive("registry.example.com", event, id);
+        let delivery = if link == 0 { first } else { DeliveryId::derive_for_link(first, link) };
+        let awaited = AwaitedCallback {
+            delivery,
+            first,
+            link,
+            notification: id,
+            source: "registry.example.com".into(),
+            event: event.into(),
+            subject: "acme/api".into(),
+            expires_at: now + SignedDuration::from_secs(seconds),
+        };
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, event.as_bytes()).as_ref());
+        rig.store.await_callback(&awaited, &hash).await.expect("awaited");
+        if let Some((state, description)) = answer {
+            let description = description.map(str::to_owned);
+            let callback = Callback { state, description, context: None, target_url: None };
+            assert!(rig.store.call_back(delivery, &callback, now).await.expect("taken"));
+        }
+    }
+    let said = explained().await;
+    let states = json!({"failure": 2, "error": 1, "expired": 1, "pending": 1, "success": 1});
+    assert_eq!(said["callbacks"], json!({"looked_at": 6, "states": states}), "{said}");
+    let why: Vec<&str> = said["why"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    for sentence in [
+        "1 of its newest chains wait for a callback, the last at URL 2 of 3",
+        "1 of its newest chains ended because no callback came in time, the last at URL 1 of 3",
+        "1 of its newest chains ended because a receiver called back `failure`, the last at URL 2 of 3: 3 tests failed",
+        "1 of its newest chains ended because a receiver called back `error`, the last at URL 1 of 3: it did not say why",
+    ] {
+        assert_eq!(why.iter().filter(|said| said.starts_with(sentence)).count(), 1, "{sentence:?}: {why:#?}");
+    }
+    assert!(!why.iter().any(|said| said.contains("`success`,")), "{why:#?}");
 }
 
 #[tokio::test]

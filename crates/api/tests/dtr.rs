@@ -375,6 +375,13 @@ async fn what_can_not_be_made_is_400_with_what_is_wrong() {
         assert_eq!(rig.send("GET", WEBHOOKS, &[("accept", accept)], "").await.status, 200, "{accept}");
     }
     assert_eq!(listed(&rig, WEBHOOKS).await, Vec::<Value>::new());
+    let kept = create(&rig, &form("TAG_PUSH", "acme/api")).await;
+    let path = format!("{WEBHOOKS}/{}", id(&kept));
+    refused(&rig.send("DELETE", &path, &[("accept", "text/html")], "").await, 406, "NOT_ACCEPTABLE");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    refused(&rig.send("DELETE", &path, &[form], "a=b").await, 415, "UNSUPPORTED_MEDIA_TYPE");
+    assert_eq!(listed(&rig, WEBHOOKS).await.len(), 1, "what was refused is still there");
+    assert_eq!(rig.send("DELETE", &path, &[JSON, ("accept", "*/*")], "").await.status, 204);
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bellbuoy_broker::queues;
 use bellbuoy_domain::{
-    AttemptRecord, Cause, CauseCode, DeliveryId, DeliveryState, Event, FannedOut, Kind, NotificationId,
-    PlannedDelivery, Record, WIRE_VERSION,
+    AttemptRecord, Cause, CauseCode, DeliveryId, DeliveryState, Event, FannedOut, Kind, Notification,
+    NotificationId, PlannedDelivery, Record, WIRE_VERSION,
 };
-use bellbuoy_store::{DeadLetter, SeenEvent};
+use bellbuoy_store::{Collected, DeadLetter, SeenEvent};
 use common::{JSON, Rig, problem, push_event};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -283,6 +283,77 @@ async fn an_event_says_what_it_matched_and_why_not() {
         problem(&rig.get(path).await, 404);
     }
     problem(&rig.get("/v1/events/1?sauce=x").await, 400);
+}
+
+#[tokio::test]
+async fn an_event_that_very_many_could_have_wanted_says_so_page_by_page() {
+    let rig = Rig::start().await;
+    let past = Past::of(&rig, "1").await;
+    let one = rig.store.notification(past.notification).await.expect("read").expect("there");
+    let mut expected = vec![past.notification.to_string()];
+    for number in 1..=1000_u128 {
+        let id = NotificationId::from(Uuid::from_u128(number));
+        rig.store.create_notification(&Notification { id, ..one.clone() }).await.expect("created");
+        expected.push(id.to_string());
+    }
+    expected.sort_unstable();
+    let page = async |query: &str| {
+        let event = rig.get(&format!("/v1/events/1{query}")).await.json()["events"][0].clone();
+        let rows = event["considered"].as_array().expect("a list");
+        let ids: Vec<_> =
+            rows.iter().filter_map(|row| row["notification"].as_str()).map(str::to_owned).collect();
+        (ids, event["considered_all"].clone(), event["next"].as_str().map(str::to_owned))
+    };
+    let (mut ids, is_all, next) = page("").await;
+    assert_eq!((ids.len(), is_all, &next), (1000, json!(false), &ids.last().cloned()));
+    let (rest, is_all, next) = page(&format!("?after={}", next.expect("more"))).await;
+    assert_eq!((rest.len(), is_all, next), (1, json!(true), None));
+    ids.extend(rest);
+    assert_eq!(ids, expected);
+}
+
+#[tokio::test]
+async fn a_notification_that_is_not_understood_matches_as_the_fan_out_has_it_and_is_held() {
+    let rig = Rig::start().await;
+    let past = Past::of(&rig, "1").await;
+    let one = rig.store.notification(past.notification).await.expect("read").expect("there");
+    let id = NotificationId::from(Uuid::from_u128(1));
+    // As a later version of the program may store it.
+    let odd = Notification { id, method: "carrier_pigeon".to_owned(), ..one };
+    rig.store.create_notification(&odd).await.expect("created");
+    let event = rig.get(&format!("/v1/events/1?notification={id}")).await.json()["events"][0].clone();
+    let verdict = &event["considered"][0];
+    assert_eq!((&verdict["matches"], &verdict["refused_by"]), (&json!(true), &Value::Null), "{verdict}");
+    assert_eq!(verdict["delivery"], json!(DeliveryId::derive(&past.event.source, "1", id)));
+    let held = verdict["held"].as_str().expect("a reason");
+    assert!(held.contains("can't be understood") && held.contains("carrier_pigeon"), "{held}");
+    let said = rig.get(&format!("/v1/notifications/{id}/explain")).await.json();
+    assert_eq!((&said["events"][0]["matches"], &said["why"][0]), (&json!(true), &json!(held)), "{said}");
+}
+
+#[tokio::test]
+async fn findings_that_are_collected_are_why_nothing_came_yet() {
+    let rig = Rig::start().await;
+    let past = Past::of(&rig, "1").await;
+    let collected = ["a", "b"].map(|event| Collected {
+        delivery: DeliveryId::derive("registry.example.com", event, past.notification),
+        notification: past.notification,
+        method: "webhook".into(),
+        source: "registry.example.com".into(),
+        subject: "acme/api".into(),
+        due_at: at(60_000),
+        body: b"{}".to_vec(),
+    });
+    rig.store.collect(&collected).await.expect("collected");
+    let record = past.attempt(1, "cancelled", DeliveryState::Cancelled, Some(CauseCode::Digested));
+    rig.store.record(&[record], 3).await.expect("recorded");
+    let said = rig.get(&format!("/v1/notifications/{}/explain", past.notification)).await.json();
+    let due = at(60_000).to_string();
+    assert_eq!(said["collecting"], json!([{"subject": "acme/api", "events": 2, "due_at": due}]), "{said}");
+    let why = said["why"].to_string();
+    let sentence = format!("findings in acme/api are collected, 2 so far, and are told together at {due}");
+    assert!(why.contains(&sentence), "{why}");
+    assert_eq!(said["events"][0]["cause"]["code"], "digested", "{said}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! first step if the series begins with it, and an alert on a first dead letter would stay silent.
 
 use bellbuoy_broker::{Shards, queues};
-use bellbuoy_domain::{CauseCode, DeadReason, Kind, MethodName};
+use bellbuoy_domain::{CallbackState, CauseCode, DeadReason, Kind, MethodName};
 use bellbuoy_telemetry::{Counter, Metrics};
 
 pub(crate) fn start_at_zero(metrics: &Metrics, shards: Shards) {
@@ -15,6 +15,9 @@ pub(crate) fn start_at_zero(metrics: &Metrics, shards: Shards) {
     }
     for outcome in ["answered", "failed"] {
         metrics.count(Counter::SlotAsks, &[outcome], 0);
+    }
+    for outcome in CallbackState::ALL.iter().map(|state| state.name()).chain(["expired"]) {
+        metrics.count(Counter::Callbacks, &[outcome], 0);
     }
     for queue in [queues::events(), queues::outcomes()] {
         metrics.count(Counter::DeadLetters, &[queue.as_str(), DeadReason::Undecodable.name()], 0);

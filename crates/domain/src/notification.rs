@@ -135,7 +135,21 @@ impl fmt::Debug for Notification {
 impl Notification {
     /// Whether its scope and kinds take the event. The filter is a further question.
     pub fn listens_to(&self, event: &Event) -> bool {
-        self.kinds.contains(&event.kind) && self.scope.covers(&event.subject)
+        self.hears_as(event).is_some() && self.scope.covers(&event.subject)
+    }
+
+    /// As which of its kinds it hears of an event, if as any: as the event's own, where it listens to that.
+    ///
+    /// DTR tells of a push by tag by two webhooks, as `TAG_PUSH` and as `MANIFEST_PUSH`. So in its format one that
+    /// listens to `manifest_push` and not to `repo_push` hears of a push by tag as of the manifest that it was; one that
+    /// listens to both hears of it once, as what it is.
+    pub fn hears_as(&self, event: &Event) -> Option<Kind> {
+        let listens = |kind: &Kind| self.kinds.contains(kind);
+        let second = || {
+            let is_dtr = self.format.parse() == Ok(Format::Dtr);
+            Some(Kind::ManifestPush).filter(|kind| is_dtr && event.tells_of(*kind))
+        };
+        Some(event.kind).filter(listens).or_else(|| second().filter(listens))
     }
 
     /// Understands what its owner wrote, in the one way that everybody does.

@@ -105,6 +105,26 @@ impl Event {
         self.place(delivery, notification).part
     }
 
+    /// Whether it tells of a `kind` that is not its own: a push by tag, of the manifest that was pushed.
+    pub(crate) fn tells_of(&self, kind: Kind) -> bool {
+        let has_digest = self.data.get("digest").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        (self.kind, kind) == (Kind::RepoPush, Kind::ManifestPush) && has_digest
+    }
+
+    /// What one that hears of it as of a `kind` is told; see [`Notification::hears_as`](crate::Notification::hears_as).
+    /// A push of one tag names that as a manifest does.
+    pub fn heard_as(&self, kind: Kind) -> Cow<'_, Self> {
+        if !self.tells_of(kind) {
+            return Cow::Borrowed(self);
+        }
+        let mut heard = Self { kind, ..self.clone() };
+        heard.data.remove("updated_tags");
+        if let [tag] = self.pushed_tags()[..] {
+            heard.data.insert("tag".to_owned(), tag.into());
+        }
+        Cow::Owned(heard)
+    }
+
     fn whole(&self, notification: NotificationId) -> DeliveryId {
         DeliveryId::derive(&self.source, &self.id, notification)
     }
@@ -185,6 +205,25 @@ mod tests {
             assert!(carried.to_json().len() < 300 && carried.id == event.id);
             assert_eq!(carried.part(*delivery, wish()), event.part(*delivery, wish()), "told the same");
         }
+    }
+
+    #[test]
+    fn a_push_by_tag_tells_of_its_manifest_where_its_digest_is_known() {
+        let mut event = push(&json!(["v1"]));
+        assert_eq!(event.heard_as(Kind::ManifestPush), Cow::Borrowed(&event), "without a digest");
+        event.data.insert("digest".to_owned(), json!("sha256:6f"));
+        let heard = event.heard_as(Kind::ManifestPush);
+        assert_eq!((heard.kind, &heard.id), (Kind::ManifestPush, &event.id));
+        assert_eq!(Value::from(heard.data.clone()), json!({"tag": "v1", "digest": "sha256:6f"}));
+        for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::ManifestPush) {
+            assert_eq!(event.heard_as(*kind), Cow::Borrowed(&event), "{kind}");
+        }
+        event.data.insert("updated_tags".to_owned(), json!(["v1", "latest"]));
+        assert_eq!(
+            event.heard_as(Kind::ManifestPush).data.get("tag"),
+            None,
+            "of several tags none is its own"
+        );
     }
 
     #[test]

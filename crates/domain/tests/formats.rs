@@ -414,21 +414,11 @@ fn what_an_event_lacks_is_named_and_nothing_is_made_up() {
 }
 
 #[test]
-fn every_format_tells_of_these_kinds_and_no_other() {
-    for format in Format::ALL {
-        let kinds = Kind::ALL.iter().filter(|kind| format.expresses(**kind)).count();
-        let expected = match format {
-            Format::Quay | Format::CloudEvents => Kind::ALL.len(),
-            Format::Dtr => DTR_CONTENTS.len(),
-            Format::DockerHub => 1,
-            Format::Harbor | Format::HarborCloudEvents => 11,
-            Format::Acr => 5,
-            Format::Distribution => 7,
-        };
-        assert_eq!(kinds, expected, "{format}");
-        for kind in Kind::ALL {
-            assert_eq!(written(&told(*kind), *format).is_ok(), format.expresses(*kind), "{format} {kind}");
-        }
+fn a_format_tells_of_a_kinds_test_call_exactly_if_it_has_a_word_for_it() {
+    for (format, kind) in
+        Format::ALL.iter().flat_map(|format| Kind::ALL.iter().map(move |kind| (format, kind)))
+    {
+        assert_eq!(written(&told(*kind), *format).is_ok(), format.expresses(*kind), "{format} {kind}");
     }
 }
 

@@ -184,7 +184,10 @@ fn a_format_without_a_word_for_a_kind_is_refused_and_says_which_it_has() {
         refused("dockerhub", &[Kind::RepoPush, Kind::BuildStart]),
         "format `dockerhub` has no word for build_start; it can tell of repo_push"
     );
-    assert!(refused("harbor", &[Kind::TagDelete]).contains("it can tell of repo_push, quota_warning, "));
+    assert!(
+        refused("harbor", &[Kind::TagDelete])
+            .contains("it can tell of repo_push, repo_mirror_sync_success, ")
+    );
     for format in Format::ALL {
         for kind in Kind::ALL {
             let checked = notification(format.name(), &[*kind], &url).check();

@@ -52,7 +52,8 @@ pub(crate) async fn attempt(
             }
         },
     };
-    let event = place.part;
+    let heard_as = attempt.notification.hears_as(&place.part).unwrap_or(place.part.kind);
+    let event = place.part.heard_as(heard_as);
     let context = Context {
         registry,
         delivery: attempt.delivery,
@@ -70,7 +71,7 @@ pub(crate) async fn attempt(
         || Report::deferred(CauseCode::Internal, "the notification's stored secrets can't be read");
     let stored = attempt.notification.secret.as_deref().map(Secrets::parse).transpose();
     let Ok(secrets) = stored.map(Option::unwrap_or_default) else { return unreadable() };
-    let Some((mut headers, private)) = headers(attempt, options, &secrets, &body) else {
+    let Some((mut headers, private)) = headers(attempt, &event, options, &secrets, &body) else {
         return unreadable();
     };
     let Some(tls) = own_tls(options, &secrets) else { return unreadable() };
@@ -132,11 +133,12 @@ fn success(options: &WebhookOptions, format: Format) -> SuccessStatuses {
 /// stored secrets are not those that the settings speak of.
 fn headers(
     attempt: &Attempt<'_>,
+    event: &Event,
     options: &WebhookOptions,
     secrets: &Secrets,
     body: &[u8],
 ) -> Option<(HeaderMap, Vec<HeaderName>)> {
-    let mut headers = own(attempt);
+    let mut headers = own(attempt, event);
     sign_as(&options.signatures, secrets, attempt, body, &mut headers)?;
     let mut private = Vec::new();
     for (name, value) in &options.headers {
@@ -171,9 +173,8 @@ fn put(headers: &mut HeaderMap, private: &mut Vec<HeaderName>, name: &str, value
     Some(())
 }
 
-/// What every request says.
-fn own(attempt: &Attempt<'_>) -> HeaderMap {
-    let event: &Event = attempt.event;
+/// What every request says; `event` is what it tells.
+fn own(attempt: &Attempt<'_>, event: &Event) -> HeaderMap {
     let trace = trace::child(event.traceparent.as_deref(), attempt.delivery, attempt.number);
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(BELLBUOY_EVENT, HeaderValue::from_static(event.kind.name()));

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use bellbuoy_domain::CauseCode::{Http4xx, Reset, ResponseTooLarge, Timeout, Tls};
 use bellbuoy_methods::{
-    ClientIdentity, Outbound, SetupError,
-    http::{Client, Resolver, Script, ScriptedAnswer},
+    ClientIdentity, Outbound, Report, SetupError,
+    http::{Client, OwnTls, Resolver, Script, ScriptedAnswer, Sending},
 };
 use bellbuoy_testkit::{
     certs::{Authority, Identity},
     receiver::{self, Answer, Receiver, Setup},
 };
 use common::{assert_deferred, client, code, post, post_in_time, settings};
+use http::{HeaderMap, Method};
+use jiff::Timestamp;
 
 const NAMES: &[&str] = &["127.0.0.1", "localhost"];
 
@@ -53,6 +55,7 @@ async fn each_bad_certificate_is_refused_and_named() -> anyhow::Result<()> {
         (ours.server(&["other.example"])?, "the receiver's certificate is for another host name"),
         (ours.server(&[])?, "the receiver's certificate is for another host name"),
         (Identity::self_signed(NAMES)?, "is signed by an authority that is not trusted here"),
+        (Identity::of_openssl(NAMES)?, "is its own authority, which is not trusted here"),
         (theirs.server(NAMES)?, "the receiver's certificate has a wrong signature"),
         (Authority::new("theirs")?.server(NAMES)?, "is signed by an authority that is not trusted here"),
         (ours.client("localhost")?, "the receiver's certificate is not for servers"),
@@ -62,6 +65,67 @@ async fn each_bad_certificate_is_refused_and_named() -> anyhow::Result<()> {
         assert_deferred(&report, Tls, said);
         assert!(receiver.requests().is_empty());
     }
+    Ok(())
+}
+
+/// Posts to a receiver that shows `identity`, for a notification that trusts `trusted` beside the operator's.
+async fn post_trusting(client: &Client, identity: Identity, trusted: &str) -> anyhow::Result<Report> {
+    let receiver = Receiver::start_tls(receiver::Tls::new(identity)).await?;
+    let sending = Sending {
+        method: Method::POST,
+        url: &receiver.url_at("localhost", "/hook"),
+        headers: HeaderMap::new(),
+        body: "{}".into(),
+        success: None,
+        follow: false,
+        private: &[],
+        tls: Some(OwnTls { extra_ca: Some(trusted), identity: None, skip_verification: false }),
+    };
+    let report = client.send(sending, Timestamp::now()).await;
+    assert_eq!(receiver.requests().is_empty(), code(&report).is_some(), "{report:?}");
+    Ok(report)
+}
+
+#[tokio::test]
+async fn a_receivers_own_certificate_is_trusted_as_itself() -> anyhow::Result<()> {
+    let (ours, client) = (Authority::new("ours")?, client(settings()));
+    let signed = ours.server(NAMES)?;
+    for (identity, trusted) in [
+        (signed.clone(), ours.pem()),
+        (signed.clone(), signed.cert_pem.clone()),
+        (signed.clone(), format!("{}{}", Authority::new("ours")?.pem(), signed.cert_pem)),
+        Identity::self_signed(NAMES).map(|own| (own.clone(), own.cert_pem))?,
+        Identity::of_openssl(NAMES).map(|own| (own.clone(), own.cert_pem))?,
+    ] {
+        let report = post_trusting(&client, identity, &trusted).await?;
+        assert_eq!(code(&report), None, "{report:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_trusted_as_itself_is_so_for_its_name_its_time_and_its_purpose_alone()
+-> anyhow::Result<()> {
+    let (ours, client) = (Authority::new("ours")?, client(settings()));
+    let elsewhere = &["other.example"][..];
+    for (identity, said) in [
+        (Identity::of_openssl(elsewhere)?, "the receiver's certificate is for another host name"),
+        (ours.server(elsewhere)?, "the receiver's certificate is for another host name"),
+        (Identity::of_openssl(&[])?, "the receiver's certificate is for another host name"),
+        (Identity::expired_of_openssl(NAMES)?, "the receiver's certificate has expired"),
+        (ours.expired_server(NAMES)?, "the receiver's certificate has expired"),
+        (ours.future_server(NAMES)?, "the receiver's certificate is not valid yet"),
+        (ours.client("localhost")?, "the receiver's certificate is not for servers"),
+    ] {
+        let trusted = identity.cert_pem.clone();
+        assert_deferred(&post_trusting(&client, identity, &trusted).await?, Tls, said);
+    }
+    // Of the same names, and yet another's.
+    let (shown, trusted) = (Identity::of_openssl(NAMES)?, Identity::of_openssl(NAMES)?);
+    let report = post_trusting(&client, shown, &trusted.cert_pem).await?;
+    assert_deferred(&report, Tls, "is its own authority, which is not trusted here");
+    let report = post_trusting(&client, ours.server(NAMES)?, &ours.server(NAMES)?.cert_pem).await?;
+    assert_deferred(&report, Tls, "is signed by an authority that is not trusted here");
     Ok(())
 }
 

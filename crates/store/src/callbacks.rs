@@ -90,6 +90,35 @@ impl Store {
         row.map(StoredCallback::read).transpose()
     }
 
+    /// What is awaited or was called back for a notification's deliveries, the newest first, at most `most`.
+    pub async fn callbacks_of(
+        &self,
+        notification: NotificationId,
+        most: u32,
+    ) -> Result<Vec<CallbackRow>, StoreError> {
+        let values = values![notification.as_uuid(), i64::from(most)];
+        let rows: Vec<StoredCallback> = self.fetch(sql::CALLBACKS_OF, &values).await?;
+        rows.into_iter().map(StoredCallback::read).collect()
+    }
+
+    /// How many callbacks did not come by `now` that were awaited until then. Each is told of once, by whichever process
+    /// asks first, unless it is awaited again; at most `most` at a time.
+    pub async fn expire_callbacks(&self, now: Timestamp, most: u32) -> Result<u64, StoreError> {
+        let values = values![now.as_millisecond(), i64::from(most)];
+        let rows: Vec<(i64,)> = self.fetch(sql::UNANSWERED_CALLBACKS, &values).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        retried(async || {
+            let mut writing = self.write().await?;
+            let expired =
+                writing.run_many(&sql::EXPIRE_CALLBACKS, &rows, |_| 0, |row| values![row.0]).await?;
+            writing.commit().await?;
+            Ok(expired)
+        })
+        .await
+    }
+
     /// Writes down what was called back for a delivery, at `now`. After a success the chain's next link is due at once.
     /// False when something was called back before, which stands.
     pub async fn call_back(

@@ -69,7 +69,32 @@ pub struct DueDigest {
     pub items: Vec<Vec<u8>>,
 }
 
+/// A digest that was not told yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collecting {
+    /// What its events are about.
+    pub subject: String,
+    /// How many they are.
+    pub events: u64,
+    /// When they are told.
+    pub due_at: Timestamp,
+}
+
 impl Store {
+    /// What a notification collects, the next due first, at most `most` digests.
+    pub async fn collecting(
+        &self,
+        notification: NotificationId,
+        most: u32,
+    ) -> Result<Vec<Collecting>, StoreError> {
+        let values = values![notification.as_uuid(), i64::from(most)];
+        let rows: Vec<(Text, i64, i64)> = self.fetch(sql::DIGESTS_FOR, &values).await?;
+        let read = |(subject, events, due_at): (Text, i64, i64)| {
+            Ok(Collecting { subject: subject.0, events: number(events)?, due_at: timestamp(due_at)? })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
     /// Puts events into the open digests of their notifications and subjects, opening those that are missing, in one
     /// transaction; one answer per event. One that is in a digest already stays there.
     pub async fn collect(&self, collected: &[Collected]) -> Result<Vec<OpenDigest>, StoreError> {

@@ -41,7 +41,7 @@ pub use audit::{AuditEntry, AuditPage, AuditQuery};
 pub use callbacks::{AwaitedCallback, CallbackRow};
 pub use copy::{Comparison, CopiedTable};
 pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow};
-pub use digests::{Collected, DueDigest, OpenDigest};
+pub use digests::{Collected, Collecting, DueDigest, OpenDigest};
 pub use directory::{Account, DirectoryError, Put, Team};
 pub use error::{OpenError, StoreError};
 pub use events::{Admission, EventPage, SeenEvent, StoredEvent};

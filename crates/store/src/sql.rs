@@ -273,7 +273,7 @@ texts! {
     AWAIT_CALLBACK =
         "INSERT INTO callbacks (delivery, first, link, notification, source, event, subject, expires_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (delivery) DO UPDATE \
-         SET expires_at = excluded.expires_at RETURNING seq";
+         SET expires_at = excluded.expires_at, expired = FALSE RETURNING seq";
     ADD_CALLBACK_TOKEN =
         "INSERT INTO callback_tokens (hash, callback_seq) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
     CALLBACK_BY_TOKEN = concat!(
@@ -281,6 +281,11 @@ texts! {
          WHERE seq = (SELECT t.callback_seq FROM callback_tokens t WHERE t.hash = $1)"
     );
     CALLBACK = concat!("SELECT ", callback_columns!(), " FROM callbacks WHERE delivery = $1");
+    CALLBACKS_OF = concat!(
+        "SELECT ", callback_columns!(), " FROM callbacks WHERE notification = $1 ORDER BY seq DESC LIMIT $2"
+    );
+    UNANSWERED_CALLBACKS =
+        "SELECT seq FROM callbacks WHERE state IS NULL AND NOT expired AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
     CALL_BACK =
         "UPDATE callbacks SET state = $2, answered_at = $3, description = $4, context = $5, target_url = $6, \
          due_at = $7 WHERE delivery = $1 AND state IS NULL";
@@ -313,6 +318,7 @@ texts! {
     TAKE_DIGEST =
         "UPDATE digests SET open = FALSE, leased_until = $2 WHERE id = $1 AND leased_until <= $3 \
          RETURNING notification, subject, method, source, due_at";
+    DIGESTS_FOR = "SELECT subject, items, due_at FROM digests WHERE notification = $1 ORDER BY due_at LIMIT $2";
     DIGEST_ITEMS = "SELECT body FROM digest_items WHERE digest = $1 ORDER BY delivery";
     FORGET_DIGEST = "DELETE FROM digests WHERE id = $1";
     FORGET_DIGEST_ITEMS = "DELETE FROM digest_items WHERE digest = $1";
@@ -409,6 +415,9 @@ many! {
         "DELETE FROM events WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = events.seq) AND seq IN (",
         ")";
     REMOVE_DEAD_LETTERS = [Int] "DELETE FROM dead_letters WHERE seq IN (", ")";
+    EXPIRE_CALLBACKS = [Int]
+        "UPDATE callbacks SET expired = TRUE WHERE state IS NULL AND NOT expired AND seq IN (",
+        ")";
     REMOVE_CALLBACKS = [Int] "DELETE FROM callbacks WHERE due_at IS NULL AND seq IN (", ")";
     REMOVE_CALLBACK_TOKENS = [Int]
         "DELETE FROM callback_tokens WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.seq = callback_tokens.callback_seq) \

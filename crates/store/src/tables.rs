@@ -168,6 +168,7 @@ const CALLBACKS: Plan = Plan {
         Plain("context", Text),
         Plain("target_url", Text),
         Plain("due_at", Int),
+        Plain("expired", Bool),
     ],
     key: &["delivery"],
 };

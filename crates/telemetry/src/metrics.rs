@@ -77,6 +77,8 @@ metrics! {
         DeadLetters = "dead_letters_total" ["queue", "reason"],
         /// Notifications switched off.
         NotificationsDisabled = "notifications_disabled_total" ["method", "reason"],
+        /// Callbacks of receivers in Docker Hub's format: what they said, or `expired` when nothing came in time.
+        Callbacks = "callbacks_total" ["outcome"],
         /// Rows deleted because their time was over.
         HistoryPruned = "history_pruned_total" ["table"],
         /// Requests with a wrong or missing credential.

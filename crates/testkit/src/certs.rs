@@ -72,10 +72,34 @@ impl Authority {
 impl Identity {
     /// A server's certificate that nobody but itself vouches for.
     pub fn self_signed(names: &[&str]) -> Result<Self, Error> {
+        Self::signed_by_itself(&server(names)?)
+    }
+
+    /// One as `openssl req -x509` makes it: it calls itself an authority and is for any purpose.
+    pub fn of_openssl(names: &[&str]) -> Result<Self, Error> {
+        Self::signed_by_itself(&of_openssl(names)?)
+    }
+
+    /// The same, run out in 2001.
+    pub fn expired_of_openssl(names: &[&str]) -> Result<Self, Error> {
+        let mut params = of_openssl(names)?;
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2001, 1, 1);
+        Self::signed_by_itself(&params)
+    }
+
+    fn signed_by_itself(params: &CertificateParams) -> Result<Self, Error> {
         let key = KeyPair::generate()?;
-        let certificate = server(names)?.self_signed(&key)?;
+        let certificate = params.self_signed(&key)?;
         Ok(Self { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+fn of_openssl(names: &[&str]) -> Result<CertificateParams, Error> {
+    let mut params = named(names.first().copied().unwrap_or("nobody"), names)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
 }
 
 fn server(names: &[&str]) -> Result<CertificateParams, Error> {

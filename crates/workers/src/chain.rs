@@ -2,6 +2,8 @@
 //!
 //! The callback is in the store before its sender is answered, and stays due there until the next delivery is with the
 //! broker, so a crash anywhere loses none. A crash between the two queues the delivery twice, under the same id.
+//!
+//! A callback that does not come in time ends its chain by that alone; here it is counted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,14 +28,15 @@ use crate::{
 /// How often it is looked for links that are due.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Most links at once.
+/// Most links, and most callbacks that have expired, at once.
 const AT_ONCE: u32 = 100;
 
 /// How long a link is one process's own to queue; after that it is due again, for this one has died.
 const LEASE: SignedDuration = SignedDuration::from_secs(10);
 
 impl Record {
-    /// Queues the deliveries to the next URLs of chains until `shutdown` is cancelled.
+    /// Queues the deliveries to the next URLs of chains, and counts callbacks that did not come, until `shutdown` is
+    /// cancelled.
     ///
     /// # Errors
     ///
@@ -46,6 +49,9 @@ impl Record {
                 () = tokio::time::sleep(EVERY) => {}
             }
             if let Err(halt) = self.queue_links(&shutdown).await {
+                return halt.into_result();
+            }
+            if let Err(halt) = self.count_expired(&shutdown).await {
                 return halt.into_result();
             }
         }
@@ -66,6 +72,20 @@ impl Record {
                     self.queue_link(row, shutdown).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn count_expired(&self, shutdown: &CancellationToken) -> Result<(), Halt> {
+        let patience = self.patience("chains", shutdown);
+        while !shutdown.is_cancelled() {
+            let expire = || self.store.expire_callbacks(clock::now(), AT_ONCE);
+            let expired = patience.outlast(is_out_of_reach, expire).await??;
+            if expired == 0 {
+                break;
+            }
+            self.metrics.count(Counter::Callbacks, &["expired"], expired);
+            info!("{expired} callbacks did not come in time, so their chains have ended");
         }
         Ok(())
     }

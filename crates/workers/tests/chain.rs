@@ -5,6 +5,7 @@ mod common;
 use bellbuoy_broker::queues;
 use bellbuoy_domain::{Callback, CallbackState, DeliveryId, DeliveryMessage, NotificationId, Record};
 use bellbuoy_store::{AwaitedCallback, CallbackRow};
+use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::wait::eventually;
 use common::{PATIENCE, Rig, id_of, push_event};
 use jiff::{SignedDuration, Timestamp};
@@ -97,4 +98,34 @@ async fn nothing_follows_the_last_link_nor_what_is_no_longer_there() {
     nothing_is_due(&rig).await;
     chains.stop().await;
     assert_eq!(rig.depth(&queues::deliver("webhook")), 0);
+}
+
+#[tokio::test]
+async fn a_callback_that_does_not_come_is_counted_once_by_whichever_process_sees_it() {
+    let rig = Rig::start().await;
+    let wish = pushed(&rig).await;
+    let awaited = |link: u32, expires_at| AwaitedCallback {
+        delivery: DeliveryId::derive_for_link(id_of("1", wish), link),
+        first: id_of("1", wish),
+        link,
+        notification: wish,
+        source: SOURCE.into(),
+        event: "1".into(),
+        subject: "acme/api".into(),
+        expires_at,
+    };
+    for (link, expires_at) in [(1, ago(1)), (2, ago(1)), (3, ago(-3600))] {
+        let hash = [u8::try_from(link).expect("few"); 32];
+        rig.store.await_callback(&awaited(link, expires_at), &hash).await.expect("awaited");
+    }
+    let chains = [rig.chains(), rig.chains()];
+    let counted = async || (rig.counted(Counter::Callbacks, &["expired"]) >= 2).then_some(());
+    eventually(PATIENCE, counted).await;
+    // What is due after them passes the same loop.
+    succeeded(&rig, wish, "1", 0).await;
+    nothing_is_due(&rig).await;
+    for worker in chains {
+        worker.stop().await;
+    }
+    assert_eq!(rig.counted(Counter::Callbacks, &["expired"]), 2);
 }

@@ -95,6 +95,46 @@ async fn only_who_listens_and_whose_filter_allows_gets_a_delivery() {
 }
 
 #[tokio::test]
+async fn in_dtrs_format_a_push_by_tag_is_a_manifests_push_too_and_heard_once_by_one_notification() {
+    let rig = Rig::start().await;
+    let listen = |format: &'static str, kinds: &'static [Kind]| {
+        move |wish: &mut Notification| {
+            wish.format = format.into();
+            wish.kinds = kinds.to_vec();
+        }
+    };
+    let tags = rig.notify(1, listen("dtr", &[Kind::RepoPush])).await;
+    let manifests = rig.notify(2, listen("dtr", &[Kind::ManifestPush])).await;
+    let both = rig.notify(3, listen("dtr", &[Kind::ManifestPush, Kind::RepoPush])).await;
+    let quay = rig.notify(4, listen("quay", &[Kind::ManifestPush])).await;
+    let mut by_tag = push_event("tag");
+    by_tag["data"]["digest"] = json!("sha256:6f");
+    let mut by_digest = push_event("digest");
+    by_digest["type"] = "manifest_push".into();
+    by_digest["data"] = json!({"digest": "sha256:6f"});
+    let fanout = rig.fanout();
+    for (event, expected) in [
+        (by_tag, &[tags, manifests, both][..]),
+        (by_digest, &[manifests, both, quay]),
+        // Of which no manifest is known.
+        (push_event("bare"), &[tags, both]),
+    ] {
+        let id = event["id"].as_str().expect("an id").to_owned();
+        rig.publish(queues::events(), event.to_string()).await;
+        rig.emptied(queues::events()).await;
+        let claim = rig.take(queues::outcomes()).await;
+        let record = Record::from_json(claim.body()).expect("a record");
+        rig.broker.settle(vec![claim], Vec::new()).await.expect("settled");
+        let planned = record.fanned_out.expect("a fan-out").deliveries;
+        let mut found: Vec<_> = planned.iter().map(|one| (one.notification, one.delivery)).collect();
+        found.sort_unstable();
+        let expected: Vec<_> = expected.iter().map(|wish| (*wish, id_of(&id, *wish))).collect();
+        assert_eq!(found, expected, "{id}");
+    }
+    fanout.stop().await;
+}
+
+#[tokio::test]
 async fn a_disabled_notification_gets_nothing_new_and_a_paused_one_does() {
     let rig = Rig::start().await;
     rig.notify(1, |off| off.state = NotificationState::Disabled).await;

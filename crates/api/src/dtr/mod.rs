@@ -35,6 +35,7 @@ use schemars::JsonSchema;
 use crate::{
     App,
     auth::Caller,
+    body,
     change::change,
     contract::{Operation, Routes},
     draft::Draft,
@@ -111,7 +112,7 @@ pub(crate) fn routes() -> Routes {
         .serve(
             Operation::delete("/api/v0/webhooks/{id}", "Delete a webhook.")
                 .answers_nothing(204)
-                .refuses([404]),
+                .refuses([404, 406, 415]),
             delete,
         )
 }
@@ -260,8 +261,11 @@ fn changed(old: &Notification, form: &UpdateForm) -> Result<Option<Notification>
 async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
+    need_json_accepted(&headers)?;
+    need_no_other_body(&headers)?;
     let notification = find(&app, &caller, &id).await?;
     let store = caller.audited(&app, "notification.delete", &notification);
     let found = store.delete_notification(notification.id).await?;
@@ -378,6 +382,14 @@ fn need_json_accepted(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "answers here are application/json").into())
+}
+
+/// Refuses what says that it sends anything but JSON, where nothing need be sent at all.
+fn need_no_other_body(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(header::CONTENT_TYPE) {
+        body::require_json(headers)?;
+    }
+    Ok(())
 }
 
 /// The format that DTR's webhooks are made in.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    explain::{By, no},
+    explain::{By, hold, no},
     query, stored_event, unknown,
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     problem::Problem,
 };
 
-/// Notifications that one event is explained for; more of them are only said to exist.
+/// Notifications that one event is explained for in one answer; which comes after them is said in `next`.
 const EXPLAINED: usize = 1000;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -39,6 +39,8 @@ struct EventQuery {
     source: Option<String>,
     /// What it is to this one alone, be it of another scope.
     notification: Option<NotificationId>,
+    /// `next` of the answer before.
+    after: Option<NotificationId>,
 }
 
 /// The events of an id, of one source each.
@@ -63,8 +65,10 @@ struct EventView<'a> {
     #[schemars(with = "EventDocument")]
     event: Value,
     considered: Vec<VerdictView>,
-    /// Whether these are all that there are.
+    /// Whether these are all that there are, or the last of them.
     considered_all: bool,
+    /// The `after` of the next answer; null at the end.
+    next: Option<NotificationId>,
 }
 
 /// What an event is to a notification as it stands now: which deliveries, or why none.
@@ -83,6 +87,8 @@ struct VerdictView {
     /// What says no.
     refused_by: Option<By>,
     why_not: Option<String>,
+    /// What holds its deliveries up, other than its receiver.
+    held: Option<String>,
 }
 
 /// `/v1/events/{id}`.
@@ -109,7 +115,7 @@ async fn get(
         let event = stored_event(stored)?;
         if caller.owns(&app, &place(&event.subject)).await? {
             let considered = considered(&app, &caller, &event, wanted.notification).await?;
-            events.push(EventView::of(stored, &event, &considered));
+            events.push(EventView::of(stored, &event, &considered, wanted.after));
         }
     }
     if events.is_empty() {
@@ -118,7 +124,7 @@ async fn get(
     Ok(Json(Events { events }).into_response())
 }
 
-/// Those that the event could be for and that the caller may know of; or the one that it asked for.
+/// Those that the event could be for and that the caller may know of, by their ids; or the one that it asked for.
 async fn considered(
     app: &App,
     caller: &Caller,
@@ -138,11 +144,20 @@ async fn considered(
         }
     }
     covering.retain(|one| may_see.get(&one.scope) == Some(&true));
+    covering.sort_by_key(|one| one.id);
     Ok(covering)
 }
 
 impl<'a> EventView<'a> {
-    fn of(stored: &'a StoredEvent, event: &Event, considered: &[Notification]) -> Self {
+    fn of(
+        stored: &'a StoredEvent,
+        event: &Event,
+        considered: &[Notification],
+        after: Option<NotificationId>,
+    ) -> Self {
+        let begin = considered.partition_point(|one| after.is_some_and(|after| one.id <= after));
+        let (page, more) = considered[begin..].split_at(EXPLAINED.min(considered.len() - begin));
+        let next = page.last().filter(|_| !more.is_empty()).map(|last| last.id);
         Self {
             source: &stored.source,
             id: &stored.id,
@@ -151,8 +166,9 @@ impl<'a> EventView<'a> {
             accepted_at: stored.accepted_at,
             fanned_out: stored.fanned_out,
             event: event.to_value(),
-            considered: considered.iter().take(EXPLAINED).map(|one| verdict(one, event)).collect(),
-            considered_all: considered.len() <= EXPLAINED,
+            considered: page.iter().map(|one| verdict(one, event)).collect(),
+            considered_all: next.is_none(),
+            next,
         }
     }
 }
@@ -178,6 +194,7 @@ fn verdict(notification: &Notification, event: &Event) -> VerdictView {
         delivery: deliveries.as_ref().and_then(|ids| ids.first().copied()),
         deliveries,
         refused_by: no.as_ref().map(|no| no.by),
+        held: no.is_none().then(|| hold(notification)).flatten(),
         why_not: no.map(|no| no.why),
     }
 }

@@ -1,5 +1,6 @@
-//! `GET /v1/notifications/{id}/explain`: why nothing came. What holds its deliveries up, what became of the newest, and
-//! what the newest events of its scope meant to it; each by the rule that decided, never by a guess.
+//! `GET /v1/notifications/{id}/explain`: why nothing came. What holds its deliveries up, what became of the newest, at
+//! which callback its chains stand, what it collects, and what the newest events of its scope meant to it; each by the
+//! rule that decided, never by a guess.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,9 +10,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    DeadReason, DeliveryId, DeliveryState, Event, Kind, Notification, NotificationId, NotificationState,
+    CallbackState, Cause, DeadReason, DeliveryId, DeliveryState, Event, Kind, MethodConfig, Notification,
+    NotificationId, NotificationState,
 };
-use bellbuoy_store::{DeadLetterQuery, DeadLetterRow, DeliveryQuery, DeliveryRow, StoredEvent};
+use bellbuoy_store::{
+    CallbackRow, Collecting, DeadLetterQuery, DeadLetterRow, DeliveryQuery, DeliveryRow, StoredEvent,
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,13 +26,14 @@ use crate::{
     App,
     auth::Caller,
     contract::{Operation, Routes},
+    docker_hub,
     problem::Problem,
 };
 
-/// The newest deliveries, and the newest events of its scope, that are looked at.
+/// The newest deliveries, the newest callbacks, and the newest events of its scope, that are looked at.
 const LOOKED_AT: u32 = 100;
 
-/// The newest dead letters that are shown.
+/// The newest dead letters, and the next digests, that are shown.
 const LETTERS: u32 = 10;
 
 /// Why nothing came of a notification.
@@ -46,6 +51,9 @@ struct ExplanationView<'a> {
     /// What keeps its receiver from hearing, in sentences, the nearest reason first; none if it does hear.
     why: Vec<String>,
     deliveries: ByState,
+    callbacks: ByAnswer,
+    /// What waits to be told together, the next first.
+    collecting: Vec<CollectingView<'a>>,
     /// The newest.
     dead_letters: Vec<LetterView<'a>>,
     /// The newest of its scope.
@@ -60,6 +68,24 @@ struct ByState {
     states: BTreeMap<&'static str, u64>,
     /// By the code of the cause.
     waiting_for: BTreeMap<&'static str, u64>,
+}
+
+/// How many of the newest callbacks stand where.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CallbacksByState")]
+struct ByAnswer {
+    looked_at: usize,
+    states: BTreeMap<&'static str, u64>,
+}
+
+/// Findings that are collected, to be told together.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Collecting")]
+struct CollectingView<'a> {
+    subject: &'a str,
+    /// How many so far.
+    events: u64,
+    due_at: Timestamp,
 }
 
 /// A dead letter, in short.
@@ -93,6 +119,8 @@ struct SeenView<'a> {
     delivery: Option<DeliveryId>,
     /// Where that stands.
     state: Option<DeliveryState>,
+    /// Why, if it is not delivered.
+    cause: Option<&'a Cause>,
 }
 
 /// `/v1/notifications/{id}/explain`.
@@ -119,8 +147,6 @@ pub(super) enum By {
     Scope,
     /// It listens to others.
     Kind,
-    /// Its settings can't be understood.
-    Config,
     /// A line of its filter.
     Filter,
 }
@@ -131,7 +157,8 @@ pub(super) struct No {
     pub(super) why: String,
 }
 
-/// What says that an event is not for a notification as it stands now; `None` if nothing does.
+/// What says that an event is not for a notification as it stands now; `None` if nothing does. Settings that are not
+/// understood say nothing: the fan-out makes a delivery, which is held until they are; see [`hold`].
 pub(super) fn no(notification: &Notification, event: &Event) -> Option<No> {
     let no = |by, why| Some(No { by, why });
     if notification.state == NotificationState::Disabled {
@@ -143,17 +170,21 @@ pub(super) fn no(notification: &Notification, event: &Event) -> Option<No> {
         let (word, name) = (notification.scope.word(), notification.scope.name());
         return no(By::Scope, format!("it is for the {word} {name}, and the event is about {subject}"));
     }
-    if !notification.kinds.contains(&event.kind) {
+    if notification.hears_as(event).is_none() {
         let kinds: Vec<&str> = notification.kinds.iter().map(|kind| kind.name()).collect();
         return no(By::Kind, format!("it listens to {}, not to {}", kinds.join(", "), event.kind));
     }
-    match notification.check() {
-        Err(error) => no(By::Config, format!("it can't be understood: {error}")),
-        Ok(checked) => {
-            let refusal = checked.filter.allows(event).err()?;
-            no(By::Filter, format!("its filter's {refusal}"))
-        }
+    let refusal = notification.check().ok()?.filter.allows(event).err()?;
+    no(By::Filter, format!("its filter's {refusal}"))
+}
+
+/// What holds the deliveries of a notification up, other than its receiver; `None` where nothing does.
+pub(super) fn hold(notification: &Notification) -> Option<String> {
+    if notification.state == NotificationState::Paused {
+        return Some("it is paused: its deliveries are held until it is resumed".to_owned());
     }
+    let error = notification.check().err()?;
+    Some(format!("it can't be understood, so its deliveries are held: {error}"))
 }
 
 async fn explain(
@@ -169,10 +200,14 @@ async fn explain(
     let letters =
         DeadLetterQuery { notification: Some(notification.id), limit: LETTERS, ..DeadLetterQuery::default() };
     let letters = store.dead_letters(&letters).await?.rows;
+    let callbacks = store.callbacks_of(notification.id, LOOKED_AT).await?;
+    let collecting = store.collecting(notification.id, LETTERS).await?;
     let recent = store.recent_events(&notification.scope, LOOKED_AT).await?;
     // One that can't be read is in the log, and keeps none of the others from being told of.
     let events = recent.iter().filter_map(|stored| Seen::of(&notification, stored, &deliveries).ok());
     let events: Vec<Seen<'_>> = events.collect();
+    let standing =
+        Standing { deliveries: &deliveries, callbacks: &callbacks, collecting: &collecting, events: &events };
     let explanation = ExplanationView {
         notification: notification.id,
         title: notification.title.as_deref(),
@@ -180,12 +215,22 @@ async fn explain(
         state_reason: notification.state_reason.as_deref(),
         failures: notification.failures,
         succeeded_at: notification.succeeded_at,
-        why: why(&notification, &deliveries, &events),
+        why: why(&notification, &standing),
         deliveries: by_state(&deliveries),
+        callbacks: by_answer(&callbacks),
+        collecting: collecting.iter().map(digest).collect(),
         dead_letters: letters.iter().map(letter).collect(),
         events: events.iter().map(Seen::view).collect(),
     };
     Ok(Json(explanation).into_response())
+}
+
+/// What is known of how things stand, the newest of each.
+struct Standing<'a> {
+    deliveries: &'a [DeliveryRow],
+    callbacks: &'a [CallbackRow],
+    collecting: &'a [Collecting],
+    events: &'a [Seen<'a>],
 }
 
 /// An event and what it was to the notification.
@@ -220,6 +265,7 @@ impl<'a> Seen<'a> {
             why_not: self.no.as_ref().map(|no| no.why.as_str()),
             delivery: self.delivery.map(|row| row.id),
             state: self.delivery.map(|row| row.state),
+            cause: self.delivery.and_then(|row| row.cause.as_ref()),
         }
     }
 }
@@ -235,6 +281,19 @@ fn by_state(deliveries: &[DeliveryRow]) -> ByState {
     ByState { looked_at: deliveries.len(), states, waiting_for }
 }
 
+/// How many of the newest callbacks stand where.
+fn by_answer(callbacks: &[CallbackRow]) -> ByAnswer {
+    let mut states = BTreeMap::new();
+    for row in callbacks {
+        *states.entry(docker_hub::state(row)).or_default() += 1;
+    }
+    ByAnswer { looked_at: callbacks.len(), states }
+}
+
+fn digest(row: &Collecting) -> CollectingView<'_> {
+    CollectingView { subject: &row.subject, events: row.events, due_at: row.due_at }
+}
+
 fn letter(row: &DeadLetterRow) -> LetterView<'_> {
     LetterView {
         id: row.id,
@@ -246,13 +305,10 @@ fn letter(row: &DeadLetterRow) -> LetterView<'_> {
 }
 
 /// What keeps its receiver from hearing, in sentences, the nearest reason first; none if it does hear.
-fn why(notification: &Notification, deliveries: &[DeliveryRow], events: &[Seen<'_>]) -> Vec<String> {
+fn why(notification: &Notification, standing: &Standing<'_>) -> Vec<String> {
     let mut why = Vec::new();
     match notification.state {
-        NotificationState::Active => {}
-        NotificationState::Paused => {
-            why.push("it is paused: its deliveries are held until it is resumed".to_owned());
-        }
+        NotificationState::Active | NotificationState::Paused => {}
         NotificationState::Probation => {
             let detail =
                 "it was disabled: one delivery goes first, the others are held until it has succeeded";
@@ -265,12 +321,53 @@ fn why(notification: &Notification, deliveries: &[DeliveryRow], events: &[Seen<'
             ));
         }
     }
-    if let Err(error) = notification.check() {
-        why.push(format!("it can't be understood, so its deliveries are held: {error}"));
-    }
-    why.extend(held(notification, deliveries));
-    why.extend(unheard(notification, events));
+    why.extend(hold(notification));
+    why.extend(held(notification, standing.deliveries));
+    why.extend(collected(standing.collecting));
+    why.extend(chained(notification, standing.callbacks));
+    why.extend(unheard(notification, standing.events));
     why
+}
+
+/// What waits to be told together.
+fn collected(collecting: &[Collecting]) -> impl Iterator<Item = String> {
+    collecting.iter().map(|row| {
+        let (events, subject, at) = (row.events, &row.subject, row.due_at);
+        format!("findings in {subject} are collected, {events} so far, and are told together at {at}")
+    })
+}
+
+/// Where chains have stopped, or wait. At the last URL nothing is left to stop.
+fn chained(notification: &Notification, callbacks: &[CallbackRow]) -> Vec<String> {
+    let chain = match notification.check().map(|checked| checked.method) {
+        Ok(MethodConfig::Webhook(webhook)) => webhook.options.chain.len(),
+        _ => 0,
+    };
+    let goes_on = |row: &&CallbackRow| usize::try_from(row.awaited.link).is_ok_and(|link| link < chain);
+    let mut chained = Vec::new();
+    for state in ["pending", "expired"].into_iter().chain(CallbackState::ALL.iter().map(|state| state.name()))
+    {
+        let mut of = callbacks.iter().filter(goes_on).filter(|row| docker_hub::state(row) == state);
+        let Some(newest) = of.next() else { continue };
+        let count = 1 + of.count();
+        let place = format!("URL {} of {}", newest.awaited.link + 1, chain + 1);
+        let until = newest.awaited.expires_at;
+        let said = newest.callback.as_ref().and_then(|callback| callback.description.as_deref());
+        chained.push(match state {
+            "success" => continue,
+            "pending" => format!(
+                "{count} of its newest chains wait for a callback, the last at {place} until {until}: the next URL hears of nothing before that says `success`"
+            ),
+            "expired" => format!(
+                "{count} of its newest chains ended because no callback came in time, the last at {place}, where one was awaited until {until}"
+            ),
+            word => format!(
+                "{count} of its newest chains ended because a receiver called back `{word}`, the last at {place}: {}",
+                said.unwrap_or("it did not say why")
+            ),
+        });
+    }
+    chained
 }
 
 fn held(notification: &Notification, deliveries: &[DeliveryRow]) -> Vec<String> {
@@ -347,7 +444,7 @@ mod tests {
     fn the_first_that_says_no_is_named_with_its_words() {
         let event = json!({
             "specversion": "1.0", "id": "1", "source": "r", "type": "repo_push", "subject": "acme/api",
-            "data": {"updated_tags": ["v1"]},
+            "data": {"updated_tags": ["v1"], "digest": "sha256:6f"},
         });
         let event = Event::from_value(event, Timestamp::UNIX_EPOCH).expect("an event");
         let of = |name: &str| Scope::Repository(RepositoryName::parse(name).expect("a name"));
@@ -359,14 +456,18 @@ mod tests {
         };
         let unreadable =
             Notification { method: "carrier_pigeon".into(), ..wish(of("acme/api"), push, &json!({})) };
+        let manifest = wish(of("acme/api"), r#"["manifest_push"]"#, &json!({}));
+        let manifest_of_dtr = Notification { format: "dtr".into(), ..manifest.clone() };
         for (wish, expected) in [
             (wish(of("acme/api"), push, &json!({})), None),
+            (manifest, Some((By::Kind, "listens to manifest_push"))),
+            (manifest_of_dtr, None),
             (wish(Scope::Registry, push, &json!({"tags": ["v*"]})), None),
             (disabled, Some((By::State, "410 Gone"))),
             (wish(of("acme/web"), push, &json!({})), Some((By::Scope, "repository acme/web"))),
             (wish(Scope::Namespace("other".into()), push, &json!({})), Some((By::Scope, "about acme/api"))),
             (wish(of("acme/api"), r#"["tag_pull"]"#, &json!({})), Some((By::Kind, "listens to tag_pull"))),
-            (unreadable, Some((By::Config, "carrier_pigeon"))),
+            (unreadable, None),
             (wish(of("acme/api"), push, &json!({"tags": ["latest"]})), Some((By::Filter, "`tags`"))),
         ] {
             let told = no(&wish, &event);

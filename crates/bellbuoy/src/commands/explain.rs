@@ -82,7 +82,7 @@ async fn explain(client: &Client, event: &Value, of: Option<NotificationId>) -> 
         made.entry(text(&row["notification"])).or_default().push(row);
     }
     let mut table = Table::new(&["NOTIFICATION", "TITLE", "METHOD", "DELIVERY", "WHAT AND WHY"]);
-    for one in event["considered"].as_array().into_iter().flatten() {
+    for one in &considered(client, event, of).await? {
         let rows = made.remove(&text(&one["notification"])).unwrap_or_default();
         let deliveries = if rows.is_empty() { vec![None] } else { rows.iter().map(Some).collect() };
         for delivery in deliveries {
@@ -104,13 +104,28 @@ async fn explain(client: &Client, event: &Value, of: Option<NotificationId>) -> 
     }
     if table.is_empty() {
         complain("no notification is for what it is about");
-    } else {
-        print(&format!("\n{table}"))?;
+        return Ok(());
     }
-    if event["considered_all"] == false {
-        complain("there are more notifications, which are not shown");
+    print(&format!("\n{table}"))
+}
+
+/// What the event means to each notification that it could be for, those of further answers too.
+async fn considered(
+    client: &Client,
+    event: &Value,
+    of: Option<NotificationId>,
+) -> anyhow::Result<Vec<Value>> {
+    let mut all: Vec<Value> = event["considered"].as_array().cloned().unwrap_or_default();
+    let (id, mut next) = (text(&event["id"]), event["next"].as_str().map(str::to_owned));
+    while let Some(after) = next.take() {
+        let mut query = vec![("source", text(&event["source"])), ("after", after)];
+        query.extend(of.map(|id| ("notification", id.to_string())));
+        let target = Target { path: &["v1", "events", &id], query: &query };
+        let found = client.send_to(Method::GET, &target, None).await?;
+        all.extend(found["events"][0]["considered"].as_array().cloned().unwrap_or_default());
+        next = found["events"][0]["next"].as_str().map(str::to_owned);
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Why nothing came of a notification: the reasons, then the newest events of its scope.
@@ -127,6 +142,7 @@ async fn explain_notification(client: &Client, id: Option<NotificationId>, json:
         ("last success", text(&found["succeeded_at"])),
         ("newest deliveries", counts(&found["deliveries"]["states"])),
         ("waiting for", counts(&found["deliveries"]["waiting_for"])),
+        ("newest callbacks", counts(&found["callbacks"]["states"])),
         ("dead letters", text(&found["dead_letters"].as_array().map_or(0, Vec::len).into())),
     ]))?;
     let reasons: Vec<String> = found["why"].as_array().into_iter().flatten().map(text).collect();
@@ -158,7 +174,7 @@ fn counts(counts: &Value) -> String {
 /// What an event was to the notification.
 fn of_one(event: &Value) -> String {
     match (event["state"].as_str(), event["why_not"].as_str()) {
-        (Some(state), _) => state.to_owned(),
+        (Some(_), _) => state(event),
         (None, Some(why)) => format!("no: {why}"),
         (None, None) if event["fanned_out"] == true => "it matches now".to_owned(),
         (None, None) => "it matches; not expanded yet".to_owned(),

@@ -82,7 +82,7 @@ struct Chart<'a> {
 }
 
 /// The schema of a payload of that kind.
-pub(super) fn schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
+pub(crate) fn schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
     match kind {
         Kind::RepoPush => generator.subschema_for::<Notice<'_, Tagged<'_>>>(),
         Kind::ManifestDelete => generator.subschema_for::<Notice<'_, Deleted<'_>>>(),

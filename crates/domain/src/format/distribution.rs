@@ -111,7 +111,7 @@ struct RepositoryDeleted<'a> {
 }
 
 /// The schema of a payload of that kind.
-pub(super) fn schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
+pub(crate) fn schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
     match kind {
         Kind::RepoPush | Kind::TagPull => generator.subschema_for::<Envelope<'_, ByTag<'_>>>(),
         Kind::TagDelete => generator.subschema_for::<Envelope<'_, TagDeleted<'_>>>(),

@@ -47,7 +47,7 @@ struct Repository<'a> {
 }
 
 /// The schema of a payload.
-pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<Push<'_>>()
 }
 

@@ -226,7 +226,7 @@ struct Scanner<'a> {
 }
 
 /// The schema of a payload of that kind.
-pub(super) fn schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
+pub(crate) fn schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
     match kind {
         Kind::RepoPush | Kind::ManifestPush => generator.subschema_for::<Notice<'_, Image<'_, Pushed>>>(),
         Kind::TagPull | Kind::ManifestPull => generator.subschema_for::<Notice<'_, Image<'_, Pulled>>>(),
@@ -251,8 +251,12 @@ pub(super) fn payload(event: &Event, context: &Context<'_>) -> Result<Value, Ine
     }
     let facts = Facts::of(event, Format::Dtr)?;
     match event.kind {
-        Kind::RepoPush | Kind::TagPull | Kind::TagDelete => drop(facts.need_tag()?),
-        Kind::ManifestPush | Kind::ManifestPull | Kind::ManifestDelete => drop(facts.need_digest()?),
+        Kind::RepoPush | Kind::TagPull | Kind::TagDelete => {
+            facts.need_tag()?;
+        }
+        Kind::ManifestPush | Kind::ManifestPull | Kind::ManifestDelete => {
+            facts.need_digest()?;
+        }
         _ => {}
     }
     let pushed = || Pushed { pushed_at: when(&facts, "pushedAt") };

@@ -3,6 +3,9 @@
 //! It is read in all the forms that it has had: `pushed_at` as an integer or with an exponent, no
 //! `tag` (before 2015), no `images`, null texts, an official image without a namespace. It has no
 //! id: the same bytes are the same push.
+//!
+//! Without a tag it is a `manifest_push`, as from every registry: Quay tells of no push without a tag, its
+//! receivers refuse one whose `updated_tags` are empty, and which tag was meant is not for us to guess.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +13,8 @@ use serde_json::{Value, json};
 use super::{
     Item,
     notice::{
-        Found, Meaning, NoticeError, Origin, id_of, items, json, lenient, needed, repository, text, time,
+        Found, Meaning, NoticeError, Origin, id_of, items, json, known, lenient, needed, repository, text,
+        time,
     },
 };
 use crate::{Kind, RepositoryName};
@@ -45,12 +49,18 @@ pub fn classify(body: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>
 
 fn meaning(push: &Value, of: &Value) -> Result<Meaning, String> {
     let tag = text(push, "tag").map_err(|why| format!("`push_data`: {why}"))?;
-    let pushed = json!({
-        "updated_tags": tag.into_iter().collect::<Vec<_>>(),
+    let mut pushed = known(json!({
         "digest": lenient(Some(push), "digest"),
         "actor": lenient(Some(push), "pusher").map(|name| json!({ "name": name })),
-    });
-    Ok(Meaning::Events(vec![Found::new(Kind::RepoPush, &subject(of)?, pushed)]))
+    }));
+    let kind = match tag {
+        Some(tag) => {
+            pushed["updated_tags"] = json!([tag]);
+            Kind::RepoPush
+        }
+        None => Kind::ManifestPush,
+    };
+    Ok(Meaning::Events(vec![Found::new(kind, &subject(of)?, pushed)]))
 }
 
 fn subject(of: &Value) -> Result<RepositoryName, String> {

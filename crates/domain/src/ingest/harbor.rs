@@ -5,7 +5,7 @@
 //! | `PUSH_ARTIFACT` | `repo_push`; `manifest_push` where the tag is the digest |
 //! | `PULL_ARTIFACT` | `tag_pull` or `manifest_pull`, likewise |
 //! | `DELETE_ARTIFACT` | `manifest_delete`: Harbor tells of no tag that is deleted alone |
-//! | `SCANNING_COMPLETED`, `_FAILED`, `_STOPPED` | `scan_completed`, or `scan_failed` |
+//! | `SCANNING_COMPLETED`, `_FAILED`, `_STOPPED` | `scan_completed`, or `scan_failed`, with `stopped` where it was |
 //! | `QUOTA_WARNING`, `QUOTA_EXCEED` | `quota_warning`, `quota_error` of the project |
 //! | `REPLICATION` | `push_mirroring`, `poll_mirroring`; `repo_mirror_sync_failed` where it failed |
 //! | `UPLOAD_CHART`, `DOWNLOAD_CHART`, `DELETE_CHART` | `chart_push`, `chart_pull`, `chart_delete` |
@@ -70,11 +70,11 @@ fn meaning(name: &str, data: &Value, operator: Option<&str>, at: Timestamp) -> R
         "DELETE_ARTIFACT" | "harbor.artifact.deleted" | "deleteImage" => {
             artifacts(data, actor.as_ref(), Kind::ManifestDelete, Kind::ManifestDelete)
         }
-        "SCANNING_COMPLETED" | "harbor.scan.completed" | "scanningCompleted" => scans(data, None, at),
-        "SCANNING_FAILED" | "harbor.scan.failed" | "scanningFailed" => {
-            scans(data, Some("the scan failed"), at)
+        "SCANNING_COMPLETED" | "harbor.scan.completed" | "scanningCompleted" => {
+            scans(data, Scan::Completed, at)
         }
-        "SCANNING_STOPPED" | "harbor.scan.stopped" => scans(data, Some("the scan was stopped"), at),
+        "SCANNING_FAILED" | "harbor.scan.failed" | "scanningFailed" => scans(data, Scan::Failed, at),
+        "SCANNING_STOPPED" | "harbor.scan.stopped" => scans(data, Scan::Stopped, at),
         "QUOTA_WARNING" | "harbor.quota.warned" => quota(data, Kind::QuotaWarning),
         "QUOTA_EXCEED" | "harbor.quota.exceeded" => quota(data, Kind::QuotaError),
         "REPLICATION" | "harbor.replication.status.changed" => replication(data),
@@ -147,16 +147,35 @@ fn charts(data: &Value, actor: Option<&Value>, kind: Kind) -> Result<Meaning, St
     found.collect::<Result<_, String>>().map(Meaning::Events)
 }
 
-fn scans(data: &Value, error: Option<&str>, at: Timestamp) -> Result<Meaning, String> {
+/// How a scan ended.
+#[derive(Clone, Copy)]
+enum Scan {
+    Completed,
+    Failed,
+    Stopped,
+}
+
+fn scans(data: &Value, ended: Scan, at: Timestamp) -> Result<Meaning, String> {
     let repository = subject(data)?;
     let found = resources(data)?.iter().map(|resource| {
         let (tag, digest) = named(resource)?;
-        let mut of = known(json!({ "tag": tag, "digest": digest, "error": error }));
-        if error.is_some() {
-            return Ok(Found::new(Kind::ScanFailed, &repository, of));
-        }
-        of["scanSummary"] = summary(resource, tag, at);
-        Ok(Found::new(Kind::ScanCompleted, &repository, of))
+        let mut of = known(json!({ "tag": tag, "digest": digest }));
+        let kind = match ended {
+            Scan::Completed => {
+                of["scanSummary"] = summary(resource, tag, at);
+                Kind::ScanCompleted
+            }
+            Scan::Failed => {
+                of["error"] = "the scan failed".into();
+                Kind::ScanFailed
+            }
+            Scan::Stopped => {
+                of["error"] = "the scan was stopped".into();
+                of["stopped"] = true.into();
+                Kind::ScanFailed
+            }
+        };
+        Ok(Found::new(kind, &repository, of))
     });
     found.collect::<Result<_, String>>().map(Meaning::Events)
 }
@@ -217,19 +236,23 @@ fn replication(data: &Value) -> Result<Meaning, String> {
         (Kind::PushMirroring, source, destination)
     };
     let artifacts = |list: &str| told.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let mut found = Vec::new();
-    for artifact in artifacts("successful_artifact") {
+    let of_artifact = |artifact: &Value| {
         let (name, tag) = name_tag(artifact)?;
         let local = repository(&joined(lenient(own, "namespace"), name))?;
         let remote = joined(lenient(other, "namespace"), name);
         let mirroring = known(json!({ "remoteRepository": remote, "remoteTag": tag }));
-        found.push(Found::new(kind, &local, json!({ "tag": tag, "mirroring": mirroring })));
+        Ok::<_, String>((local, json!({ "tag": tag, "mirroring": mirroring })))
+    };
+    let mut found = Vec::new();
+    for artifact in artifacts("successful_artifact") {
+        let (local, of) = of_artifact(artifact)?;
+        found.push(Found::new(kind, &local, of));
     }
     for artifact in artifacts("failed_artifact") {
-        let (name, _) = name_tag(artifact)?;
-        let local = repository(&joined(lenient(own, "namespace"), name))?;
-        let why = lenient(Some(artifact), "fail_reason").unwrap_or("replication failed");
-        found.push(Found::new(Kind::RepoMirrorSyncFailed, &local, json!({ "message": why })));
+        let (local, mut of) = of_artifact(artifact)?;
+        of["message"] = lenient(Some(artifact), "fail_reason").unwrap_or("replication failed").into();
+        of["outbound"] = (kind == Kind::PushMirroring).into();
+        found.push(Found::new(Kind::RepoMirrorSyncFailed, &local, of));
     }
     // One that has only begun names no artifact.
     Ok(if found.is_empty() { Meaning::Nothing(Dropped::NoKind) } else { Meaning::Events(found) })

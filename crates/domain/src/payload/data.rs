@@ -138,6 +138,12 @@ data! {
     MirrorSync {
         /// For people: what is mirrored or why it failed.
         message: Option<String>,
+        /// The tag, where it is one's.
+        tag: Option<String>,
+        /// `remoteRepository`, `remoteTag`.
+        mirroring: Option<Map<String, Value>>,
+        /// Whether it was to go out to the other registry, and not to come from there.
+        outbound: Option<bool>,
     }
 }
 
@@ -216,6 +222,8 @@ data! {
         scan_summary: Option<ScanSummary>,
         /// Why it failed.
         error: Option<String>,
+        /// Of one that failed: whether somebody stopped it.
+        stopped: Option<bool>,
     }
 }
 

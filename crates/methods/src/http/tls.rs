@@ -6,10 +6,12 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
     client::{
-        WantsClientCert,
+        WantsClientCert, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    server::ParsedCertificate,
     version,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
@@ -38,7 +40,7 @@ pub(crate) fn usual(
 /// What one notification wants of TLS for its receiver. Its `Debug` form hides the key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OwnTls<'a> {
-    /// Authorities (PEM) trusted beside all others.
+    /// Authorities (PEM) trusted beside all others; or the receiver's own certificate.
     pub extra_ca: Option<&'a str>,
     /// A certificate (PEM) shown instead of the operator's, and its key.
     pub identity: Option<(&'a str, &'a str)>,
@@ -75,11 +77,9 @@ pub(crate) fn own(
         }
         OwnTls { extra_ca: Some(pem), .. } => {
             let wrong = |problem: String| format!("its extra_ca can't be used: {problem}");
-            let mut roots = RootCertStore::clone(trust);
-            for certificate in certificates(pem.as_bytes()).map_err(wrong)? {
-                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            }
-            builder.with_root_certificates(roots)
+            let own = certificates(pem.as_bytes()).map_err(wrong)?;
+            let verifier = OwnOrTrusted::new(trust, own).map_err(wrong)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
         OwnTls { extra_ca: None, .. } => builder.with_root_certificates(Arc::clone(trust)),
     };
@@ -149,6 +149,88 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
+/// Takes what an authority vouches for that is trusted by all or is one of the owner's certificates; and a server that
+/// shows one of the owner's certificates itself.
+///
+/// That is what `openssl req -x509` makes for an endpoint: a certificate which signs itself and calls itself an
+/// authority. The rules for chains know no such server, nor one whose issuer is not among the certificates. But who
+/// gave us this very certificate, byte for byte, as one to trust has said all that a chain could say. For which name it
+/// is, until when, and that the server holds its key is checked as of any other.
+#[derive(Debug)]
+struct OwnOrTrusted {
+    own: Vec<CertificateDer<'static>>,
+    chains: Arc<WebPkiServerVerifier>,
+}
+
+impl OwnOrTrusted {
+    fn new(trust: &RootCertStore, own: Vec<CertificateDer<'static>>) -> Result<Self, String> {
+        let mut roots = trust.clone();
+        for certificate in &own {
+            roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+        }
+        let provider = Arc::new(ring::default_provider());
+        let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Ok(Self { own, chains: chains.map_err(|error| error.to_string())? })
+    }
+}
+
+impl ServerCertVerifier for OwnOrTrusted {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.chains.verify_server_cert(shown, intermediates, name, ocsp, now) {
+            Err(refused) if lacks_a_chain(&refused) && self.own.iter().any(|own| own == shown) => {
+                verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            judged => judged,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
+}
+
+/// Whether nothing is wrong with a certificate but who vouches for it. Its time is looked at before that, so one that
+/// has run out is refused as such, and so is one that may not be a server's; the tests hold it.
+fn lacks_a_chain(refused: &Error) -> bool {
+    match refused {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => true,
+        Error::InvalidCertificate(problem) => is_its_own_authority(problem),
+        _ => false,
+    }
+}
+
+/// Whether a server shows a certificate that calls itself an authority.
+fn is_its_own_authority(problem: &CertificateError) -> bool {
+    let CertificateError::Other(other) = problem else { return false };
+    other.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
 pub(crate) fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, SetupError> {
     let mut roots = RootCertStore::empty();
     let platform = rustls_native_certs::load_native_certs();
@@ -207,6 +289,9 @@ fn certificate(problem: &CertificateError) -> &'static str {
         CertificateError::BadSignature => "has a wrong signature",
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "is not for servers"
+        }
+        own if is_its_own_authority(own) => {
+            "is its own authority, which is not trusted here; a webhook's owner can trust it with extra_ca"
         }
         _ => "is not acceptable",
     }

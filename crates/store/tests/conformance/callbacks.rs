@@ -50,6 +50,39 @@ pub(crate) async fn a_callback_is_found_by_the_tokens_of_all_attempts_and_by_no_
     assert_eq!(store.callback(delivery_id("b", 1)).await.expect("read"), None, "the first is another");
 }
 
+pub(crate) async fn a_notifications_callbacks_are_listed_the_newest_first(store: Store) {
+    for (event, link) in [("a", 0), ("b", 0), ("a", 1)] {
+        expect(&store, &awaited(event, link, 10), u8::try_from(link).expect("few") + event.as_bytes()[0])
+            .await;
+    }
+    let other = AwaitedCallback { notification: notification_id(2), ..awaited("c", 0, 10) };
+    expect(&store, &other, 9).await;
+    let of = async |notification, most| {
+        let rows = store.callbacks_of(notification_id(notification), most).await.expect("read");
+        rows.into_iter().map(|row| (row.awaited.event, row.awaited.link)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(1, 10).await, [("a".to_owned(), 1), ("b".to_owned(), 0), ("a".to_owned(), 0)]);
+    assert_eq!(of(1, 1).await, [("a".to_owned(), 1)]);
+    assert_eq!(of(2, 10).await, [("c".to_owned(), 0)]);
+    assert_eq!(of(3, 10).await, []);
+}
+
+pub(crate) async fn what_was_not_called_back_in_time_is_counted_once_each_time_that_it_was_awaited(
+    store: Store,
+) {
+    for (token, (event, expires)) in (1..).zip([("a", 10), ("b", 10), ("c", 20), ("d", 10)]) {
+        expect(&store, &awaited(event, 0, expires), token).await;
+    }
+    let answered = store.call_back(delivery_id("d", 1), &says(CallbackState::Failure), at(5)).await;
+    assert!(answered.expect("taken"));
+    let expired = async |now, most| store.expire_callbacks(at(now), most).await.expect("counted");
+    assert_eq!(expired(9, 10).await, 0);
+    assert_eq!((expired(10, 1).await, expired(10, 10).await, expired(10, 10).await), (1, 1, 0));
+    // Sent again, it is awaited again. Too late is too late, and still no second one.
+    expect(&store, &awaited("a", 0, 30), 5).await;
+    assert_eq!((expired(29, 10).await, expired(30, 10).await, expired(99, 10).await), (1, 1, 0));
+}
+
 pub(crate) async fn what_is_called_back_first_stands(store: Store) {
     let one = awaited("a", 0, 10);
     assert!(!store.call_back(one.delivery, &says(CallbackState::Error), at(1)).await.expect("answered"));

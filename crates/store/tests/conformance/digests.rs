@@ -52,6 +52,22 @@ pub(crate) async fn each_notification_and_subject_collects_by_itself_until_its_f
     assert!(store.collect(&[]).await.expect("nothing").is_empty());
 }
 
+pub(crate) async fn what_a_notification_collects_is_listed_until_it_is_told(store: Store) {
+    collect(&store, &[one("1", 1, "a/b", 60), one("2", 1, "a/b", 70), one("1", 2, "a/b", 60)]).await;
+    collect(&store, &[one("3", 1, "a/c", 50)]).await;
+    let of = async |notification, most| {
+        let rows = store.collecting(notification_id(notification), most).await.expect("read");
+        rows.into_iter().map(|row| (row.subject, row.events, row.due_at)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(1, 10).await, [("a/c".to_owned(), 1, at(50)), ("a/b".to_owned(), 2, at(60))]);
+    assert_eq!(of(1, 1).await, [("a/c".to_owned(), 1, at(50))]);
+    assert_eq!(of(3, 10).await, []);
+    let taken = store.take_due_digests(at(50), at(90), 10).await.expect("taken");
+    assert_eq!(of(1, 10).await.len(), 2, "until it is forgotten");
+    store.forget_digest(taken[0].id).await.expect("forgotten");
+    assert_eq!(of(1, 10).await, [("a/b".to_owned(), 2, at(60))]);
+}
+
 pub(crate) async fn what_is_collected_again_stays_in_its_digest(store: Store) {
     let first = collect(&store, &[one("1", 1, "a/b", 60)]).await;
     assert_eq!(

@@ -110,6 +110,7 @@ checks! {
     digests {
         each_notification_and_subject_collects_by_itself_until_its_first_is_due,
         what_is_collected_again_stays_in_its_digest,
+        what_a_notification_collects_is_listed_until_it_is_told,
         a_digest_is_one_workers_until_its_lease_is_over_and_goes_when_it_is_forgotten,
         a_full_digest_takes_no_more_and_the_next_begins,
         collectors_and_takers_at_once_lose_nothing_and_take_nothing_twice,
@@ -156,6 +157,8 @@ checks! {
     }
     callbacks {
         a_callback_is_found_by_the_tokens_of_all_attempts_and_by_no_other,
+        a_notifications_callbacks_are_listed_the_newest_first,
+        what_was_not_called_back_in_time_is_counted_once_each_time_that_it_was_awaited,
         what_is_called_back_first_stands,
         after_a_success_the_next_link_is_due_until_one_process_has_queued_it,
         what_is_long_over_is_forgotten_with_its_tokens_unless_a_link_is_due,
