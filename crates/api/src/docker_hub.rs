@@ -38,7 +38,7 @@ pub(crate) fn owns(path: &str) -> bool {
 
 /// What is awaited or was called back for a delivery, as its owner sees it.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Callback")]
+#[schemars(rename = "CallbackStanding")]
 pub(crate) struct CallbackView<'a> {
     /// What was called back, or `pending`, or `expired`.
     state: &'static str,

@@ -29,6 +29,7 @@ const OWN_FAULT_HOLD: Duration = Duration::from_secs(5);
 /// a schedule that could spin or wait for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Schedule", into = "Schedule")]
+#[schemars(description = "When to try again.")]
 pub struct RetryPolicy {
     steps: Vec<Duration>,
     longest_hint: Duration,

@@ -1,12 +1,12 @@
 //! The published schemas against what is really taken and sent: `deploy/schema`.
 //!
-//! `BELLBUOY_WRITE_GOLDEN=1 cargo test -p bellbuoy-domain --test schema` writes the schema of events.
+//! `BELLBUOY_WRITE_GOLDEN=1 cargo test -p bellbuoy-domain --test schema` writes them.
 
 use std::{env, fs, path::PathBuf};
 
 use bellbuoy_domain::{
     Event, Format, Kind, MethodConfig, MethodName, RepositoryName, Scope, Secrets, event_schema,
-    settings_schema,
+    format_schema, settings_schema,
 };
 use jiff::Timestamp;
 use jsonschema::Validator;
@@ -30,14 +30,33 @@ fn may_write() -> bool {
     env::var_os("BELLBUOY_WRITE_GOLDEN").is_some()
 }
 
+/// Holds that a published schema is the one that the types make.
+#[track_caller]
+fn is_published(name: &str, made: &Value) {
+    let text = format!("{}\n", serde_json::to_string_pretty(made).expect("JSON"));
+    if may_write() {
+        fs::write(path(name), &text).expect("written");
+    }
+    let published = fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let differs = text.lines().zip(published.lines()).find(|(made, published)| made != published);
+    assert!(text == published, "{name} is not what the types make: {differs:?}");
+}
+
 #[test]
 fn the_schema_of_events_is_the_types_own() {
-    let name = "deploy/schema/event.json";
-    if may_write() {
-        let text = serde_json::to_string_pretty(&event_schema()).expect("JSON");
-        fs::write(path(name), format!("{text}\n")).expect("written");
+    is_published("deploy/schema/event.json", &event_schema());
+}
+
+#[test]
+fn the_schema_of_every_format_is_that_of_the_types_that_are_written() {
+    for format in formats() {
+        is_published(&format!("deploy/schema/formats/{format}.json"), &format_schema(format));
     }
-    assert_eq!(read(name), event_schema());
+}
+
+/// Those that have a schema beside that of events.
+fn formats() -> impl Iterator<Item = Format> {
+    Format::ALL.iter().copied().filter(|format| *format != Format::CloudEvents)
 }
 
 #[test]
@@ -210,14 +229,26 @@ fn of_kind(schema: &Value, kind: Kind) -> Validator {
 
 #[test]
 fn every_payload_is_what_its_formats_schema_says_to_the_last_member() {
-    for format in Format::ALL.iter().copied().filter(|format| *format != Format::CloudEvents) {
-        let schema = read(&format!("deploy/schema/formats/{format}.json"));
+    for format in formats() {
+        let schema = format_schema(format);
         let whole = jsonschema::validator_for(&schema).expect("a schema");
         let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| format.expresses(*kind)).collect();
         assert_eq!(schema["$defs"].as_object().expect("an object").len(), kinds.len(), "{format}");
         for kind in kinds {
             let (payload, own) = (golden(format, kind), of_kind(&schema, kind));
-            assert!(whole.is_valid(&payload) && own.is_valid(&payload), "{format} {kind}: {payload}");
+            let faults: Vec<_> = own.iter_errors(&payload).map(|error| error.to_string()).collect();
+            assert!(
+                whole.is_valid(&payload) && faults.is_empty(),
+                "{format} {kind}: {faults:?} in {payload}"
+            );
+            assert!(
+                closed(&schema, kind).is_valid(&payload),
+                "{format} {kind} does not name all of {payload}"
+            );
+            // What producers may send is in Quay's form as they send it: all of it may be absent.
+            if format != Format::Quay {
+                left_out(format, kind, &own, &payload);
+            }
             let mut scalars = Vec::new();
             walk(&payload, String::new(), &mut scalars);
             for scalar in scalars {
@@ -226,6 +257,70 @@ fn every_payload_is_what_its_formats_schema_says_to_the_last_member() {
                 assert!(!own.is_valid(&changed), "{format} {kind} {scalar}");
             }
         }
+    }
+}
+
+/// The same with no room for members that it does not name.
+fn closed(schema: &Value, kind: Kind) -> Validator {
+    let mut schema = schema.clone();
+    close(&mut schema["$defs"]);
+    of_kind(&schema, kind)
+}
+
+fn close(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if members.contains_key("properties") && !members.contains_key("additionalProperties") {
+                members.insert("additionalProperties".to_owned(), false.into());
+            }
+            members.values_mut().for_each(close);
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+/// Members that are there where something is known, and else are not: the end of their object's path, and their name.
+const OPTIONAL: &[(&str, &str)] = &[
+    ("", "location"),
+    ("/contents", "tag"),
+    ("/contents/scanSummary", "layer_details"),
+    ("/events/0/actor", "name"),
+    ("/events/0/target", "digest"),
+    ("/summary/summary", "Critical"),
+    ("/summary/summary", "Medium"),
+    ("/summary/summary", "Low"),
+];
+
+/// Holds that the schema notices when a member is left out.
+#[track_caller]
+fn left_out(format: Format, kind: Kind, schema: &Validator, payload: &Value) {
+    let mut members = Vec::new();
+    objects(payload, String::new(), &mut members);
+    for (object, member) in members {
+        let mut changed = payload.clone();
+        let there = changed.pointer_mut(&object).and_then(Value::as_object_mut).expect("an object");
+        there.shift_remove(&member);
+        let is_optional = OPTIONAL.iter().any(|(end, name)| object.ends_with(end) && member == *name);
+        assert!(is_optional || !schema.is_valid(&changed), "{format} {kind} {object} {member}");
+    }
+}
+
+/// The paths of all objects, each with the names of its members.
+fn objects(value: &Value, path: String, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                found.push((path.clone(), name.clone()));
+                objects(member, format!("{path}/{}", name.replace('~', "~0").replace('/', "~1")), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                objects(item, format!("{path}/{index}"), found);
+            }
+        }
+        _ => {}
     }
 }
 

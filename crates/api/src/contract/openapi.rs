@@ -265,26 +265,24 @@ fn query_parameters(members: Schema) -> Vec<Value> {
 
 /// A query has no way to say null: a member that may be null may be absent.
 fn without_null(mut schema: Value) -> Value {
-    let is_null = |one: &Value| *one == "null" || *one == json!({"type": "null"});
-    for several in ["type", "anyOf"] {
-        let Some(choices) = schema[several].as_array_mut() else { continue };
-        choices.retain(|one| !is_null(one));
-        let [only] = choices.as_mut_slice() else { continue };
-        let only = only.take();
-        let members = schema.as_object_mut();
-        match (several, only, members) {
-            ("anyOf", Value::Object(only), Some(members)) => {
-                members.shift_remove(several);
-                members.extend(only);
-            }
-            (_, only, Some(members)) => drop(members.insert(several.to_owned(), only)),
-            _ => {}
+    let Some(members) = schema.as_object_mut() else { return schema };
+    if members.get("default").is_some_and(Value::is_null) {
+        members.shift_remove("default");
+    }
+    if let Some(kinds) = members.get_mut("type").and_then(Value::as_array_mut) {
+        kinds.retain(|kind| kind != "null");
+        if let [only] = kinds.as_mut_slice() {
+            let only = only.take();
+            members.insert("type".to_owned(), only);
         }
     }
-    if schema["default"].is_null()
-        && let Some(members) = schema.as_object_mut()
-    {
-        members.shift_remove("default");
+    if let Some(Value::Array(choices)) = members.get_mut("anyOf") {
+        choices.retain(|choice| choice["type"] != "null");
+        if let [Value::Object(only)] = choices.as_mut_slice() {
+            let only = std::mem::take(only);
+            members.shift_remove("anyOf");
+            members.extend(only);
+        }
     }
     schema
 }

@@ -106,6 +106,7 @@ struct Deliveries<'a> {
 
 /// A delivery with its attempts.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeliveryDetail")]
 struct DeliveryDetailView<'a> {
     #[serde(flatten)]
     delivery: DeliveryView<'a>,
@@ -115,6 +116,7 @@ struct DeliveryDetailView<'a> {
 
 /// What was called back for a delivery, and which followed in its chain.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChainedCallback")]
 struct ChainedCallbackView<'a> {
     #[serde(flatten)]
     callback: CallbackView<'a>,

@@ -62,6 +62,36 @@ fn producers_publish_to_the_exchange_that_topology_makes_by_a_key_for_each_kind(
     assert_eq!(channel["parameters"]["kind"]["enum"], json!(kinds));
 }
 
+#[test]
+fn every_schema_of_the_document_is_one() {
+    let document = bellbuoy_api::openapi();
+    let mut schemas = Vec::new();
+    find(&document, "schema", &mut schemas);
+    schemas.extend(document["components"]["schemas"].as_object().expect("schemas").values());
+    assert!(schemas.len() > 200, "{}", schemas.len());
+    for schema in schemas {
+        assert!(jsonschema::draft202012::meta::is_valid(schema), "{schema}");
+    }
+    let mut references = Vec::new();
+    find(&document, "$ref", &mut references);
+    for reference in references.into_iter().filter_map(Value::as_str).filter(|at| *at != "schema/event.json")
+    {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+    }
+}
+
+/// Every member of that name.
+fn find<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get(name));
+            members.values().for_each(|member| find(member, name, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| find(item, name, found)),
+        _ => {}
+    }
+}
+
 #[tokio::test]
 async fn every_operation_of_the_document_is_served() {
     let rig = Rig::start().await;
