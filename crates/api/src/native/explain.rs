@@ -345,8 +345,7 @@ fn chained(notification: &Notification, callbacks: &[CallbackRow]) -> Vec<String
     };
     let goes_on = |row: &&CallbackRow| usize::try_from(row.awaited.link).is_ok_and(|link| link < chain);
     let mut chained = Vec::new();
-    for state in ["pending", "expired"].into_iter().chain(CallbackState::ALL.iter().map(|state| state.name()))
-    {
+    for state in ["pending", "expired", CallbackState::Failure.name(), CallbackState::Error.name()] {
         let mut of = callbacks.iter().filter(goes_on).filter(|row| docker_hub::state(row) == state);
         let Some(newest) = of.next() else { continue };
         let count = 1 + of.count();
@@ -354,7 +353,6 @@ fn chained(notification: &Notification, callbacks: &[CallbackRow]) -> Vec<String
         let until = newest.awaited.expires_at;
         let said = newest.callback.as_ref().and_then(|callback| callback.description.as_deref());
         chained.push(match state {
-            "success" => continue,
             "pending" => format!(
                 "{count} of its newest chains wait for a callback, the last at {place} until {until}: the next URL hears of nothing before that says `success`"
             ),

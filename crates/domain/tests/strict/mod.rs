@@ -331,9 +331,10 @@ impl Read<'_> {
             self.integer(&format!("{at}/{member}"));
         }
         let has_failed = self.event.kind == Kind::RepoMirrorSyncFailed;
-        let (list, other, status) = match has_failed {
-            true => ("failed_artifact", "successful_artifact", "Error"),
-            false => ("successful_artifact", "failed_artifact", "Success"),
+        let (list, other, status) = if has_failed {
+            ("failed_artifact", "successful_artifact", "Error")
+        } else {
+            ("successful_artifact", "failed_artifact", "Success")
         };
         self.is(&format!("{at}/job_status"), status);
         self.is(&format!("{at}/{list}/0/status"), status);
