@@ -137,6 +137,7 @@ pub(crate) async fn create(
     let place = form.place()?;
     need(&app, &caller, &place).await?;
     let draft = form.draft(place)?;
+    draft.check_reach(&app.api.reach)?;
     form::check(&app, &draft.config)?;
     let notification = caller.authored(draft.create(now())?);
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;

@@ -239,7 +239,7 @@ async fn teams(app: &App, caller: &Caller, namespace: &str, prefix: &str) -> Res
 }
 
 /// Refuses a credential that makes no notifications: it has no use for names.
-fn need_purpose(caller: &Caller) -> Result<(), Problem> {
+pub(super) fn need_purpose(caller: &Caller) -> Result<(), Problem> {
     let has = |scope| caller.scopes().has(scope);
     if has(TokenScope::RepositoryAdmin) || has(TokenScope::NamespaceAdmin) {
         Ok(())

@@ -33,6 +33,10 @@ pub(crate) fn response(app: &App, problem: Problem) -> Response {
         "type": link(app, error_type),
         "status": problem.status.as_u16(),
     });
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        // Of a registry that can't take changes Quay's clients read this member.
+        body["message"] = problem.detail.as_ref().into();
+    }
     if let Value::Object(members) = &mut body {
         members.extend(problem.members);
     }
