@@ -246,6 +246,7 @@ fn presented(headers: &HeaderMap) -> Result<Vec<u8>, Refused> {
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     credentials::lift_token(&mut request);
     dtr::lift_token(&mut request);
+    quay::lift_word(&mut request);
     let path = request.uri().path();
     if app.api.auth.is_open(path) || credentials::is_signed(&app, request.uri(), request.headers()) {
         return next.run(request).await;

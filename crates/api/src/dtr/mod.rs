@@ -202,6 +202,7 @@ async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -
     let place = form.place()?;
     need(&app, &caller, &place).await?;
     let draft = form.draft(place)?;
+    draft.check_reach(&app.api.reach)?;
     form::check(&app, &draft.config)?;
     let notification = caller.authored(draft.create(now())?);
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;

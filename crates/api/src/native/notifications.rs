@@ -215,6 +215,7 @@ pub(crate) fn routes() -> Routes {
 async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
+    draft.check_reach(&app.api.reach)?;
     draft.check_recipients(&app.api.store).await?;
     let notification = caller.authored(draft.create(now())?);
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;
@@ -274,6 +275,7 @@ async fn replace(
 ) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
+    draft.check_reach(&app.api.reach)?;
     draft.check_recipients(&app.api.store).await?;
     let mut had_secret = false;
     let notification = update(&app, &caller, "notification.change", &id, |old| {

@@ -136,7 +136,7 @@ pub(crate) struct Link {
     code: String,
 }
 
-/// The page behind the link: opening it agrees, once.
+/// The page behind the link: opening it agrees, and opening it again says so again.
 pub(crate) async fn confirm(
     State(app): State<Arc<App>>,
     method: Method,
@@ -171,8 +171,8 @@ pub(crate) async fn confirm(
 }
 
 fn refusal() -> Response {
-    let text = "This link was used already, is older than three days, was followed by a newer one, or never was one of ours. If you \
-                want the notifications, ask for another mail.";
+    let text = "This link is older than three days, was followed by a newer one, or never was one of ours. If you want the \
+                notifications, ask for another mail.";
     page(StatusCode::BAD_REQUEST, "This link does not confirm anything", text)
 }
 

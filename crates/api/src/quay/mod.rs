@@ -37,6 +37,7 @@ use crate::{
     App,
     auth::{Caller, Refused, session},
     body,
+    ingest::query_value,
     problem::Problem,
 };
 use notifications::Notifications;
@@ -57,6 +58,17 @@ pub(crate) fn owns(path: &str) -> bool {
 /// Whether a path is for those who have no credential yet.
 pub(crate) fn is_open(path: &str) -> bool {
     matches!(path, "/csrf_token" | "/authrepoemail" | "/api/v1/signin")
+}
+
+/// Quay takes the word that shows that a request was meant as a value of the query, too.
+pub(crate) fn lift_word(request: &mut Request) {
+    if !owns(request.uri().path()) || request.headers().contains_key(session::CSRF) {
+        return;
+    }
+    let word = query_value(request.uri(), "_csrf_token");
+    if let Some(word) = word.and_then(|word| HeaderValue::try_from(word).ok()) {
+        request.headers_mut().insert(session::CSRF, word);
+    }
 }
 
 /// A path of Quay's surface that is not there.

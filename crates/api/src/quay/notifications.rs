@@ -6,10 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    Format, Kind, MethodName, NamespaceName, Notification, NotificationId, NotificationState, RepositoryName,
-    Scope,
+    Format, Kind, MethodName, Notification, NotificationId, NotificationState, RepositoryName, Scope,
 };
-use bellbuoy_store::Account;
 use http::{Method, StatusCode, request::Parts};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,7 +29,7 @@ use crate::{
     recipients, sample,
 };
 
-/// How often a notification fails until Quay's clients call it disabled.
+/// The count of failures from which on Quay's clients call a notification disabled.
 const DISABLED_FROM: u32 = 3;
 
 /// The only events that Quay takes for a namespace.
@@ -204,10 +202,24 @@ impl<'a> Notifications<'a> {
     }
 
     async fn reset(&self, uuid: &str) -> Result<Response, Problem> {
-        let notification = self.need(uuid).await?;
+        let absent = || self.without(uuid);
+        let notification = self.find(uuid).await?.ok_or_else(absent)?;
         let store = self.caller.audited(self.app, "notification.reset", &notification);
         let found = store.reset_failures(notification.id).await?;
-        if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(self.absent(uuid)) }
+        if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent()) }
+    }
+
+    /// Quay has other words for resetting what is another repository's, which would tell that it is there: so these stand
+    /// beside the usual ones for whatever is not here.
+    fn without(&self, uuid: &str) -> Problem {
+        let absent = self.absent(uuid);
+        match self.scope {
+            Scope::Repository(_) => {
+                let message = format!("No repository notification found with uuid: {}", shown(uuid));
+                absent.with("message", message)
+            }
+            Scope::Namespace(_) | Scope::Registry => absent,
+        }
     }
 
     async fn test(&self, uuid: &str) -> Result<Response, Problem> {
@@ -227,7 +239,7 @@ impl<'a> Notifications<'a> {
     /// Checks in Quay's order: method, its settings, event; for a namespace the event first.
     async fn draft(&self, parts: &Parts, body: Body) -> Result<Draft, Problem> {
         let read = read_json(self.app, &parts.headers, body).await?;
-        let mut body = schema::read(read).map_err(Problem::bad)?;
+        let body = schema::read(read).map_err(Problem::bad)?;
         let is_namespace = matches!(self.scope, Scope::Namespace(_));
         if is_namespace {
             check_event_of_namespace(&body.event)?;
@@ -236,9 +248,8 @@ impl<'a> Notifications<'a> {
             let of_namespace = || format!("Unknown notification method '{}'", shown(&body.method));
             Problem::bad(if is_namespace { of_namespace() } else { error.to_string() })
         })?;
-        if is_namespace && method == MethodName::Email {
-            self.fill_address(&mut body.config).await?;
-        }
+        let reach = self.app.api.reach.check(method, &body.config);
+        reach.map_err(|fault| Problem::bad(fault.to_string()))?;
         recipients::check(&self.app.api.store, method, &body.config, &self.scope).await?;
         let kind = body.event.parse::<Kind>().map_err(|error| Problem::bad(format!("event: {error}")))?;
         Ok(Draft {
@@ -251,22 +262,6 @@ impl<'a> Notifications<'a> {
             format: Format::Quay.name().to_owned(),
             retry: None,
         })
-    }
-
-    /// Quay finds out to whom a namespace's mail goes when it sends it. Here the settings say it, so that it can be
-    /// seen: the address of the organization's contact, else of an owner; of the user.
-    async fn fill_address(&self, config: &mut Map<String, Value>) -> Result<(), Problem> {
-        if config.get("email").is_some_and(|email| email.as_str() != Some("")) {
-            return Ok(());
-        }
-        let Ok(namespace) = NamespaceName::parse(self.scope.name()) else { return Ok(()) };
-        let mut people = Vec::from_iter(self.app.api.store.account(&namespace.clone().into()).await?);
-        people.extend(self.app.api.store.owners_of_organization(&namespace).await?);
-        let address = |account: Account| account.email.filter(|_| account.email_verified);
-        if let Some(address) = people.into_iter().find_map(address) {
-            config.insert("email".to_owned(), address.into());
-        }
-        Ok(())
     }
 
     /// The notification, if it is one of this place.
@@ -304,8 +299,6 @@ fn absent(repository: &str, uuid: &str) -> Problem {
 }
 
 fn view(notification: &Notification, with_secret: bool) -> NotificationView<'_> {
-    let is_disabled = notification.state == NotificationState::Disabled;
-    let least = if is_disabled { DISABLED_FROM } else { 0 };
     NotificationView {
         uuid: notification.id,
         title: notification.title.as_deref(),
@@ -313,7 +306,17 @@ fn view(notification: &Notification, with_secret: bool) -> NotificationView<'_> 
         method: &notification.method,
         config: shown_config(notification, with_secret),
         event_config: &notification.event_config,
-        number_of_failures: notification.failures.max(least),
+        number_of_failures: shown_failures(notification),
         paused: notification.state == NotificationState::Paused,
+    }
+}
+
+/// The count as Quay's clients read it, for whom it says whether a notification is disabled: one that still delivers, after
+/// however many failures, is below the limit, and one that does not has reached it.
+fn shown_failures(notification: &Notification) -> u32 {
+    if notification.state == NotificationState::Disabled {
+        notification.failures.max(DISABLED_FROM)
+    } else {
+        notification.failures.min(DISABLED_FROM - 1)
     }
 }

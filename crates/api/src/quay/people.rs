@@ -375,7 +375,7 @@ async fn teams(
 }
 
 /// Refuses a credential that makes no notifications: it has no use for names.
-fn need_purpose(caller: &Caller) -> Result<(), Problem> {
+pub(super) fn need_purpose(caller: &Caller) -> Result<(), Problem> {
     let has = |scope| caller.scopes().has(scope);
     if has(TokenScope::RepositoryAdmin) || has(TokenScope::NamespaceAdmin) {
         Ok(())

@@ -71,6 +71,12 @@ struct Beside {
 /// A problem in Quay's form. Its members stand beside Quay's own.
 pub(crate) fn response(app: &App, problem: Problem) -> Response {
     let error_type = error_type(problem.status);
+    let mut members = Map::new();
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        // Of a registry that can't take changes Quay's clients read this member.
+        members.insert("message".to_owned(), problem.detail.as_ref().into());
+    }
+    members.extend(problem.members);
     let view = ProblemView {
         detail: &problem.detail,
         error_message: &problem.detail,
@@ -78,7 +84,7 @@ pub(crate) fn response(app: &App, problem: Problem) -> Response {
         title: error_type,
         r#type: link(app, error_type),
         status: problem.status.as_u16(),
-        members: &problem.members,
+        members: &members,
     };
     let mut response = (problem.status, Json(view)).into_response();
     put_retry_after(&mut response, problem.retry_after);

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, Trial, serve};
+use bellbuoy_api::{Api, Auth, Limits, Mailer, Reach, Readiness, ServerLimits, Trial, serve};
 use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, QueueName, Shards, queues};
 use bellbuoy_domain::{DeliveryMessage, Event, Letter, Record, Registry};
 use bellbuoy_store::Store;
@@ -79,6 +79,7 @@ impl Rig {
             github_secret: None,
             mailer,
             may_skip_verification: false,
+            reach: Reach::new(|_| true),
             trial: Trial::new(|_, _, _| async { Ok(()) }),
             limits: Limits::default(),
             readiness: Readiness::default(),

@@ -13,6 +13,9 @@ use crate::{Event, Kind, KindScope, Level, RepositoryName, Subject, python, seve
 /// judged; a producer's own are passed over.
 const IDENTITY: &[&str] = &["repository", "namespace", "name"];
 
+/// Most tags that Quay lists of a vulnerability.
+pub(crate) const MOST_TAGS_OF_A_FINDING: usize = 100;
+
 /// Members that are the operator's matter, such as clients' addresses, and no receiver's: what a
 /// registry sent, as it came.
 const INTERNAL: &[&str] =
@@ -26,6 +29,9 @@ struct OfRepository<'a> {
     name: &'a str,
     docker_url: String,
     homepage: String,
+    /// Of a queued build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repo: Option<&'a str>,
 }
 
 /// What is told of every event of a namespace.
@@ -70,13 +76,26 @@ pub(crate) fn schema(kind: Kind) -> Schema {
 pub fn payload(event: &Event, registry: &Registry) -> Map<String, Value> {
     let mut payload = common(event, registry);
     let data = &event.data;
-    let listed = members(event.kind).iter().filter_map(|name| data.get_key_value(*name));
+    let listed = members(event).iter().filter_map(|name| data.get_key_value(*name));
     for (name, value) in listed.chain(data) {
-        if !IDENTITY.contains(&name.as_str()) && !INTERNAL.contains(&name.as_str()) {
+        if !says_what_it_is_about(event.kind, name) && !INTERNAL.contains(&name.as_str()) {
             payload.insert(name.clone(), value.clone());
         }
     }
+    if let (Kind::VulnerabilityFound, Some(Value::Array(tags))) = (event.kind, payload.get_mut("tags")) {
+        tags.truncate(MOST_TAGS_OF_A_FINDING);
+    }
     payload
+}
+
+fn says_what_it_is_about(kind: Kind, member: &str) -> bool {
+    IDENTITY.contains(&member) || (kind == Kind::BuildQueued && member == "repo")
+}
+
+/// Whether it is a queued build as Quay tells of one: by its audit log's record. A test call has the form of the other
+/// builds, with a name.
+fn is_of_audit_log(event: &Event) -> bool {
+    event.kind == Kind::BuildQueued && !event.data.contains_key("build_name")
 }
 
 /// What the event is about and where to see it.
@@ -89,6 +108,7 @@ fn common(event: &Event, registry: &Registry) -> Map<String, Value> {
             name: repository.short_name(),
             docker_url: format!("{}/{repository}", registry.host()),
             homepage: format!("{base}/repository/{repository}{}", subpage(event)),
+            repo: is_of_audit_log(event).then(|| repository.short_name()),
         }),
         Subject::Namespace(namespace) => {
             json!(OfNamespace { namespace, homepage: format!("{base}/organization/{namespace}") })
@@ -108,9 +128,19 @@ fn subpage(event: &Event) -> String {
 }
 
 /// A kind's own members in the order in which Quay writes them.
-fn members(kind: Kind) -> &'static [&'static str] {
-    match kind {
+fn members(event: &Event) -> &'static [&'static str] {
+    match event.kind {
         Kind::RepoPush => &["updated_tags", "pruned_image_count"],
+        Kind::BuildQueued if is_of_audit_log(event) => &[
+            "build_id",
+            "docker_tags",
+            "is_manual",
+            "manual_user",
+            "trigger_id",
+            "trigger_kind",
+            "trigger_metadata",
+            "trigger_manual",
+        ],
         Kind::BuildQueued => &[
             "is_manual",
             "build_id",

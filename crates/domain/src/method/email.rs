@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{ConfigError, given, owners_text};
 use crate::{
-    Event, Format, Markup, Message, Registry, RepositoryName, TemplateError, TextTemplate,
+    Event, Format, Markup, Message, Registry, RepositoryName, Scope, TemplateError, TextTemplate,
     format::{quay, told},
     message::one_line,
 };
@@ -86,21 +86,21 @@ fn is_label(label: &str) -> bool {
 /// Who gets a mail, and in which words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmailConfig {
-    /// To whom.
-    pub address: EmailAddress,
+    /// To whom; nobody in particular where a namespace's mail goes to those to whom the namespace belongs by then.
+    pub address: Option<EmailAddress>,
     /// The owner's own subject instead of ours.
     pub subject: Option<TextTemplate>,
     /// The owner's own text instead of ours, without markup.
     pub text: Option<TextTemplate>,
 }
 
-pub(super) fn parse(config: &Map<String, Value>) -> Result<EmailConfig, ConfigError> {
-    let address = given(config, "email").ok_or(ConfigError::MissingEmail)?;
-    Ok(EmailConfig {
-        address: EmailAddress::parse(&address).ok_or(ConfigError::InvalidEmail)?,
-        subject: owners_text(config, "subject")?,
-        text: owners_text(config, "text")?,
-    })
+pub(super) fn parse(config: &Map<String, Value>, scope: &Scope) -> Result<EmailConfig, ConfigError> {
+    let address = match (given(config, "email"), scope) {
+        (Some(address), _) => Some(EmailAddress::parse(&address).ok_or(ConfigError::InvalidEmail)?),
+        (None, Scope::Namespace(_)) => None,
+        (None, Scope::Repository(_) | Scope::Registry) => return Err(ConfigError::MissingEmail),
+    };
+    Ok(EmailConfig { address, subject: owners_text(config, "subject")?, text: owners_text(config, "text")? })
 }
 
 /// What a mail says.
