@@ -6,10 +6,12 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bellbuoy_testkit::mail::{MailServer, Setup};
 use bellbuoy_testkit::postgres::Postgres;
 use bellbuoy_testkit::rabbitmq::Node;
-use bellbuoy_testkit::receiver::{Answer, Receiver};
+use bellbuoy_testkit::receiver::{Answer, Receiver, Recorded};
 use bellbuoy_testkit::wait::within;
+use http::Method;
 use serde_json::{Value, json};
 use support::{Client, Deployment, Dice, Fleet, SOON, Wish};
 
@@ -137,4 +139,66 @@ async fn a_storm_on_a_fleet_whose_processes_are_killed_loses_nothing() {
     for member in killed.iter().chain([&record, &api_member]) {
         member.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_thousand_findings_on_one_image_are_one_message_for_each_notification() {
+    const THOUSAND: usize = 1000;
+    let (receiver, folder) =
+        (Receiver::start().await.expect("a receiver"), tempfile::tempdir().expect("a folder"));
+    let server = MailServer::start(folder.path(), &Setup::default()).await;
+    let port = server.port().to_string();
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+        ("BELLBUOY_SMTP__PORT", &port),
+        ("BELLBUOY_SMTP__SECURITY", "none"),
+        ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+    ])
+    .await;
+    // Long against what collecting them takes.
+    let wish = |scope: Value, method: &str, config: Value| {
+        json!({"scope": scope, "kinds": ["vulnerability_found"], "method": method, "config": config,
+            "filter": {"digest": 20}})
+    };
+    let repository = json!({"repository": "acme/api"});
+    let ids = [
+        fleet.api.wish(&wish(repository.clone(), "webhook", json!({"url": receiver.url("/hook")}))).await.id,
+        fleet.api.wish(&wish(repository, "slack", json!({"url": receiver.url("/slack")}))).await.id,
+        fleet
+            .api
+            .wish(&wish(json!({"registry": true}), "email", json!({"email": "kim@example.com"})))
+            .await
+            .id,
+    ];
+    let all: Vec<Value> = (0..THOUSAND).map(finding).collect();
+    for batch in all.chunks(100) {
+        let body = Value::from(batch).to_string();
+        let kind = "application/cloudevents-batch+json";
+        let answer = fleet.api.send(Method::POST, "/v1/events", kind, body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    for id in &ids {
+        let told = within(SOON, async || {
+            let sent = fleet.api.deliveries(&format!("notification={id}&state=delivered")).await;
+            (!sent.is_empty()).then_some(sent)
+        });
+        assert_eq!(told.await.expect("a digest").len(), 1, "{id}");
+        fleet.api.until(&format!("notification={id}&state=cancelled"), THOUSAND, &["cancelled"]).await;
+    }
+    let requests = receiver.requests();
+    let of = |path: &str| {
+        let body = |request: &Recorded| serde_json::from_slice::<Value>(&request.body).expect("JSON");
+        let bodies: Vec<_> = requests.iter().filter(|request| request.path == path).map(body).collect();
+        assert_eq!(bodies.len(), 1, "{path}");
+        bodies.into_iter().next().expect("one")
+    };
+    let hook = of("/hook");
+    let several = hook["vulnerabilities"].as_array().expect("several");
+    let found: BTreeSet<&str> = several.iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!((several.len(), found.len()), (THOUSAND, THOUSAND), "each once");
+    assert_eq!(hook["tags"], json!(["latest", "v1"]));
+    let summary = "1000 High vulnerabilities were detected in repository acme/api in 2 tags";
+    assert_eq!(of("/slack")["text"], summary);
+    let mails = server.mails();
+    assert_eq!((mails.len(), mails[0].field("Subject").as_deref()), (1, Some(summary)));
 }

@@ -661,6 +661,16 @@ async fn a_process_that_starts_before_its_broker_and_its_store_says_what_it_wait
     client.until("", 1, &["delivered"]).await;
 }
 
+/// The exchange and the media type that the published document tells producers.
+fn told_to_producers() -> (String, String) {
+    let document: serde_json::Value =
+        serde_json::from_str(include_str!("../deploy/asyncapi.json")).expect("JSON");
+    let at = |pointer: &str| {
+        document.pointer(pointer).and_then(serde_json::Value::as_str).expect(pointer).to_owned()
+    };
+    (at("/channels/events/bindings/amqp/exchange/name"), at("/components/messages/event/contentType"))
+}
+
 #[tokio::test]
 async fn a_worker_that_gets_nowhere_is_told_of_by_readiness_and_metric_until_it_gets_on() {
     let (_node, postgres, fleet) = grounds(&[("BELLBUOY_LIMITS__STALLED_AFTER_SECONDS", "2")]).await;
@@ -703,13 +713,14 @@ async fn an_event_that_a_producer_publishes_twice_over_amqp_is_delivered_once() 
     let receiver = Receiver::start().await.expect("a receiver");
     let client = api.client().await;
     client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let (exchange, content_type) = told_to_producers();
     let mut producer = Producer::new([node.url("fleet")]);
     let mut publish = async |id: &str| {
         let body = push(id, "acme/api", id).to_string();
         let publication = Publication {
-            exchange: "bellbuoy.events",
+            exchange: &exchange,
             key: "repo_push",
-            content_type: "application/cloudevents+json",
+            content_type: &content_type,
             message_id: Some(id),
             body: body.as_bytes(),
         };

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs};
 use bellbuoy_domain::{Event, Format, Kind, KindScope, RepositoryName, Subject};
 use bellbuoy_testkit::{
     certs::Authority,
-    mail::{MailServer, Setup},
+    mail::{MailServer, Received, Setup},
     process::free_port,
     receiver::{Answer, Receiver, Recorded},
     wait::eventually,
@@ -134,6 +134,16 @@ async fn a_channel_that_asks_for_less_is_asked_again_when_it_said() {
     assert!(at.len() == 2 && (at[1] - at[0]).as_secs_f64() >= 2.0, "{at:?}");
 }
 
+/// A mail as the golden file has it: its kind, its subject, its text and its HTML.
+fn as_golden_mail(mail: &Received) -> String {
+    let field = |name: &str| mail.field(name).unwrap_or_else(|| panic!("no {name}: {}", mail.data));
+    let words = mail.words();
+    let types: Vec<&str> = words.iter().map(|(media_type, _)| media_type.as_str()).collect();
+    assert_eq!(types, ["text/plain", "text/html"], "{}", mail.data);
+    let (text, html) = (words[0].1.trim_end(), words[1].1.trim_end());
+    format!("{}\nSubject: {}\n\n{text}\n\n{html}", field("X-Bellbuoy-Event"), field("Subject"))
+}
+
 #[tokio::test]
 async fn every_kind_arrives_as_a_mail_over_tls_with_login() {
     let authority = Authority::new("ours").expect("an authority");
@@ -161,12 +171,10 @@ async fn every_kind_arrives_as_a_mail_over_tls_with_login() {
     fleet.api.wish(&wish).await;
     publish_every_kind(&fleet).await;
     let mails = server.wait_for(Kind::ALL.len()).await;
-    let mut subjects: Vec<_> = mails.iter().filter_map(|mail| mail.field("Subject")).collect();
     let golden = golden("words/mail.txt");
-    let mut expected: Vec<_> = golden.lines().filter_map(|line| line.strip_prefix("Subject: ")).collect();
-    subjects.sort_unstable();
-    expected.sort_unstable();
-    assert_eq!(subjects, expected);
+    let expected: BTreeSet<&str> = golden.split("## ").map(str::trim).filter(|one| !one.is_empty()).collect();
+    let arrived: BTreeSet<String> = mails.iter().map(as_golden_mail).collect();
+    assert_eq!(arrived.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected);
     assert!(mails.iter().all(|mail| mail.tls && mail.user.as_deref() == Some("bells")));
     let ids: BTreeSet<_> = mails.iter().filter_map(|mail| mail.field("Message-ID")).collect();
     assert_eq!(ids.len(), Kind::ALL.len(), "each delivery has its own id");
@@ -388,4 +396,166 @@ async fn every_kind_reaches_the_in_app_area_as_quay_has_it() {
         assert_eq!((&item["metadata"], &item["dismissed"]), (&golden, &json!(false)), "{kind}");
     }
     assert_eq!(eve.get("/v1/inbox?limit=100").await["items"], json!([]), "nobody else's");
+}
+
+#[tokio::test]
+async fn a_channel_has_one_pace_and_one_peace_whichever_notifications_go_there() {
+    const PEACE: &str = "the receiver asked for fewer requests";
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/busy", [Answer::status(429).with("retry-after", "3600")]);
+    let fleet = Fleet::start(&[]).await;
+    let wish = async |path: &str| {
+        let wish = json!({"scope": {"repository": format!("acme{path}")}, "kinds": ["repo_push"], "method": "slack",
+            "config": {"url": receiver.url(path)}});
+        fleet.api.wish(&wish).await;
+    };
+    for _ in 0..5 {
+        wish("/calm").await;
+        wish("/busy").await;
+    }
+    fleet.api.publish(&support::push("calm", "acme/calm", "v1")).await;
+    fleet.api.until("subject=acme/calm", 5, &["delivered"]).await;
+    // Each notification by itself would have gone at once.
+    let labels = ["method=\"slack\"", "reason=\"rate_limited\""];
+    assert!(fleet.api.counted("bellbuoy_delivery_holds_total", &labels).await >= 1.0);
+
+    fleet.api.publish(&support::push("busy", "acme/busy", "v1")).await;
+    let settled = async || {
+        let rows = fleet.api.deliveries("subject=acme/busy").await;
+        let is_held = |row: &Value| row["attempt_count"] == 0 && row["cause"]["detail"] == PEACE;
+        let (held, tried): (Vec<Value>, Vec<Value>) = rows.into_iter().partition(is_held);
+        (held.len() + tried.len() == 5 && tried.iter().all(|row| row["attempt_count"] == 1))
+            .then_some((held, tried))
+    };
+    let (held, tried) = eventually(SOON, settled).await;
+    assert!(!held.is_empty(), "what another notification was told is heeded: {tried:?}");
+    let asked = receiver.requests().iter().filter(|request| request.path == "/busy").count();
+    assert_eq!(asked, tried.len());
+}
+
+/// Where each service's message is in what is sent to it.
+fn text_of<'a>(chat: &str, body: &'a Value) -> &'a Value {
+    match chat {
+        "slack" | "mattermost" | "rocketchat" => &body["attachments"][0]["text"],
+        "teams" => &body["attachments"][0]["content"]["body"][1]["text"],
+        "discord" => &body["embeds"][0]["description"],
+        "hipchat" => &body["message"],
+        _ => &body["content"],
+    }
+}
+
+#[tokio::test]
+async fn the_owners_own_words_arrive_in_a_channel_and_in_a_mail() {
+    let (receiver, folder) =
+        (Receiver::start().await.expect("a receiver"), tempfile::tempdir().expect("a folder"));
+    let server = MailServer::start(folder.path(), &Setup::default()).await;
+    let (base, port) = (receiver.url(""), server.port().to_string());
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+        ("BELLBUOY_SMTP__PORT", &port),
+        ("BELLBUOY_SMTP__SECURITY", "none"),
+        ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+        ("BELLBUOY_HIPCHAT__BASE_URL", &base),
+        ("BELLBUOY_FLOWDOCK__BASE_URL", &base),
+    ])
+    .await;
+    let text = ":package: *${repository}* has ${updated_tags[*]} (${level}: ${summary})";
+    for chat in CHATS {
+        let config = match *chat {
+            "hipchat" => json!({"room_id": "hipchat", "notification_token": "tok", "text": text}),
+            "flowdock" => json!({"flow_api_token": "flowdock", "text": text}),
+            other => json!({"url": receiver.url(&format!("/{other}")), "text": text}),
+        };
+        let wish = json!({"scope": {"repository": "acme/api"}, "kinds": ["repo_push"], "method": chat, "config": config});
+        fleet.api.wish(&wish).await;
+    }
+    let words = json!({"email": "kim@example.com", "subject": "[${namespace}] ${updated_tags[*]} is there",
+        "text": "Look at it:\n${homepage} <now>"});
+    let wish =
+        json!({"scope": {"registry": true}, "kinds": ["repo_push"], "method": "email", "config": words});
+    fleet.api.wish(&wish).await;
+    fleet.api.publish(&support::push("1", "acme/api", "v1")).await;
+    let requests = receiver.wait_for(CHATS.len(), |_| true).await.expect("a message for each");
+    for chat in CHATS {
+        let of_it = requests.iter().find(|request| request.path.contains(*chat)).expect("a message");
+        let body: Value = serde_json::from_slice(&of_it.body).expect("JSON");
+        let said = ":package: *acme/api* has v1 (primary: Repository acme/api updated)";
+        assert_eq!(text_of(chat, &body), said, "{chat}: {body}");
+    }
+    let mail = server.wait_for(1).await.remove(0);
+    assert_eq!(mail.field("Subject").as_deref(), Some("[acme] v1 is there"));
+    let page = "https://registry.example.com/repository/acme/api";
+    let words: Vec<_> = mail.words().into_iter().map(|(_, text)| text.trim_end().to_owned()).collect();
+    assert_eq!(words, [format!("Look at it:\n{page} <now>"), format!("Look at it:<br>\n{page} &lt;now&gt;")]);
+}
+
+/// The example of the README for services that have no method of their own.
+fn pagerduty() -> Value {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = fs::read_to_string(readme).expect("the README");
+    let blocks = readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let example = blocks.into_iter().find(|block| block.contains("pagerduty")).expect("an example");
+    serde_json::from_str(example).unwrap_or_else(|error| panic!("{error}: {example}"))
+}
+
+#[tokio::test]
+async fn the_readmes_template_makes_what_pagerduty_takes() {
+    let (fleet, receiver) = (Fleet::start(&[]).await, Receiver::start().await.expect("a receiver"));
+    let mut wish = pagerduty();
+    assert_eq!(wish["config"]["url"], "https://events.pagerduty.com/v2/enqueue");
+    wish["config"]["url"] = receiver.url("/v2/enqueue").into();
+    wish["scope"] = json!({"repository": "acme/api"});
+    wish["kinds"] = json!(["vulnerability_found"]);
+    fleet.api.wish(&wish).await;
+    let event = json!({"specversion": "1.0", "id": "1", "source": "journeys", "type": "vulnerability_found",
+        "subject": "acme/api", "data": {"tags": ["v1"], "vulnerability": {"id": "CVE-2026-1", "priority": "Critical"}}});
+    fleet.api.publish(&event).await;
+    let request = receiver.wait_for(1, |_| true).await.expect("a request").remove(0);
+    assert_eq!(request.header("content-type"), Some("application/json"));
+    let body: Value = serde_json::from_slice(&request.body).expect("JSON");
+    let expected = json!({
+        "routing_key": "KEY", "event_action": "trigger", "dedup_key": "CVE-2026-1",
+        "payload": {
+            "summary": "CVE-2026-1 in acme/api", "source": "registry.example.com/acme/api", "severity": "critical",
+        },
+    });
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn a_team_s_members_and_an_organization_s_owners_are_told_in_app_and_nobody_else() {
+    let fleet = Fleet::start(&[]).await;
+    let people = json!({
+        "version": 1, "users": [{"name": "ann"}, {"name": "bob"}, {"name": "cy"}, {"name": "eve"}],
+        "organizations": [
+            {"name": "acme", "owners": ["ann"], "teams": [{"name": "dev", "members": ["bob", "cy"]}]},
+            {"name": "beta", "owners": ["eve"], "teams": [{"name": "dev", "members": ["eve"]}]},
+        ],
+    });
+    assert_eq!(fleet.api.post("/v1/directory/import", &people).await.status, 200);
+    for (kind, name) in [("team", "dev"), ("org", "acme")] {
+        let body = json!({"event": "repo_push", "method": "quay_notification", "eventConfig": {},
+            "config": {"target": {"kind": kind, "name": name}}});
+        let made = fleet.api.post("/api/v1/repository/acme/api/notification/", &body).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+    fleet.api.publish(&support::push("1", "acme/api", "v1")).await;
+    fleet.api.until("method=quay_notification", 2, &["delivered"]).await;
+    for (who, organizations) in
+        [("ann", &[json!("acme")][..]), ("bob", &[Value::Null]), ("cy", &[Value::Null]), ("eve", &[])]
+    {
+        let body = json!({"title": "test", "account": who, "scopes": ["user:admin"]});
+        let made = fleet.api.post("/v1/tokens", &body).await.json();
+        let client = Client::new(&fleet.api.url, made["token"].as_str().expect("a token"));
+        let page = client.get("/api/v1/user/notifications").await;
+        let items = page["notifications"].as_array().expect("a list");
+        let found: Vec<Value> = items.iter().map(|item| item["organization"].clone()).collect();
+        assert_eq!(found, organizations, "{who}: {page}");
+        for item in items {
+            assert_eq!(
+                (&item["kind"], &item["metadata"]["updated_tags"]),
+                (&json!("repo_push"), &json!(["v1"]))
+            );
+        }
+    }
 }

@@ -31,6 +31,22 @@ async fn next_request(fleet: &Fleet, receiver: &Receiver, repository: &str) -> R
     receiver.wait_for(place + 1, |_| true).await.expect("a request").remove(place)
 }
 
+/// A fleet with notifications that were made by `settings`, and that is now told something else.
+async fn changed_since(settings: &[(&str, &str)], wishes: &[Value], change: (&str, &str)) -> Fleet {
+    let mut fleet = Fleet::start(settings).await;
+    for wish in wishes {
+        fleet.api.wish(wish).await;
+    }
+    fleet.stop().await;
+    fleet.set(change.0, change.1);
+    fleet.start_again().await;
+    fleet
+}
+
+/// Every address is open, and then only public ones are.
+const OPEN: (&str, &str) = ("BELLBUOY_OUTBOUND__ALLOW", "0.0.0.0/0,::/0");
+const USUAL: (&str, &str) = ("BELLBUOY_OUTBOUND__ALLOW", "");
+
 #[tokio::test]
 async fn strangers_take_our_signatures_before_during_and_after_a_rotation() {
     let (fleet, receiver) = (Fleet::start(&[]).await, receiver().await);
@@ -285,18 +301,15 @@ async fn receivers_are_reached_through_the_proxy_which_is_asked_only_for_what_th
             let setup = proxy::Setup { to: receiver.address(), login, refuses: false };
             let proxy = Proxy::start(setup).await.expect("a proxy");
             let address = format!("{scheme}://kim:hunter2@{}", proxy.address());
-            let fleet = Fleet::start(&[
-                ONE_ATTEMPT,
-                ("BELLBUOY_OUTBOUND__ALLOW", ""),
-                ("BELLBUOY_OUTBOUND__PROXY", &address),
-            ])
-            .await;
-            fleet.api.wish(&hook("acme/api", &json!({"url": url, "extra_ca": ours.pem()}))).await;
+            let in_closed = |(number, closed)| hook(&format!("acme/n{number}"), &json!({"url": closed}));
+            let mut wishes: Vec<_> = CLOSED.iter().enumerate().map(in_closed).collect();
+            wishes.push(hook("acme/api", &json!({"url": url, "extra_ca": ours.pem()})));
+            let settings = [ONE_ATTEMPT, OPEN, ("BELLBUOY_OUTBOUND__PROXY", &address)];
+            let fleet = changed_since(&settings, &wishes, USUAL).await;
             deliver(&fleet.api, "acme/api", &["delivered"]).await;
             assert_eq!(proxy.asked(), [asked], "{kind}");
             for (number, closed) in CLOSED.iter().enumerate() {
                 let repository = format!("acme/n{number}");
-                fleet.api.wish(&hook(&repository, &json!({"url": closed}))).await;
                 let detail = deliver(&fleet.api, &repository, &["waiting"]).await;
                 assert_eq!(cause(&detail), ("blocked", ALIKE), "{closed}: {detail}");
             }
@@ -308,6 +321,9 @@ async fn receivers_are_reached_through_the_proxy_which_is_asked_only_for_what_th
 
 const ALIKE: &str =
     "the network rules do not allow this address; an operator can open it with outbound.allow";
+
+const REFUSED: &str =
+    "Invalid webhook URL: the network rules close its host; an operator can open it with outbound.allow";
 
 const CLOSED: &[&str] = &[
     "http://169.254.169.254/latest/",
@@ -345,21 +361,20 @@ async fn what_goes_past_the_proxy_is_judged_as_ever_and_the_environments_proxy_i
     let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
     let proxy = proxy.await.expect("a proxy");
     let address = format!("http://{}", proxy.address());
-    let closed = ("BELLBUOY_OUTBOUND__DENY", "127.0.0.3/32");
+    let wishes = [
+        hook("acme/api", &json!({"url": receiver.url("/hook")})),
+        hook("acme/closed", &json!({"url": receiver.url_at("127.0.0.3", "/hook")})),
+    ];
     for ours in [
         &[
             ONE_ATTEMPT,
-            closed,
             ("BELLBUOY_OUTBOUND__PROXY", &address),
             ("BELLBUOY_OUTBOUND__NO_PROXY", "127.0.0.0/8"),
         ][..],
-        &[ONE_ATTEMPT, closed, ("HTTP_PROXY", &address), ("http_proxy", &address), ("ALL_PROXY", &address)],
+        &[ONE_ATTEMPT, ("HTTP_PROXY", &address), ("http_proxy", &address), ("ALL_PROXY", &address)],
     ] {
-        let fleet = Fleet::start(ours).await;
-        fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+        let fleet = changed_since(ours, &wishes, ("BELLBUOY_OUTBOUND__DENY", "127.0.0.3/32")).await;
         deliver(&fleet.api, "acme/api", &["delivered"]).await;
-        let elsewhere = receiver.url_at("127.0.0.3", "/hook");
-        fleet.api.webhook("acme/closed", "repo_push", &elsewhere).await;
         let detail = deliver(&fleet.api, "acme/closed", &["waiting"]).await;
         assert_eq!(cause(&detail), ("blocked", ALIKE), "{detail}");
         assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
@@ -406,10 +421,9 @@ async fn a_proxy_that_is_away_or_refuses_us_costs_no_attempt_and_its_refusals_ar
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_closed_address_is_reached_and_all_are_told_alike() {
+async fn no_spelling_of_a_closed_address_is_taken_or_reached_and_all_are_told_alike() {
     let receiver = receiver().await;
     let port = receiver.address().port();
-    let fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__ALLOW", "")]).await;
     let hosts = [
         "127.0.0.1",
         "127.1",
@@ -463,11 +477,20 @@ async fn no_spelling_of_a_closed_address_is_reached_and_all_are_told_alike() {
         "[5f00::1]",
         "168.63.129.16",
     ];
-    for (number, host) in hosts.iter().enumerate() {
-        let url = format!("http://{host}:{port}/hook");
-        let wish = hook(&format!("acme/n{number}"), &json!({"url": url}));
-        let answer = fleet.api.post("/v1/notifications", &wish).await;
-        assert_eq!(answer.status, 201, "{url}: {}", answer.text());
+    let to = |(number, host)| {
+        hook(&format!("acme/n{number}"), &json!({"url": format!("http://{host}:{port}/hook")}))
+    };
+    let wishes: Vec<_> = hosts.iter().enumerate().map(to).collect();
+    let fleet = changed_since(&[ONE_ATTEMPT, OPEN], &wishes, USUAL).await;
+    for (number, wish) in wishes.iter().enumerate() {
+        // What was made while the rules were others stays, and is not delivered; it can't be made again.
+        let detail = fleet.api.post("/v1/notifications", wish).await.json()["detail"].clone();
+        assert_eq!(detail, REFUSED, "{wish}");
+        let quays =
+            json!({"event": "repo_push", "method": "webhook", "config": wish["config"], "eventConfig": {}});
+        let answer = fleet.api.post("/api/v1/repository/acme/api/notification/", &quays).await;
+        let detail = &answer.json()["detail"];
+        assert_eq!((answer.status.as_u16(), detail), (400, &json!("Invalid webhook URL")), "{wish}");
         fleet.api.publish(&push(&format!("n{number}"), &format!("acme/n{number}"), "v1")).await;
     }
     let rows = fleet.api.until("", hosts.len(), &["waiting"]).await;

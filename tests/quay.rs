@@ -9,6 +9,8 @@ use bellbuoy_testkit::{
     http::Http,
     mail::{MailServer, Setup},
     process::{Launch, free_port},
+    receiver::{Answer, Receiver},
+    wait::eventually,
 };
 use http::Method;
 use serde_json::{Value, json};
@@ -71,6 +73,79 @@ async fn an_address_agrees_by_the_link_of_its_mail_and_no_mail_is_said_to_be_non
     assert_eq!(server.wait_for(2).await[1].field("Subject").as_deref(), Some("Repository acme/api updated"));
     let code = link.split_once("code=").expect("a code").1;
     assert!(!fleet.log().contains(code), "the code is in the log");
+}
+
+#[tokio::test]
+async fn a_namespace_s_mail_goes_to_whoever_owns_it_by_then() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = MailServer::start(folder.path(), &Setup::default()).await;
+    let port = server.port().to_string();
+    let fleet = Fleet::start(&[
+        ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+        ("BELLBUOY_SMTP__PORT", &port),
+        ("BELLBUOY_SMTP__SECURITY", "none"),
+        ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+    ])
+    .await;
+    let user =
+        |name: &str| json!({"name": name, "email": format!("{name}@example.com"), "email_verified": true});
+    let owned_by = async |owners: &[&str]| {
+        let users = ["ann", "bob", "cy"].map(user);
+        let document = json!({
+            "version": 1, "users": users, "organizations": [{"name": "acme", "owners": owners}],
+        });
+        let answer = fleet.api.post("/v1/directory/import", &document).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    let over_quota = async |id: &str| {
+        fleet
+            .api
+            .publish(&json!({"specversion": "1.0", "id": id, "source": "journeys", "type": "quota_error",
+            "subject": "acme", "data": {"usage_percent": 105}}))
+            .await;
+    };
+    owned_by(&["ann"]).await;
+    let path = "/api/v1/organization/acme/notifications";
+    let mut wish = json!({"event": "quota_error", "method": "email", "config": {}, "eventConfig": {}});
+    let made = fleet.api.post(path, &wish).await;
+    assert_eq!((made.status.as_u16(), &made.json()["config"]), (201, &json!({})), "{}", made.text());
+    wish["config"] = json!({"email": "cy@example.com"});
+    assert_eq!(fleet.api.post(path, &wish).await.status, 400, "nobody's of acme");
+    over_quota("1").await;
+    assert_eq!(server.wait_for(1).await[0].to, ["ann@example.com"]);
+    owned_by(&["bob", "cy"]).await;
+    over_quota("2").await;
+    let mails = server.wait_for(2).await;
+    assert_eq!(mails[1].to, ["bob@example.com", "cy@example.com"], "one mail, to those who own it now");
+    let subject = "Namespace acme storage usage has exceeded its quota limit (105%)";
+    assert_eq!(mails[1].field("Subject").as_deref(), Some(subject));
+    fleet.api.until("subject=acme", 2, &["delivered"]).await;
+}
+
+#[tokio::test]
+async fn a_test_call_s_failures_count_and_of_a_disabled_notification_nothing_is_sent() {
+    let (fleet, receiver) = (Fleet::start(&[]).await, Receiver::start().await.expect("a receiver"));
+    receiver.script("/hook", [Answer::status(400)]);
+    let wish = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let one = format!("/api/v1/repository/acme/api/notification/{}", wish.id);
+    let (query, test) = (format!("notification={}", wish.id), format!("{one}/test"));
+    let failures = async || fleet.api.get(&one).await["number_of_failures"].clone();
+    let answer = fleet.api.post(&test, &json!({})).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({})));
+    fleet.api.until(&query, 1, &["dead"]).await;
+    assert_eq!(failures().await, 1);
+
+    receiver.script("/hook", [Answer::status(410)]);
+    assert_eq!(fleet.api.post(&test, &json!({})).await.status, 200);
+    fleet.api.until(&query, 2, &["dead"]).await;
+    let disabled = async || (failures().await == 3).then_some(());
+    eventually(SOON, disabled).await;
+    let asked = receiver.requests().len();
+    let answer = fleet.api.post(&test, &json!({})).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({})), "as if it were sent");
+    let rows = fleet.api.until(&query, 3, &["dead"]).await;
+    assert!(rows.iter().any(|row| row["attempt_count"] == 0), "one was never tried: {rows:?}");
+    assert_eq!(receiver.requests().len(), asked);
 }
 
 /// Runs a command to its end; its exit code, what it printed and what it complained of.

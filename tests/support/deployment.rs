@@ -56,8 +56,17 @@ impl Deployment {
 
     /// Starts a member, without waiting for anything.
     pub(crate) fn member(&self, name: &str, role: &'static str) -> Member {
-        let process = Arc::new(self.serve(name, role));
-        Member { name: name.to_owned(), role, process }
+        self.member_with(name, &["serve", "--roles", role])
+    }
+
+    /// Starts a member that delivers by one method alone, named after it, without waiting for anything.
+    pub(crate) fn deliverer(&self, method: &'static str) -> Member {
+        self.member_with(method, &["serve", "--roles", "deliver", "--methods", method])
+    }
+
+    fn member_with(&self, name: &str, args: &[&'static str]) -> Member {
+        let process = Arc::new(self.launch(name, args));
+        Member { name: name.to_owned(), args: args.to_vec(), process }
     }
 
     /// Starts a member named after its role and waits until it is ready.
@@ -65,10 +74,6 @@ impl Deployment {
         let member = self.member(role, role);
         member.until_ready().await;
         member
-    }
-
-    fn serve(&self, name: &str, role: &str) -> Process {
-        self.launch(name, &["serve", "--roles", role])
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -81,7 +86,7 @@ impl Deployment {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) process: Arc<Process>,
-    role: &'static str,
+    args: Vec<&'static str>,
 }
 
 impl Member {
@@ -93,7 +98,7 @@ impl Member {
     /// Starts it once more, without waiting for anything. Kills it first, if it runs.
     pub(crate) fn launch_again(&mut self, deployment: &Deployment) {
         self.kill_9();
-        self.process = Arc::new(deployment.serve(&self.name, self.role));
+        self.process = Arc::new(deployment.launch(&self.name, &self.args));
     }
 
     /// Waits until it listens, and says where.

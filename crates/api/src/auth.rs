@@ -102,11 +102,13 @@ impl Auth {
     }
 
     fn is_open(&self, path: &str) -> bool {
-        matches!(path, "/" | "/healthz" | "/readyz")
-            || quay::is_open(path)
-            || docker_hub::owns(path)
-            || (path == "/metrics" && self.open_metrics)
+        is_open(path) || (path == "/metrics" && self.open_metrics)
     }
+}
+
+/// Whether a path takes no credential, or one that stands in it.
+pub(crate) fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/healthz" | "/readyz") || quay::is_open(path) || docker_hub::owns(path)
 }
 
 impl fmt::Debug for Auth {
@@ -244,6 +246,7 @@ fn presented(headers: &HeaderMap) -> Result<Vec<u8>, Refused> {
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     credentials::lift_token(&mut request);
     dtr::lift_token(&mut request);
+    quay::lift_word(&mut request);
     let path = request.uri().path();
     if app.api.auth.is_open(path) || credentials::is_signed(&app, request.uri(), request.headers()) {
         return next.run(request).await;

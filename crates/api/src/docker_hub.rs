@@ -8,14 +8,22 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{Callback, Received};
+use bellbuoy_domain::{Callback, CallbackState, DeliveryId, Received};
 use bellbuoy_store::CallbackRow;
 use http::StatusCode;
+use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::{App, counts, now, problem::Problem, server::Peer};
+use crate::{
+    App,
+    contract::{Operation, Routes},
+    counts, now,
+    problem::Problem,
+    server::Peer,
+};
 
 /// Largest body. The texts of a callback fill a quarter of it at most.
 const MOST_BYTES: usize = 16 * 1024;
@@ -28,8 +36,45 @@ pub(crate) fn owns(path: &str) -> bool {
     path.starts_with("/u/") || path.starts_with("/_/")
 }
 
+/// What is awaited or was called back for a delivery, as its owner sees it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CallbackStanding")]
+pub(crate) struct CallbackView<'a> {
+    /// What was called back, or `pending`, or `expired`.
+    state: &'static str,
+    description: Option<&'a str>,
+    context: Option<&'a str>,
+    target_url: Option<&'a str>,
+    answered_at: Option<Timestamp>,
+    expires_at: Timestamp,
+    /// Which URL of the chain it is, from 1.
+    link: u32,
+    /// The delivery to the chain's first URL.
+    first: DeliveryId,
+}
+
+/// What was taken.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CallbackTaken {
+    state: CallbackState,
+}
+
+/// Where receivers call back.
+pub(crate) fn routes() -> Routes {
+    const SUMMARY: &str = "A receiver's callback, in Docker Hub's form: what became of a delivery. The token in the path is the credential.";
+    let described = |path: &'static str| {
+        Operation::post(path, SUMMARY)
+            .takes::<Callback>()
+            .answers::<CallbackTaken>(200)
+            .refuses([404, 409, 410, 429])
+    };
+    Routes::default()
+        .serve_rest("/u/{*rest}", [described("/u/{namespace}/{name}/hook/{token}/")], call_back)
+        .serve_rest("/_/{*rest}", [described("/_/{name}/hook/{token}/")], call_back)
+}
+
 /// Takes a callback. The first in time counts: said again it is welcome, and anything else is refused.
-pub(crate) async fn call_back(
+async fn call_back(
     State(app): State<Arc<App>>,
     Path(rest): Path<String>,
     request: Request,
@@ -50,7 +95,9 @@ pub(crate) async fn call_back(
         }
     }
     match received {
-        Received::First | Received::Again => Ok(Json(json!({ "state": callback.state })).into_response()),
+        Received::First | Received::Again => {
+            Ok(Json(CallbackTaken { state: callback.state }).into_response())
+        }
         Received::Contrary => {
             let known = row.callback.map_or("another state", |known| known.state.name());
             let detail =
@@ -112,19 +159,20 @@ pub(crate) fn state(row: &CallbackRow) -> &'static str {
     }
 }
 
-/// What is awaited or was called back for a delivery, as its owner sees it.
-pub(crate) fn object(row: &CallbackRow) -> Value {
-    let callback = row.callback.as_ref();
-    json!({
-        "state": state(row),
-        "description": callback.and_then(|callback| callback.description.as_deref()),
-        "context": callback.and_then(|callback| callback.context.as_deref()),
-        "target_url": callback.and_then(|callback| callback.target_url.as_deref()),
-        "answered_at": row.answered_at.map(|at| at.to_string()),
-        "expires_at": row.awaited.expires_at.to_string(),
-        "link": row.awaited.link + 1,
-        "first": row.awaited.first,
-    })
+impl<'a> CallbackView<'a> {
+    pub(crate) fn of(row: &'a CallbackRow) -> Self {
+        let callback = row.callback.as_ref();
+        Self {
+            state: state(row),
+            description: callback.and_then(|callback| callback.description.as_deref()),
+            context: callback.and_then(|callback| callback.context.as_deref()),
+            target_url: callback.and_then(|callback| callback.target_url.as_deref()),
+            answered_at: row.answered_at,
+            expires_at: row.awaited.expires_at,
+            link: row.awaited.link + 1,
+            first: row.awaited.first,
+        }
+    }
 }
 
 #[cfg(test)]

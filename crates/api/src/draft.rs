@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{keys, problem::Problem, recipients};
+use crate::{keys, problem::Problem, reach::Reach, recipients};
 
 /// Longest title, in characters: Quay's column.
-const MAX_TITLE: usize = 255;
+pub(crate) const MAX_TITLE: usize = 255;
 
 /// A notification as its owner writes it.
 #[derive(Debug, Clone)]
@@ -39,6 +39,16 @@ impl Draft {
             // Nobody of the directory; or refused by `Notification::check`.
             _ => Ok(()),
         }
+    }
+
+    /// Refuses receivers that no request may go to, as far as their URLs show it.
+    pub(crate) fn check_reach(&self, reach: &Reach) -> Result<(), Problem> {
+        // A method that is not known is refused by `Notification::check`.
+        let Ok(method) = self.method.parse::<MethodName>() else { return Ok(()) };
+        reach.check(method, &self.config).map_err(|fault| {
+            let why = "the network rules close its host; an operator can open it with outbound.allow";
+            Problem::bad(format!("{fault}: {why}"))
+        })
     }
 
     /// A new notification.

@@ -1,6 +1,6 @@
 //! What probes and scrapers ask for.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -9,13 +9,19 @@ use axum::{
 };
 use bellbuoy_domain::{Right, Scope, Verdict};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
 };
 
-use crate::{App, auth, server::Peer};
+use crate::{
+    App, auth,
+    contract::{Operation, Routes},
+    server::Peer,
+};
 
 /// How long a dependency may take to answer before it counts as out of reach.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a finding serves further probes, so that asking costs the broker and store little
 /// however often strangers ask.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// The form of metrics that Prometheus reads.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -61,36 +70,89 @@ struct Finding {
     result: Result<(), String>,
 }
 
-pub(crate) async fn root(State(app): State<Arc<App>>, request: Request) -> Response {
-    let mut body = json!({
-        "name": "bellbuoy",
-        "health": "/healthz",
-        "readiness": "/readyz",
-        "metrics": "/metrics",
-        "events": "/v1/events",
-        "distribution": "/v1/ingest/distribution",
-        "notifications": "/v1/notifications",
-        "deliveries": "/v1/deliveries",
-        "dead_letters": "/v1/dead-letters",
-        "tokens": "/v1/tokens",
-        "inbox": "/v1/inbox",
-        "directory": "/v1/directory",
-        "audit": "/v1/audit",
-        "quay": "/api/v1/repository/NAMESPACE/NAME/notification/",
-    });
-    if may_know(&app, request).await {
-        body["version"] = app.api.version.as_str().into();
-    }
-    Json(body).into_response()
+/// What is where.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Places<'a> {
+    name: &'static str,
+    health: &'static str,
+    readiness: &'static str,
+    metrics: &'static str,
+    events: &'static str,
+    distribution: &'static str,
+    notifications: &'static str,
+    deliveries: &'static str,
+    dead_letters: &'static str,
+    tokens: &'static str,
+    inbox: &'static str,
+    directory: &'static str,
+    audit: &'static str,
+    quay: &'static str,
+    /// For those who may read metrics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+}
+
+/// That the process lives.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Alive {
+    alive: bool,
+}
+
+/// Whether work may be sent here.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Readiness")]
+struct ReadinessView {
+    ready: bool,
+    /// Of each part `ok`, or `failing`; those who may read metrics are told why.
+    #[schemars(with = "BTreeMap<String, String>")]
+    checks: Map<String, Value>,
+}
+
+/// What probes and scrapers ask for, and `/`.
+pub(crate) fn routes() -> Routes {
+    Routes::default()
+        .serve(Operation::get("/", "What is where.").answers::<Places<'_>>(200), root)
+        .serve(Operation::get("/healthz", "Whether the process lives.").answers::<Alive>(200), alive)
+        .serve(
+            Operation::get("/readyz", "Whether it can take work.")
+                .answers::<ReadinessView>(200)
+                .answers::<ReadinessView>(503),
+            ready,
+        )
+        .serve(
+            Operation::get("/metrics", "Metrics for Prometheus.").answers_as::<String>(200, TEXT_FORMAT),
+            metrics,
+        )
+}
+
+async fn root(State(app): State<Arc<App>>, request: Request) -> Response {
+    let places = Places {
+        name: "bellbuoy",
+        health: "/healthz",
+        readiness: "/readyz",
+        metrics: "/metrics",
+        events: "/v1/events",
+        distribution: "/v1/ingest/distribution",
+        notifications: "/v1/notifications",
+        deliveries: "/v1/deliveries",
+        dead_letters: "/v1/dead-letters",
+        tokens: "/v1/tokens",
+        inbox: "/v1/inbox",
+        directory: "/v1/directory",
+        audit: "/v1/audit",
+        quay: "/api/v1/repository/NAMESPACE/NAME/notification/",
+        version: may_know(&app, request).await.then_some(app.api.version.as_str()),
+    };
+    Json(places).into_response()
 }
 
 pub(crate) async fn alive() -> Response {
-    Json(json!({ "alive": true })).into_response()
+    Json(Alive { alive: true }).into_response()
 }
 
 /// 200 while everything that work needs is well, else 503. Strangers learn which part is not;
 /// what is wrong with it is for those who may read metrics.
-pub(crate) async fn ready(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn ready(State(app): State<Arc<App>>, request: Request) -> Response {
     let may_know = may_know(&app, request).await;
     let findings = look(&app).await;
     let is_ready = findings.iter().all(|finding| finding.result.is_ok());
@@ -106,7 +168,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, request: Request) -> Resp
         })
         .collect();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": is_ready, "checks": checks }))).into_response()
+    (status, Json(ReadinessView { ready: is_ready, checks })).into_response()
 }
 
 /// Whether the caller may read metrics, which tell as much.
@@ -147,7 +209,7 @@ async fn reach<E: fmt::Display>(name: &str, ping: impl Future<Output = Result<()
     Finding { name: name.to_owned(), result }
 }
 
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text_format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, text_format)], app.api.metrics.render()).into_response()
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT))], app.api.metrics.render())
+        .into_response()
 }

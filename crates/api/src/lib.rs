@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod change;
+mod contract;
 mod counts;
 mod docker_hub;
 mod draft;
@@ -15,6 +16,7 @@ mod mail;
 mod native;
 mod problem;
 mod quay;
+mod reach;
 mod recipients;
 mod routes;
 mod sample;
@@ -24,8 +26,10 @@ mod waiting;
 
 pub use auth::{Auth, BlankToken, RegistryTokens};
 pub use body::Limits;
+pub use contract::{asyncapi, openapi};
 pub use health::Readiness;
 pub use mail::Mailer;
+pub use reach::Reach;
 pub use server::{ServerLimits, serve};
 pub use trial::Trial;
 pub use waiting::waiting;
@@ -61,6 +65,8 @@ pub struct Api {
     pub mailer: Mailer,
     /// Whether a webhook may do without verifying its receiver's certificate.
     pub may_skip_verification: bool,
+    /// What says which receivers a notification may name.
+    pub reach: Reach,
     /// What tries an endpoint out that is no notification's yet.
     pub trial: Trial,
     /// What requests may take.

@@ -9,7 +9,9 @@ use axum::{
 use bellbuoy_broker::BrokerError;
 use bellbuoy_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tracing::error;
 
 /// When a client should come back while our broker or store is out of reach.
@@ -59,20 +61,52 @@ impl Problem {
     }
 }
 
+/// A refusal as RFC 9457 has it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemView<'a> {
+    /// Always `about:blank`: the status says what kind of problem it is.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// What was wrong, and how to put it right.
+    detail: &'a str,
+    #[serde(flatten)]
+    #[schemars(with = "Where")]
+    members: &'a Map<String, Value>,
+}
+
+/// What a problem may say of where it lies.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "a schema")]
+struct Where {
+    /// The member of the body that will not do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// The attribute of the event that will not do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attribute: Option<String>,
+    /// Which event of a batch it is, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
+        let view = ProblemView {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            members: &self.members,
+        };
+        let body = serde_json::to_vec(&view).unwrap_or_default();
         // For a surface with a form of its own: see `routes`.
         let problem = self.clone();
-        if let Value::Object(members) = &mut body {
-            members.extend(self.members);
-        }
-        let mut response = Response::new(Body::from(body.to_string()));
+        let mut response = Response::new(Body::from(body));
         response.extensions_mut().insert(problem);
         *response.status_mut() = self.status;
         response

@@ -23,7 +23,10 @@ pub(crate) async fn check(
 ) -> Result<(), Problem> {
     let fault = match MethodConfig::parse(method, config, scope) {
         Ok(MethodConfig::QuayNotification(target)) => is_there(store, &target, scope).await?,
-        Ok(MethodConfig::Email(email)) => has_agreed(store, &email.address, scope).await?,
+        Ok(MethodConfig::Email(email)) => match &email.address {
+            Some(address) => has_agreed(store, address, scope).await?,
+            None => Ok(()),
+        },
         Ok(_) => Ok(()),
         // An organization that is not there is none, whosesoever it would be.
         Err(ConfigError::OtherOrganization) => {
@@ -66,16 +69,24 @@ async fn is_team(store: &Store, scope: &Scope, team: &str) -> Result<bool, Store
     }
 }
 
-/// Whoever reads a repository's mail agreed to it. A namespace's goes to its own people, and the registry's where
-/// its operator says: that is judged when it is sent.
+/// Whoever reads a repository's mail agreed to it, and a namespace's is for its own people. The registry's goes where its
+/// operator says.
 async fn has_agreed(
     store: &Store,
     address: &EmailAddress,
     scope: &Scope,
 ) -> Result<Result<(), ConfigError>, StoreError> {
-    let Scope::Repository(repository) = scope else { return Ok(Ok(())) };
-    let agreed = store.email_confirmed(repository, address.as_str()).await?;
-    Ok(if agreed { Ok(()) } else { Err(ConfigError::UnconfirmedEmail) })
+    let (agreed, fault) = match scope {
+        Scope::Repository(repository) => {
+            (store.email_confirmed(repository, address.as_str()).await?, ConfigError::UnconfirmedEmail)
+        }
+        Scope::Namespace(namespace) => match NamespaceName::parse(namespace) {
+            Ok(name) => (store.mailboxes_of(&name).await?.has(address), ConfigError::ForeignEmail),
+            Err(_) => (false, ConfigError::ForeignEmail),
+        },
+        Scope::Registry => return Ok(Ok(())),
+    };
+    Ok(if agreed { Ok(()) } else { Err(fault) })
 }
 
 fn unknown(kind: TargetKind, name: &str) -> ConfigError {

@@ -52,7 +52,8 @@ async fn without_the_store_events_are_still_taken_and_everything_else_waits() {
     let collection = "/api/v1/repository/acme/api/notification/";
     let answers = [rig.get(collection).await, rig.post(collection, &webhook_body()).await];
     for answer in answers {
-        quay_problem(&answer, 503, "downstream_issue");
+        let detail = quay_problem(&answer, 503, "downstream_issue");
+        assert_eq!(answer.json()["message"], detail, "what Quay's clients read of a 503");
         assert_eq!(answer.headers["retry-after"], "5");
     }
     assert_eq!(rig.get("/readyz").await.status, 503);

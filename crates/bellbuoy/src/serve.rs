@@ -8,10 +8,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, Trial};
+use bellbuoy_api::{Api, Auth, Limits, Mailer, Reach, Readiness, ServerLimits, Trial};
 use bellbuoy_broker::{Broker, BrokerUrl};
 use bellbuoy_domain::{DeliveryId, Registry};
-use bellbuoy_methods::{Attempt, Callbacks, Methods};
+use bellbuoy_methods::{AddressRules, Attempt, Callbacks, Methods, Outbound};
 use bellbuoy_store::Store;
 use bellbuoy_telemetry::{Gauge, Metrics};
 use bellbuoy_workers::{
@@ -93,7 +93,9 @@ impl Fleet {
         let store = open::store(&config).await?;
         early.end().await;
         let registry = Registry { title: config.registry_title.clone(), url: config.registry_url.clone() };
-        let methods = Methods::new(open::outbound(&config)?, registry.clone(), store.clone())?;
+        let outbound = open::outbound(&config)?;
+        let reach = reach(&outbound);
+        let methods = Methods::new(outbound, registry.clone(), store.clone())?;
         let methods = Arc::new(match callbacks(&config, &url) {
             Some(callbacks) => methods.with_callbacks(callbacks),
             None => methods,
@@ -133,6 +135,7 @@ impl Fleet {
             registry,
             public_url: config.public_url.clone().unwrap_or_else(|| url.clone()),
             may_skip_verification: config.allow_skip_verification,
+            reach,
             trial: trial(Arc::clone(&methods)),
             github_secret: config.github_secret.as_ref().map(|secret| secret.reveal().to_owned()),
             mailer: mailer(methods),
@@ -187,6 +190,12 @@ fn mailer(methods: Arc<Methods>) -> Mailer {
         let methods = Arc::clone(&methods);
         async move { methods.mail(&to, &letter, jiff::Timestamp::now()).await.map_err(|cause| cause.to_string()) }
     })
+}
+
+/// The receivers that the methods may dial, as far as a URL shows it.
+fn reach(outbound: &Outbound) -> Reach {
+    let rules = AddressRules::new(&outbound.allow, &outbound.deny);
+    Reach::new(move |url| rules.allow_url(url))
 }
 
 /// Where receivers call back. A process that serves no API knows no address of one but the public one.

@@ -14,6 +14,7 @@
 //! [the protocol]: https://github.com/docker/docs/commit/7e69e72bff
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -30,7 +31,7 @@ const MAX_CONTEXT: usize = 100;
 const MAX_TARGET_URL: usize = 2048;
 
 /// What a receiver says became of its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CallbackState {
     /// It went well.
@@ -56,18 +57,21 @@ impl CallbackState {
 }
 
 /// What a receiver calls back. Texts that are absent, null or empty are `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Callback {
     /// What became of its work.
     pub state: CallbackState,
     /// In its own words.
     #[serde(default)]
+    #[schemars(extend("maxLength" = MAX_DESCRIPTION))]
     pub description: Option<String>,
     /// Who says so, such as `Jenkins`.
     #[serde(default)]
+    #[schemars(extend("maxLength" = MAX_CONTEXT))]
     pub context: Option<String>,
     /// Where more of it can be seen: `http` or `https`.
     #[serde(default)]
+    #[schemars(extend("maxLength" = MAX_TARGET_URL))]
     pub target_url: Option<String>,
 }
 

@@ -4,6 +4,7 @@
 //! golden file: during a rolling upgrade the new binary reads what the old one wrote.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -86,7 +87,7 @@ pub struct PlannedDelivery {
 }
 
 /// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
     /// Queued; no attempt has ended yet.
@@ -174,7 +175,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// Why a message is dead. A closed set: safe as a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadReason {
     /// The schedule ran out.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     DeliveryId, Event, FilterError, Kind, NotificationId, Subject,
     filter::{is_blank, shown_json, whole_number},
+    format::quay::MOST_TAGS_OF_A_FINDING as MOST_TAGS,
     severity::Severity,
 };
 
@@ -26,9 +27,6 @@ pub const MOST_COLLECTED_BYTES: u64 = 4 << 20;
 
 /// Largest event that is collected, in bytes of its canonical JSON; a larger one is told by itself.
 pub const LARGEST_COLLECTED: usize = 64 * 1024;
-
-/// Most tags that are listed, as Quay does.
-const MOST_TAGS: usize = 100;
 
 /// Bytes that the vulnerabilities of a digest may take, in JSON. The rest of what an event may have is for tags and
 /// the envelope.

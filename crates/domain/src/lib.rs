@@ -68,7 +68,7 @@ pub use part::{Grain, MAX_TAGS, Place};
 pub use probation::{Disabling, Finding};
 pub use retry::{InvalidPolicy, Next, RetryPolicy};
 pub use rights::{Need, Right, Standing, TokenScope, TokenScopes, Verdict, judge, standing_by_actions};
-pub use schema::event_schema;
+pub use schema::{event_schema, format_schema, settings_schema};
 pub use secret::{MASK, Secret, SecretError, Secrets};
 pub use signing::{KeyKind, MOST_RETIRED, PrivateKey, PublicOf, Retired, SigningKey};
 pub use slots::{Asker, Granted, grant};

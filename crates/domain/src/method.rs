@@ -193,9 +193,8 @@ impl TargetKind {
 impl MethodConfig {
     /// Reads the settings of `method` for a notification in `scope`.
     ///
-    /// Whether a user or team exists is the directory's to say; whether a webhook's host may be
-    /// dialled is judged when it is dialled, on the very address and by the operator's network
-    /// rules, so `localhost` passes here although Quay refuses it.
+    /// Whether a user or team exists is the directory's to say; whether a webhook's host may be dialled is the operator's
+    /// network rules' to say, so `localhost` passes here although Quay refuses it.
     ///
     /// # Errors
     ///
@@ -210,14 +209,14 @@ impl MethodConfig {
         }
         match method {
             MethodName::QuayNotification => in_app(config, scope).map(Self::QuayNotification),
-            MethodName::Email => email::parse(config).map(Self::Email),
+            MethodName::Email => email::parse(config, scope).map(Self::Email),
             _ => webhook(config).map(Self::Webhook),
         }
     }
 }
 
 /// Longest webhook URL, in bytes: what receivers' servers commonly take.
-const MAX_URL_BYTES: usize = 2048;
+pub(crate) const MAX_URL_BYTES: usize = 2048;
 
 fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
     let url = match config.get("url") {
@@ -336,7 +335,7 @@ pub enum ConfigError {
     /// The template is not a string that holds JSON.
     #[error("Could not parse template: the template must be a string that holds JSON")]
     TemplateNotText,
-    /// A mail without `email`.
+    /// A mail without `email`, of a repository or of the whole registry.
     #[error("Missing e-mail address")]
     MissingEmail,
     /// `email` is not exactly one address.
@@ -345,6 +344,9 @@ pub enum ConfigError {
     /// `email` was not confirmed for the repository: asked of the directory, after all else.
     #[error("The specified e-mail address is not authorized to receive notifications for this repository")]
     UnconfirmedEmail,
+    /// `email` is no verified address of somebody to whom the namespace belongs: asked of the directory, after all else.
+    #[error("The specified e-mail address is not authorized to receive notifications for this namespace")]
+    ForeignEmail,
     /// A Flowdock inbox without `flow_api_token`.
     #[error("Missing Flowdock API Token")]
     MissingFlowdockToken,

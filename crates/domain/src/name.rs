@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Longest repository name, in bytes: the limit of the distribution specification and of registries.
-const MAX_BYTES: usize = 255;
+pub(crate) const MAX_BYTES: usize = 255;
 
 /// A repository's full name without the registry's host: `namespace/name`, where `name` may hold
 /// further slashes, or a bare `name` in a registry without namespaces.

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How one attempt ended. The only thing a delivery method may report.
@@ -43,7 +44,7 @@ impl Outcome {
 }
 
 /// Why an attempt did not deliver: a code to count and branch on, and a sentence to read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// One of a closed set: safe as a metric's label.
     pub code: CauseCode,
@@ -67,7 +68,7 @@ impl fmt::Display for Cause {
 macro_rules! cause_codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// The closed set of causes.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum CauseCode {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }

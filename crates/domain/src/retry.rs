@@ -5,6 +5,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Cause, CauseCode, Outcome};
@@ -18,13 +19,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * HOUR);
 /// The shortest time after which a delivery is given up that was held all along.
 const SHORTEST_LIFE: Duration = Duration::from_secs(24 * HOUR);
 
+/// The most waits of a schedule.
+const MOST_STEPS: usize = 100;
+
 /// How long a hold caused by ourselves lasts.
 const OWN_FAULT_HOLD: Duration = Duration::from_secs(5);
 
 /// When to try again. Made by [`RetryPolicy::default`] or [`RetryPolicy::new`], which refuse
 /// a schedule that could spin or wait for ever.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Schedule", into = "Schedule")]
+#[schemars(description = "When to try again.")]
 pub struct RetryPolicy {
     steps: Vec<Duration>,
     longest_hint: Duration,
@@ -69,7 +74,7 @@ impl RetryPolicy {
         longest_hint: Duration,
         client_error_attempts: NonZeroU32,
     ) -> Result<Self, InvalidPolicy> {
-        if steps.len() > 100 {
+        if steps.len() > MOST_STEPS {
             return Err(InvalidPolicy::TooManySteps(steps.len()));
         }
         let wrong = steps.iter().find(|step| **step < Duration::from_millis(1) || **step > LONGEST_WAIT);
@@ -127,7 +132,7 @@ pub enum InvalidPolicy {
     #[error("retry step {0:?} should be from 1 ms to 30 days")]
     Step(Duration),
     /// More steps than anyone means.
-    #[error("{0} retry steps are too many; give at most 100")]
+    #[error("{0} retry steps are too many; give at most {MOST_STEPS}")]
     TooManySteps(usize),
     /// A hint's cap over 30 days.
     #[error("longest retry hint {0:?} should be at most 30 days")]
@@ -135,10 +140,16 @@ pub enum InvalidPolicy {
 }
 
 /// [`RetryPolicy`] as it is written down, in milliseconds.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RetryPolicy")]
 struct Schedule {
+    /// The waits after the first attempt, the second, and so on: there is one attempt more than waits.
+    #[schemars(extend("maxItems" = MOST_STEPS), inner(range(min = 1, max = LONGEST_WAIT.as_secs() * 1000)))]
     steps_ms: Vec<u64>,
+    /// The most by which a receiver's `Retry-After` lengthens a wait.
+    #[schemars(range(max = LONGEST_WAIT.as_secs() * 1000))]
     longest_hint_ms: u64,
+    /// Attempts that end in a client's error before the delivery is given up.
     client_error_attempts: NonZeroU32,
 }
 

@@ -68,10 +68,10 @@ impl fmt::Debug for Secret {
 pub const MASK: &str = "********";
 
 /// The settings that are secret, but for `secret` itself.
-const NAMES: &[&str] = &["bearer_token", "password", "authorization", "hmac_secret", CLIENT_KEY];
+pub(crate) const NAMES: &[&str] = &["bearer_token", "password", "authorization", "hmac_secret", CLIENT_KEY];
 
 /// The setting that is a key in PEM.
-const CLIENT_KEY: &str = "client_key";
+pub(crate) const CLIENT_KEY: &str = "client_key";
 
 /// The setting whose members are secret.
 pub(crate) const HEADERS: &str = "secret_headers";

@@ -14,17 +14,17 @@ use crate::{Format, Grain, MAX_CHAIN, dtr, method::is_webhook_url, pem, secret::
 pub const WEBHOOK_VERSION: u64 = 1;
 
 /// Most headers of an owner's own, plain and secret together.
-const MAX_HEADERS: usize = 20;
+pub(crate) const MAX_HEADERS: usize = 20;
 
 /// Longest name and value of a header, in bytes.
-const MAX_HEADER_NAME: usize = 100;
-const MAX_HEADER_VALUE: usize = 4096;
+pub(crate) const MAX_HEADER_NAME: usize = 100;
+pub(crate) const MAX_HEADER_VALUE: usize = 4096;
 
 /// Highest `rate`, a thousand a second.
-const MAX_RATE: u32 = 60_000;
+pub(crate) const MAX_RATE: u32 = 60_000;
 
 /// Headers that are the connection's or ours; also what begins with one that ends in `-`.
-const RESERVED: &[&str] = &[
+pub(crate) const RESERVED: &[&str] = &[
     "host",
     "content-length",
     "content-encoding",

@@ -1,8 +1,8 @@
 //! What a method's settings may be, with the messages that Quay's clients know.
 
 use bellbuoy_domain::{
-    CheckedNotification, ConfigError, Event, Format, Kind, MethodConfig, MethodName, Notification,
-    NotificationId, NotificationState, Registry, RepositoryName, Scope, Subject, TargetKind,
+    CheckedNotification, ConfigError, EmailAddress, Event, Format, Kind, MethodConfig, MethodName,
+    Notification, NotificationId, NotificationState, Registry, RepositoryName, Scope, Subject, TargetKind,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -182,6 +182,24 @@ fn a_mail_and_each_chat_service_is_told_what_it_lacks_in_quays_words() {
 }
 
 #[test]
+fn a_namespace_s_mail_needs_no_address_for_it_goes_to_its_people() {
+    let namespace = Scope::Namespace("acme".to_owned());
+    for config in
+        [json!({}), json!({"email": ""}), json!({"email": null}), json!({"email": "kim@example.com"})]
+    {
+        let parsed = parse(MethodName::Email, &config, &namespace).expect("settings");
+        let MethodConfig::Email(mail) = parsed else { panic!("not mail") };
+        let written = config["email"].as_str().filter(|email| !email.is_empty());
+        assert_eq!(mail.address.as_ref().map(EmailAddress::as_str), written, "{config}");
+    }
+    assert_eq!(
+        parse(MethodName::Email, &json!({"email": "kim"}), &namespace),
+        Err(ConfigError::InvalidEmail)
+    );
+    assert_eq!(parse(MethodName::Email, &json!({}), &Scope::Registry), Err(ConfigError::MissingEmail));
+}
+
+#[test]
 fn what_only_the_directory_knows_is_refused_in_quays_words_too() {
     let rows = [
         (ConfigError::UnknownUser("kim".into()), "Unknown user kim"),
@@ -190,6 +208,10 @@ fn what_only_the_directory_knows_is_refused_in_quays_words_too() {
         (
             ConfigError::UnconfirmedEmail,
             "The specified e-mail address is not authorized to receive notifications for this repository",
+        ),
+        (
+            ConfigError::ForeignEmail,
+            "The specified e-mail address is not authorized to receive notifications for this namespace",
         ),
     ];
     for (error, message) in rows {

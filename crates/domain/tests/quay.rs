@@ -1,6 +1,6 @@
 //! Quay's payloads, kind by kind: which members of which type a receiver may count on, and what a test call says.
 
-use bellbuoy_domain::{Event, Kind, Registry, RepositoryName, Subject, quay};
+use bellbuoy_domain::{Event, Kind, Markup, Message, Registry, RepositoryName, Subject, quay};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,39 @@ const BUILD: Members = &[
     ("trigger_kind", 'n'),
     ("trigger_metadata", 'o'),
 ];
+const STARTED: Members = &[("trigger_id", 's'), ("trigger_kind", 's'), ("trigger_metadata", 'o')];
+const TRIGGERED: Members = &[
+    ("build_id", 's'),
+    ("docker_tags", 'l'),
+    ("is_manual", 'b'),
+    ("manual_user", 'n'),
+    ("trigger_id", 's'),
+    ("trigger_kind", 's'),
+    ("trigger_metadata", 'o'),
+    ("trigger_manual", 'b'),
+];
 const FAILED: Members = &[("error_message", 's'), ("image_id", 's'), ("manifest_digests", 'l')];
+
+/// Everything that a trigger may know of a commit, as Quay's own schema of it has it.
+fn trigger_metadata() -> Value {
+    let person = |name: &str| {
+        json!({
+            "username": name, "url": format!("https://git.example.com/{name}"),
+            "avatar_url": format!("https://git.example.com/{name}.png"),
+        })
+    };
+    json!({
+        "commit": "42d4a62c53350993ea41069e9f2cfdefb0df097d",
+        "git_url": "git@git.example.com:acme/api.git",
+        "ref": "refs/heads/feature/x",
+        "default_branch": "main",
+        "parsed_ref": {"branch": "feature/x"},
+        "commit_info": {
+            "message": "Build faster", "short_sha": "42d4a62", "url": "https://git.example.com/acme/api/42d4a62",
+            "date": "2026-11-20T12:00:00Z", "author": person("ann"), "committer": person("bob"),
+        },
+    })
+}
 
 /// Data of a real event, and the types of its members in the payload: `s`tring, `i`nteger, `b`oolean, `o`bject,
 /// `l`ist of strings, or `n`ull.
@@ -44,6 +76,13 @@ fn real() -> Vec<(Kind, Value, Members)> {
             "build_id": "8f3c2a71-0000-4000-8000-000000000000", "build_name": "b", "docker_tags": ["latest"], "trigger_id": null,
             "trigger_kind": null, "trigger_metadata": {},
         })
+    };
+    let triggered = || {
+        let mut triggered = build();
+        triggered["trigger_id"] = "0b6b1f0e".into();
+        triggered["trigger_kind"] = "gitlab".into();
+        triggered["trigger_metadata"] = trigger_metadata();
+        triggered
     };
     let failed = {
         let mut failed = build();
@@ -66,7 +105,17 @@ fn real() -> Vec<(Kind, Value, Members)> {
             json!({"build_id": "8f3c", "docker_tags": ["latest"], "is_manual": true, "manual_user": "ann"}),
             &[("build_id", 's'), ("docker_tags", 'l'), ("is_manual", 'b'), ("manual_user", 's')],
         ),
+        (
+            Kind::BuildQueued,
+            json!({
+                "build_id": "8f3c", "docker_tags": ["latest"], "is_manual": false, "manual_user": null,
+                "trigger_id": "0b6b1f0e", "trigger_kind": "github", "trigger_metadata": trigger_metadata(),
+                "trigger_manual": true,
+            }),
+            TRIGGERED,
+        ),
         (Kind::BuildStart, build(), BUILD),
+        (Kind::BuildStart, triggered(), STARTED),
         (Kind::BuildSuccess, build(), BUILD),
         (Kind::BuildCancelled, build(), BUILD),
         (Kind::BuildFailure, failed, FAILED),
@@ -120,8 +169,10 @@ fn every_member_of_a_real_event_is_there_with_its_type() {
             assert_eq!(&names[..2], ["namespace", "homepage"], "{kind}");
             assert_eq!(names.len(), 2 + own, "{kind}: no repository, nothing else");
         } else {
-            assert_eq!(&names[..5], OF_REPOSITORY, "{kind}");
-            assert_eq!(names.len(), 5 + own, "{kind}: nothing else");
+            let repo: &[&str] = if kind == Kind::BuildQueued { &["repo"] } else { &[] };
+            let of_repository = [&OF_REPOSITORY, repo].concat();
+            assert_eq!(&names[..of_repository.len()], of_repository, "{kind}");
+            assert_eq!(names.len(), of_repository.len() + own, "{kind}: nothing else");
         }
         for envelope in ["event", "kind", "type", "time", "timestamp", "id", "actor", "performer_data"] {
             assert!(!payload.contains_key(envelope), "{kind}: {envelope}");
@@ -153,6 +204,55 @@ fn what_an_event_is_about_is_said_the_same_way_by_each_kind() {
         for (name, value) in OF_REPOSITORY.iter().zip(expected) {
             assert_eq!(payload[*name], value, "{kind}: {name}");
         }
+    }
+}
+
+#[test]
+fn a_queued_build_says_its_repository_in_quays_two_ways_whatever_its_producer_says() {
+    let data = json!({"build_id": "8f3c", "repo": "other/thing"});
+    let payload = quay::payload(&event(Kind::BuildQueued, "acme/team/api", &data), &registry());
+    assert_eq!(
+        (&payload["repo"], &payload["name"], &payload["namespace"], &payload["repository"]),
+        (&json!("team/api"), &json!("team/api"), &json!("acme"), &json!("acme/team/api"))
+    );
+    // Elsewhere it is a member like any other; a test call's queued build has none.
+    let payload = quay::payload(&event(Kind::BuildStart, "acme/api", &data), &registry());
+    assert_eq!(payload["repo"], "other/thing");
+    assert_eq!(sample(Kind::BuildQueued, &json!({})).get("repo"), None);
+}
+
+#[test]
+fn what_a_trigger_knows_of_a_commit_is_told_in_the_payload_and_in_words() {
+    let data = json!({"build_id": "8f3c2a71", "docker_tags": ["v1"], "is_manual": false, "manual_user": null,
+        "trigger_id": "0b6b1f0e", "trigger_kind": "github", "trigger_metadata": trigger_metadata(), "trigger_manual": false});
+    let event = event(Kind::BuildQueued, "acme/api", &data);
+    let payload = quay::payload(&event, &registry());
+    let info = &payload["trigger_metadata"]["commit_info"];
+    assert_eq!((&info["date"], &info["short_sha"]), (&json!("2026-11-20T12:00:00Z"), &json!("42d4a62")));
+    assert_eq!(info["committer"]["username"], "bob");
+    assert_eq!(payload["trigger_metadata"]["git_url"], "git@git.example.com:acme/api.git");
+    assert_eq!(payload["trigger_metadata"]["parsed_ref"], json!({"branch": "feature/x"}));
+    let told = Message::of(&event, &registry()).render(Markup::Plain);
+    for word in ["queued", "42d4a62", "to branch", "feature/x", "ann"] {
+        assert!(told.contains(word), "no {word:?} in {told}");
+    }
+}
+
+#[test]
+fn members_of_a_trigger_of_another_type_are_refused_by_name() {
+    for (member, value) in [
+        ("git_url", json!(1)),
+        ("parsed_ref", json!("refs/heads/main")),
+        ("parsed_ref", json!({"branch": 1})),
+        ("commit_info", json!({"short_sha": 7})),
+        ("commit_info", json!({"committer": "bob"})),
+    ] {
+        let mut metadata = trigger_metadata();
+        metadata[member] = value.clone();
+        let event = json!({"specversion": "1.0", "id": "1", "source": "registry", "type": "build_queued",
+            "subject": "acme/api", "data": {"build_id": "8f3c", "trigger_metadata": metadata}});
+        let error = Event::from_value(event, Timestamp::UNIX_EPOCH).expect_err("refused").to_string();
+        assert!(error.contains(&format!("data.trigger_metadata.{member}")), "{value}: {error}");
     }
 }
 
@@ -268,6 +368,21 @@ fn a_test_call_s_vulnerability_has_the_severity_that_is_asked_for() {
         );
         assert!(vulnerability["description"].is_string() && vulnerability["link"].is_string());
         assert_eq!(vulnerability.get("has_fix"), None);
+    }
+}
+
+#[test]
+fn a_vulnerability_lists_a_hundred_tags_at_most() {
+    for (count, listed) in [(0, 0), (100, 100), (101, 100), (1000, 100)] {
+        let tags: Vec<String> = (0..count).map(|number| format!("v{number}")).collect();
+        let data = json!({"tags": tags, "vulnerability": {"id": "CVE-1"}});
+        let payload = quay::payload(&event(Kind::VulnerabilityFound, "acme/api", &data), &registry());
+        assert_eq!(payload["tags"].as_array().map(Vec::len), Some(listed), "of {count}");
+        let push = quay::payload(
+            &event(Kind::RepoPush, "acme/api", &json!({"updated_tags": tags, "tags": tags})),
+            &registry(),
+        );
+        assert_eq!(push["updated_tags"].as_array().map(Vec::len), Some(count), "a push lists all of its own");
     }
 }
 

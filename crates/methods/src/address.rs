@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use url::{Host, Url};
 
 /// Networks inside IPv4 that are nobody's public receiver: all of the [IANA special-purpose
 /// registry] that is not globally reachable, and what clouds answer metadata on.
@@ -127,6 +128,21 @@ impl AddressRules {
         }
     }
 
+    /// Whether a request may be sent to `url`, as far as it shows where that would go: an address in it is judged as it
+    /// will be when it is dialled, and `localhost`, with all below it, as loopback. Any other name may be anybody's, and is
+    /// judged when it is looked up; what is no URL of a host is nobody's, and not refused here.
+    pub fn allow_url(&self, url: &str) -> bool {
+        let Ok(url) = Url::parse(url) else { return true };
+        match url.host() {
+            Some(Host::Ipv4(address)) => self.allow(address.into()),
+            Some(Host::Ipv6(address)) => self.allow(address.into()),
+            Some(Host::Domain(name)) if is_localhost(name) => {
+                self.allow(Ipv4Addr::LOCALHOST.into()) || self.allow(Ipv6Addr::LOCALHOST.into())
+            }
+            Some(Host::Domain(_)) | None => true,
+        }
+    }
+
     fn judge(&self, address: IpAddr) -> bool {
         let closest =
             |nets: &[IpNet]| nets.iter().filter(|net| net.contains(&address)).map(IpNet::prefix_len).max();
@@ -135,6 +151,14 @@ impl AddressRules {
             (opened, closed) => opened > closed,
         }
     }
+}
+
+/// The names that mean the machine itself, whoever looks them up ([RFC 6761, section 6.3]).
+///
+/// [RFC 6761, section 6.3]: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
+pub(crate) fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn is_public(address: IpAddr) -> bool {
@@ -265,6 +289,37 @@ mod tests {
         let closed = own(&["10.1.2.3/32", "169.254.1.1/32"], &["0.0.0.0/0", "::/0"]);
         assert!(allowed(&closed, "10.1.2.3") && allowed(&closed, "169.254.1.1"));
         assert!(!allowed(&closed, "8.8.8.8") && !allowed(&closed, "::1"));
+    }
+
+    #[test]
+    fn a_url_shows_an_address_however_it_is_spelt_and_localhost_and_no_other_name() {
+        let (usual, opened) = (AddressRules::default(), rules(&["127.0.0.0/8"], &["93.184.215.0/24"]));
+        for (host, open_usually, open_where_loopback_is) in [
+            ("127.0.0.1", false, true),
+            ("127.1:8080", false, true),
+            ("0x7f000001", false, true),
+            ("%31%32%37.1", false, true),
+            ("[::ffff:127.0.0.1]", false, true),
+            ("[::1]", false, false),
+            ("localhost", false, true),
+            ("LocalHost.:80", false, true),
+            ("a.localhost", false, true),
+            ("10.0.0.1", false, false),
+            ("169.254.169.254", false, false),
+            ("93.184.215.14", true, false),
+            ("[2606:4700::1]", true, true),
+            // Whatever they mean is judged when they are looked up.
+            ("receiver.example.com", true, true),
+            ("localhost.example.com", true, true),
+            ("notlocalhost", true, true),
+        ] {
+            let url = format!("http://{host}/hook/${{tag}}?x=${{name}}");
+            assert_eq!(usual.allow_url(&url), open_usually, "{host}");
+            assert_eq!(opened.allow_url(&url), open_where_loopback_is, "{host} where loopback is open");
+        }
+        for no_url in ["", "127.0.0.1", "http://", "mailto:kim@localhost"] {
+            assert!(usual.allow_url(no_url), "{no_url:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    Callbacks, Outbound, Services, SetupError, chat, email,
+    Callbacks, ChannelKey, Outbound, Services, SetupError, chat, email,
     http::{Client, Target},
     in_app,
     smtp::{Mail, Mailer},
@@ -77,7 +77,9 @@ pub struct Report {
 pub struct Receiver {
     /// The host and port that it goes to, as they are shared by notifications.
     pub host: Option<String>,
-    /// How fast requests of one notification may follow one another, if its owner or its service says so.
+    /// The channel of a chat service that it goes to, as it is shared by notifications.
+    pub channel: Option<ChannelKey>,
+    /// How fast requests of one notification, or into one channel, may follow one another, if its owner or its service says so.
     pub pace: Option<Pace>,
 }
 
@@ -87,17 +89,19 @@ impl Methods {
         match &checked.method {
             MethodConfig::Webhook(config) => {
                 let host = Target::parse(&config.url).ok().map(|target| target.authority());
-                Some(Receiver { host, pace: config.options.rate.map(Pace::per_minute) })
+                Some(Receiver { host, channel: None, pace: config.options.rate.map(Pace::per_minute) })
             }
             // Each of these services takes about one message a second for one channel.
             MethodConfig::Chat(config) => {
                 let url = chat::address(config, &self.services)?;
                 let host = Target::parse(&url).ok().map(|target| target.authority());
-                Some(Receiver { host, pace: Some(Pace::every(Duration::from_secs(1))) })
+                let channel = Some(ChannelKey::of(&url));
+                Some(Receiver { host, channel, pace: Some(Pace::every(Duration::from_secs(1))) })
             }
             MethodConfig::Email(_) => {
                 let smtp = self.services.smtp.as_ref()?;
-                Some(Receiver { host: Some(format!("{}:{}", smtp.host, smtp.port)), pace: None })
+                let host = Some(format!("{}:{}", smtp.host, smtp.port));
+                Some(Receiver { host, channel: None, pace: None })
             }
             MethodConfig::QuayNotification(_) => None,
         }
@@ -151,7 +155,9 @@ impl Methods {
     /// Why the mail server did not take it.
     pub async fn mail(&self, to: &EmailAddress, letter: &Letter, now: Timestamp) -> Result<(), Cause> {
         let id = Uuid::new_v4().to_string();
-        let report = self.ways().mailer.send(&Mail { to, letter, id: &id, event: None, now }).await;
+        let to = std::slice::from_ref(to);
+        let mail = Mail { to, waits_for_all: true, letter, id: &id, event: None, now };
+        let report = self.ways().mailer.send(&mail).await;
         report.outcome.cause().cloned().map_or(Ok(()), Err)
     }
 

@@ -1,13 +1,45 @@
 //! The methods of chat services: one message into one channel.
 
+use std::fmt;
+
 use bellbuoy_domain::{CauseCode, Channel, ChatConfig, ChatService, Registry};
 use http::{HeaderMap, HeaderValue, header};
+use ring::digest;
 use url::Url;
 
-use crate::{Attempt, Report, Services, http::Client};
+use crate::{
+    Attempt, Report, Services,
+    http::{Client, Target},
+};
 
 /// What Flowdock is told as the sender where the settings name none: Quay's default.
 const SENDER: &str = "admin@example.com";
+
+/// A channel as everybody may know it: by a digest of its address, which is secret, since whoever has it can write there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChannelKey(u128);
+
+impl ChannelKey {
+    /// That of an address, however it is spelt.
+    pub fn of(address: &str) -> Self {
+        let spelt =
+            Target::parse(address).map_or_else(|_| address.to_owned(), |target| target.uri.to_string());
+        let hash = digest::digest(&digest::SHA256, spelt.as_bytes());
+        Self(hash.as_ref().iter().take(16).fold(0, |key, byte| key << 8 | u128::from(*byte)))
+    }
+}
+
+impl fmt::Display for ChannelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for ChannelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// Posts the event into the channel.
 ///
@@ -96,6 +128,15 @@ mod tests {
             address(&config(ChatService::Flowdock, inbox), &services()).as_deref(),
             Some("https://flow.example.com/v1/messages/team_inbox/a%2F..%2Fb")
         );
+    }
+
+    #[test]
+    fn a_channel_is_one_however_its_address_is_spelt_and_its_key_shows_nothing_of_it() {
+        let one = ChannelKey::of("https://hooks.slack.com/services/AAA/BBB/hunter2");
+        assert_eq!(one, ChannelKey::of("HTTPS://hooks.Slack.com:443/services/AAA/BBB/hunter2#x"));
+        assert_ne!(one, ChannelKey::of("https://hooks.slack.com/services/AAA/BBB/hunter3"));
+        let shown = format!("{one} {one:?}");
+        assert!(shown.len() == 65 && !shown.contains("hunter2") && !shown.contains("slack"), "{shown}");
     }
 
     #[test]

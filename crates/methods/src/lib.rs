@@ -17,6 +17,7 @@ mod webhook;
 pub use address::AddressRules;
 pub use attempt::{Attempt, Methods, Receiver, Report};
 pub use callback::Callbacks;
+pub use chat::ChannelKey;
 pub use outbound::{ClientIdentity, Outbound, SetupError};
 pub use services::{Services, Smtp, SmtpSecurity};
 pub use signature::{sign, sign_asymmetric, sign_body};

@@ -5,11 +5,11 @@ mod common;
 use std::{path::Path, time::Duration};
 
 use bellbuoy_domain::{
-    Cause, CauseCode, DeliveryId, EmailAddress, Event, Kind, Letter, Notification, NotificationState,
-    Outcome, Registry, RepositoryName, Scope, Subject,
+    AccountKind, AccountName, Cause, CauseCode, DeliveryId, EmailAddress, Event, Kind, Letter, NamespaceName,
+    Notification, NotificationState, Outcome, Registry, RepositoryName, Scope, Subject, TeamName, TeamRole,
 };
 use bellbuoy_methods::{Attempt, Methods, Outbound, Report, Services, Smtp, SmtpSecurity};
-use bellbuoy_store::Store;
+use bellbuoy_store::{Account, Store, Team};
 use bellbuoy_testkit::{
     certs::{Authority, Identity},
     mail::{Fault, MailServer, Setup, faults, hostile},
@@ -65,10 +65,45 @@ impl Bench {
     }
 
     async fn tell(&self, notification: &Notification, event: &Event, id: &str) -> Report {
+        self.tell_again(notification, event, id, 1).await
+    }
+
+    async fn tell_again(&self, notification: &Notification, event: &Event, id: &str, number: u32) -> Report {
         let checked = notification.check().expect("a notification");
         let delivery = DeliveryId::derive("registry.example", id, notification.id);
-        let attempt = Attempt { delivery, number: 1, event, notification, checked: &checked, now: now() };
+        let attempt = Attempt { delivery, number, event, notification, checked: &checked, now: now() };
         self.methods.attempt(attempt).await
+    }
+
+    /// Organization `acme` with this contact and these owners: each a name, an address, and whether it is verified.
+    async fn acme(&self, contact: Option<(&str, bool)>, owners: &[(&str, &str, bool)]) {
+        let organization = NamespaceName::parse("acme").expect("a name");
+        self.account("acme", AccountKind::Organization, contact).await;
+        let name = TeamName::parse("owners").expect("a name");
+        let team = Team { organization: organization.clone(), name: name.clone(), role: TeamRole::Admin };
+        self.store.put_team(&team).await.expect("a store");
+        for member in self.store.members_of_team(&organization, &name).await.expect("a store") {
+            self.store.remove_member(&organization, &name, &member.name).await.expect("a store");
+        }
+        for (owner, email, verified) in owners {
+            self.account(owner, AccountKind::User, Some((email, *verified))).await;
+            let owner = AccountName::parse(*owner).expect("a name");
+            self.store.add_member(&organization, &name, &owner).await.expect("a store");
+        }
+    }
+
+    async fn account(&self, name: &str, kind: AccountKind, email: Option<(&str, bool)>) {
+        let account = Account {
+            name: AccountName::parse(name).expect("a name"),
+            id: Uuid::new_v4(),
+            kind,
+            email: email.map(|(email, _)| email.to_owned()),
+            email_verified: email.is_some_and(|(_, verified)| verified),
+            superuser: false,
+            enabled: true,
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        self.store.put_account(&account).await.expect("a store");
     }
 }
 
@@ -103,6 +138,20 @@ fn notification(config: &Value) -> Notification {
         author: None,
         succeeded_at: None,
     }
+}
+
+/// A notification of namespace `acme`, of its quota and of its repositories.
+fn of_acme(config: &Value) -> Notification {
+    Notification {
+        scope: Scope::Namespace("acme".to_owned()),
+        kinds: vec![Kind::QuotaError, Kind::RepoPush],
+        ..notification(config)
+    }
+}
+
+fn quota() -> Event {
+    let acme = Subject::Namespace("acme".to_owned());
+    Event::sample(Kind::QuotaError, acme, &Map::new(), "registry.example", "42", now())
 }
 
 const DELIVERED: Report = Report { outcome: Outcome::Delivered, status: None, was_last: false };
@@ -390,4 +439,114 @@ async fn nobody_is_written_to_who_has_not_confirmed_the_address_for_that_reposit
     let report = bench.tell(&wish, &push("v1"), "43").await;
     assert_eq!(code(&report), Some(CauseCode::NoRecipient));
     assert_eq!(server.wait_for(1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_namespace_s_mail_is_one_to_its_contact_or_else_to_every_owner_of_the_moment() {
+    let (bench, server) = Bench::plain(&Setup::default()).await;
+    let owners = [("ann", "ann@example.com", true), ("bob", "bob@example.com", true)];
+    let wish = of_acme(&json!({}));
+    let tell = async |id: &str| {
+        assert_eq!(bench.tell(&wish, &quota(), id).await, DELIVERED);
+        server.mails().last().expect("a mail").clone()
+    };
+    bench.acme(Some(("contact@acme.example", true)), &owners).await;
+    assert_eq!(tell("1").await.to, ["contact@acme.example"]);
+    bench.acme(Some(("contact@acme.example", false)), &owners).await;
+    let mail = tell("2").await;
+    assert_eq!(mail.to, ["ann@example.com", "bob@example.com"], "one mail for all of them");
+    assert_eq!(mail.field("To").as_deref(), Some("ann@example.com, bob@example.com"));
+    bench.acme(None, &[("cy", "cy@example.com", true)]).await;
+    assert_eq!(tell("3").await.to, ["cy@example.com"]);
+    // One of theirs is written to alone, as long as it is theirs.
+    let to_bob = of_acme(&json!({"email": "bob@example.com"}));
+    bench.acme(None, &owners).await;
+    assert_eq!(bench.tell(&to_bob, &quota(), "4").await, DELIVERED);
+    bench.acme(None, &owners[..1]).await;
+    assert_eq!(bench.tell(&to_bob, &quota(), "5").await, DELIVERED);
+    let to: Vec<_> = server.wait_for(5).await[3..].iter().map(|mail| mail.to.concat()).collect();
+    assert_eq!(to, ["bob@example.com", "ann@example.com"]);
+}
+
+#[tokio::test]
+async fn of_a_namespace_nobody_is_written_to_but_its_people_at_addresses_known_to_be_theirs() {
+    let (bench, server) = Bench::plain(&Setup::default()).await;
+    bench.account("eve", AccountKind::User, Some(("eve@example.com", true))).await;
+    // An owner once, and one whose address is not known to be theirs.
+    bench.acme(None, &[("former", "former@example.com", true)]).await;
+    bench.acme(Some(("contact@acme.example", false)), &[("new", "new@example.com", false)]).await;
+    for email in [
+        json!({}),
+        json!({"email": "eve@example.com"}),
+        json!({"email": "former@example.com"}),
+        json!({"email": "new@example.com"}),
+        json!({"email": "contact@acme.example"}),
+        json!({"email": "stranger@example.com"}),
+    ] {
+        for event in [quota(), push("v1")] {
+            let report = bench.tell(&of_acme(&email), &event, "42").await;
+            assert_eq!(code(&report), Some(CauseCode::NoRecipient), "{email} {}: {report:?}", event.kind);
+            assert!(matches!(report.outcome, Outcome::Rejected { .. }), "{report:?}");
+        }
+    }
+    assert!(server.mails().is_empty());
+    // What is confirmed for one of its repositories is for that one.
+    let (api, list) = (RepositoryName::parse(REPOSITORY).expect("a name"), "list@example.com");
+    bench.store.request_email(&api, list, &[1; 32], now()).await.expect("a store");
+    bench.store.confirm_email(&[1; 32], now()).await.expect("a store").expect("an address");
+    let to_list = of_acme(&json!({ "email": list }));
+    assert_eq!(bench.tell(&to_list, &push("v1"), "1").await, DELIVERED);
+    let mut elsewhere = push("v1");
+    elsewhere.subject = Subject::Repository(RepositoryName::parse("acme/web").expect("a name"));
+    for event in [elsewhere, quota()] {
+        assert_eq!(code(&bench.tell(&to_list, &event, "2").await), Some(CauseCode::NoRecipient));
+    }
+    assert_eq!(server.wait_for(1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_account_that_is_shut_out_gets_no_mail_of_its_namespace() {
+    let (bench, server) = Bench::plain(&Setup::default()).await;
+    bench.acme(None, &[("ann", "ann@example.com", true)]).await;
+    let ann = AccountName::parse("ann").expect("a name");
+    let account = bench.store.account(&ann).await.expect("a store").expect("her");
+    bench.store.put_account(&Account { enabled: false, ..account }).await.expect("a store");
+    assert_eq!(code(&bench.tell(&of_acme(&json!({})), &quota(), "1").await), Some(CauseCode::NoRecipient));
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn who_is_refused_for_good_keeps_no_mail_from_the_others_and_who_is_refused_for_now_only_at_first() {
+    let (bench, server) = Bench::plain(&Setup::default()).await;
+    let wish = of_acme(&json!({}));
+    let owners = |second: &'static str| [("ann", "ann@example.com", true), ("bob", second, true)];
+    bench.acme(None, &owners("never-550@example.com")).await;
+    assert_eq!(bench.tell(&wish, &quota(), "1").await, DELIVERED);
+    assert_eq!(server.wait_for(1).await[0].to, ["ann@example.com"]);
+
+    // Greylisted: all get it a little later, and each once.
+    bench.acme(None, &owners("grey@example.com")).await;
+    assert_deferred(&bench.tell(&wish, &quota(), "2").await, CauseCode::SmtpDeferred, "greylisted");
+    assert_eq!(server.mails().len(), 1);
+    assert_eq!(bench.tell_again(&wish, &quota(), "2", 2).await, DELIVERED);
+    assert_eq!(server.wait_for(2).await[1].to, ["ann@example.com", "grey@example.com"]);
+
+    bench.acme(None, &owners("later-452@example.com")).await;
+    for number in 1..=3 {
+        let report = bench.tell_again(&wish, &quota(), "3", number).await;
+        assert_deferred(&report, CauseCode::SmtpDeferred, "452");
+    }
+    assert_eq!(server.mails().len(), 2);
+    assert_eq!(bench.tell_again(&wish, &quota(), "3", 4).await, DELIVERED);
+    assert_eq!(server.wait_for(3).await[2].to, ["ann@example.com"]);
+
+    let refused = [("ann", "never-550@example.com", true), ("bob", "never-551@example.com", true)];
+    bench.acme(None, &refused).await;
+    assert_rejected(&bench.tell(&wish, &quota(), "4").await, "550");
+    bench.acme(None, &[refused[0], ("cy", "later-452@example.com", true)]).await;
+    for number in [1, 4] {
+        let report = bench.tell_again(&wish, &quota(), "5", number).await;
+        assert_deferred(&report, CauseCode::SmtpDeferred, "452");
+    }
+    assert_eq!(server.mails().len(), 3);
 }

@@ -10,6 +10,7 @@ use bellbuoy_domain::{
     TeamRole,
 };
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -29,10 +30,11 @@ pub const DIRECTORY_VERSION: u32 = 1;
 const OWNERS: &str = "owners";
 
 /// Who there is, as a file says it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DirectoryDocument {
-    /// [`DIRECTORY_VERSION`].
+    /// The version of this form.
+    #[schemars(extend("const" = DIRECTORY_VERSION))]
     pub version: u32,
     /// Users.
     #[serde(default)]
@@ -49,7 +51,7 @@ pub struct DirectoryDocument {
 }
 
 /// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserEntry {
     /// Its name.
@@ -69,7 +71,7 @@ pub struct UserEntry {
 }
 
 /// An organization.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrganizationEntry {
     /// Its name.
@@ -89,7 +91,7 @@ pub struct OrganizationEntry {
 }
 
 /// A team.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TeamEntry {
     /// Its name.
@@ -103,7 +105,7 @@ pub struct TeamEntry {
 }
 
 /// A robot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RobotEntry {
     /// Its name, `OWNER+NAME`.
@@ -114,7 +116,7 @@ pub struct RobotEntry {
 }
 
 /// A repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RepositoryEntry {
     /// Its name.
@@ -131,7 +133,7 @@ pub struct RepositoryEntry {
 }
 
 /// A role that somebody is granted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionEntry {
     /// Who: `ann`, `acme+ci` or, for a team, `acme/dev`.
@@ -141,7 +143,7 @@ pub struct PermissionEntry {
 }
 
 /// What an import did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DirectoryChange {
     /// `create`, `change` or `remove`.
     pub action: String,

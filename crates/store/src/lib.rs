@@ -16,6 +16,7 @@ mod history;
 mod import;
 mod inbox;
 mod keepers;
+mod mailboxes;
 mod notifications;
 mod open;
 mod open_postgres;
@@ -51,6 +52,7 @@ pub use import::{
     RepositoryEntry, RobotEntry, TeamEntry, UserEntry,
 };
 pub use inbox::{InboxItem, InboxPage, InboxRow};
+pub use mailboxes::Mailboxes;
 pub use page::{Cursor, MAX_PAGE, Page};
 pub use repositories::{AuthorizedEmail, Permission, Repository};
 pub use retention::Pruned;

@@ -8,7 +8,6 @@ use std::{
 use bellbuoy_domain::{AccountName, Grantee, NamespaceName, RepositoryName, RepositoryRole, TeamRole};
 use jiff::Timestamp;
 use sqlx::FromRow;
-use uuid::Uuid;
 
 use crate::{
     Store, StoreError,
@@ -292,24 +291,23 @@ impl Store {
         Ok(self.write_one(texts::REQUEST_EMAIL, &values).await? > 0)
     }
 
-    /// Confirms the address that was sent the code of that SHA-256, once, if it was sent at `since` or later. `None`
-    /// when there is no such code, or no more.
+    /// Confirms the address that was sent the code of that SHA-256, if it was sent at `since` or later. One that is
+    /// confirmed already stays so, whenever its last code comes again. `None` when there is no such code, or no more:
+    /// with an address that is forgotten its code is.
     pub async fn confirm_email(
         &self,
         code: &[u8; 32],
         since: Timestamp,
     ) -> Result<Option<AuthorizedEmail>, StoreError> {
-        // Nobody was sent a code of this, so that nothing confirms the address again once it is forgotten.
-        let spent = Uuid::new_v4();
-        let spent = spent.as_bytes().as_slice();
         retried(async || {
             let mut writing = self.write().await?;
-            let values = values![code.as_slice(), spent, since.as_millisecond()];
+            let values = values![code.as_slice(), since.as_millisecond()];
             if writing.run(texts::CONFIRM_EMAIL, &values).await? == 0 {
                 writing.give_up().await?;
-                return Ok(None);
+                let known = self.email_by_code(code).await?;
+                return Ok(known.filter(|known| known.confirmed));
             }
-            let row: EmailRow = writing.one(texts::EMAIL_BY_CODE, &values![spent]).await?;
+            let row: EmailRow = writing.one(texts::EMAIL_BY_CODE, &values![code.as_slice()]).await?;
             writing.commit().await?;
             row.read().map(Some)
         })

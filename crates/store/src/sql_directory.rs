@@ -126,8 +126,7 @@ texts! {
         "INSERT INTO authorized_emails (repository, email, code, confirmed, requested_at) \
          VALUES ($1, $2, $3, TRUE, $4) ON CONFLICT (repository, email) DO UPDATE SET confirmed = TRUE";
     CONFIRM_EMAIL =
-        "UPDATE authorized_emails SET confirmed = TRUE, code = $2 WHERE code = $1 AND confirmed = FALSE \
-         AND requested_at >= $3";
+        "UPDATE authorized_emails SET confirmed = TRUE WHERE code = $1 AND confirmed = FALSE AND requested_at >= $2";
     FORGET_EMAIL = "DELETE FROM authorized_emails WHERE repository = $1 AND email = $2";
 
     CREATE_TOKEN =

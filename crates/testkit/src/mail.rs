@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -154,6 +155,20 @@ impl Received {
         fields
     }
 
+    /// Its words as readers see them: the text of each part, without its transfer encoding, by its media type.
+    ///
+    /// # Panics
+    ///
+    /// When a part is encoded in a way that it does not say.
+    pub fn words(&self) -> Vec<(String, String)> {
+        let kind = self.field("Content-Type").unwrap_or_default();
+        let boundary = kind.split_once("boundary=\"").and_then(|(_, rest)| rest.split_once('"'));
+        let Some((boundary, _)) = boundary else { return Vec::new() };
+        let delimiter = format!("--{boundary}");
+        let parts = self.data.split(&delimiter).skip(1);
+        parts.filter_map(|part| part.strip_prefix("\r\n")?.split_once("\r\n\r\n")).map(words_of).collect()
+    }
+
     /// The field of that name, if there is exactly one.
     pub fn field(&self, name: &str) -> Option<String> {
         let mut found = self.head().into_iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
@@ -240,4 +255,31 @@ async fn converse(mut stream: TcpStream, Fault { lines, then_closes }: Fault) {
         }
     }
     while !then_closes && stream.read(&mut heard).await.is_ok_and(|count| count > 0) {}
+}
+
+/// A part's media type and text, from its head and body.
+fn words_of((head, body): (&str, &str)) -> (String, String) {
+    let named = |name: &str| head.split("\r\n").find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let media_type = named("Content-Type: ").split(';').next().unwrap_or_default();
+    let body = body.strip_suffix("\r\n").unwrap_or(body);
+    let bytes = match named("Content-Transfer-Encoding: ") {
+        "quoted-printable" => unquoted(body),
+        "base64" => STANDARD.decode(body.replace("\r\n", "")).expect("base64"),
+        _ => body.as_bytes().to_vec(),
+    };
+    let text = String::from_utf8(bytes).expect("UTF-8").replace("\r\n", "\n");
+    (media_type.to_owned(), text)
+}
+
+/// Bytes without quoted-printable (RFC 2045, section 6.7).
+fn unquoted(text: &str) -> Vec<u8> {
+    let joined = text.replace("=\r\n", "");
+    let mut pieces = joined.split('=');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let (code, rest) = piece.split_at(2);
+        bytes.push(u8::from_str_radix(code, 16).expect("two digits"));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    bytes
 }

@@ -111,7 +111,7 @@ mod tests {
     };
 
     use bellbuoy_domain::{Outcome, Pace};
-    use bellbuoy_methods::Receiver;
+    use bellbuoy_methods::{ChannelKey, Receiver};
     use bellbuoy_testkit::wait::eventually;
     use tempfile::TempDir;
     use tokio::{task::JoinSet, time::sleep};
@@ -156,7 +156,7 @@ mod tests {
     }
 
     async fn enter(slots: &Slots) -> Entry {
-        let to = Receiver { host: Some("one:443".to_owned()), pace: None };
+        let to = Receiver { host: Some("one:443".to_owned()), channel: None, pace: None };
         slots
             .gate
             .enter(&Visit {
@@ -249,9 +249,11 @@ mod tests {
         for _ in 0..3 {
             let (slots, begun) = (rig.process(8, Duration::from_secs(3)), Arc::clone(&begun));
             tasks.spawn(async move {
-                let to = Receiver { host: None, pace: Some(Pace::every(EVERY)) };
+                // Each process has a notification of its own, all into one channel.
+                let channel = Some(ChannelKey::of("https://chat.example.com/one"));
+                let to = Receiver { host: None, channel, pace: Some(Pace::every(EVERY)) };
                 let visit = Visit {
-                    notification: Uuid::from_u128(1).into(),
+                    notification: Uuid::new_v4().into(),
                     to: &to,
                     on_probation: false,
                     retry_of: None,

@@ -20,7 +20,7 @@ use super::{
 use crate::{App, now, problem::Problem};
 
 /// What the cookie is called.
-const NAME: &str = "bellbuoy_session";
+pub(crate) const NAME: &str = "bellbuoy_session";
 
 /// What its value begins with, so that scanners of code and logs can tell one.
 const PREFIX: &str = "bbs_";

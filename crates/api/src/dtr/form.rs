@@ -3,6 +3,7 @@
 use axum::extract::Request;
 use bellbuoy_domain::{Event, Kind, MethodName, NamespaceName, Notification, RepositoryName, Scope, dtr};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -18,11 +19,12 @@ pub(super) const TRUSTED: &str = "extra_ca";
 pub(super) const UNVERIFIED: &str = "skip_tls_verification";
 
 /// How the endpoint's server is known.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Tls {
     /// PEM; empty for the system's.
     #[serde(rename = "tlsCert")]
     certificate: Option<String>,
+    /// Whether any certificate will do.
     #[serde(rename = "skipTLSVerification")]
     skip: Option<bool>,
 }
@@ -63,8 +65,10 @@ pub(super) fn is_plain(config: &Map<String, Value>) -> bool {
 }
 
 /// A webhook as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "DtrWebhookDraft")]
 pub(super) struct CreateForm {
+    /// The event type, such as `TAG_PUSH`.
     #[serde(rename = "type")]
     event_type: String,
     /// `namespace/repository`, `namespace`, or nothing for the registry.
@@ -99,8 +103,10 @@ impl CreateForm {
 }
 
 /// An endpoint to be tried.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "DtrTest")]
 pub(super) struct TestForm {
+    /// The event type, such as `TAG_PUSH`.
     #[serde(rename = "type")]
     event_type: String,
     endpoint: String,
@@ -121,7 +127,8 @@ impl TestForm {
 }
 
 /// What is to be changed of a webhook; what is left out stays.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "DtrWebhookChange")]
 pub(super) struct UpdateForm {
     pub(super) id: String,
     pub(super) inactive: Option<bool>,

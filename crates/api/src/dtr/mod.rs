@@ -11,8 +11,8 @@ mod object;
 mod problem;
 mod tokens;
 
-pub(crate) use problem::{not_allowed, not_found, response as problem_response};
-pub(crate) use tokens::{lift as lift_token, make as make_token};
+pub(crate) use problem::{ErrorsView, not_allowed, not_found, response as problem_response};
+pub(crate) use tokens::{REFRESH_TOKEN, lift as lift_token};
 
 use std::sync::Arc;
 
@@ -30,11 +30,20 @@ use bellbuoy_store::{MAX_PAGE, Page, StoreError};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, Uri, header};
-use serde_json::Value;
+use schemars::JsonSchema;
 
-use crate::{App, auth::Caller, body, change::change, draft::Draft, now, problem::Problem};
+use crate::{
+    App,
+    auth::Caller,
+    body,
+    change::change,
+    contract::{Operation, Routes},
+    draft::Draft,
+    now,
+    problem::Problem,
+};
 use form::{CreateForm, TestForm, UpdateForm};
-use object::object;
+use object::{WebhookView, view};
 use problem::Refusal;
 
 /// Where DTR's API lies.
@@ -48,8 +57,68 @@ pub(crate) fn owns(path: &str) -> bool {
     path.starts_with(PREFIX)
 }
 
+/// What may stand in the query of a list.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "a schema: the query holds credentials as well, and is read member by member")]
+struct ListQuery {
+    /// Those of this event type alone; `any` is any.
+    #[schemars(rename = "webhookType")]
+    webhook_type: Option<String>,
+}
+
+/// Everything below [`PREFIX`].
+pub(crate) fn routes() -> Routes {
+    let list_of = |path: &'static str, summary: &'static str| {
+        Operation::get(path, summary)
+            .asks::<ListQuery>()
+            .answers::<Vec<WebhookView<'_>>>(200)
+            .refuses([404, 406])
+    };
+    tokens::routes()
+        .serve(list_of("/api/v0/webhooks", "The caller's webhooks: a bare array."), list)
+        .serve_rest(
+            "/api/v0/repositories/{*rest}",
+            [
+                list_of("/api/v0/repositories/{namespace}/webhooks", "A namespace's webhooks."),
+                list_of("/api/v0/repositories/{namespace}/{reponame}/webhooks", "A repository's webhooks."),
+            ],
+            list_below,
+        )
+        .serve(list_of("/api/v0/accounts/{name}/webhooks", "An account's webhooks."), list_of_account)
+        .serve(
+            Operation::post("/api/v0/webhooks", "Make a webhook.")
+                .takes::<CreateForm>()
+                .answers::<WebhookView<'_>>(201)
+                .refuses([404, 406, 415]),
+            create,
+        )
+        .serve(
+            Operation::post("/api/v0/webhooks/update", "Change a webhook.")
+                .takes::<UpdateForm>()
+                .answers::<[WebhookView<'_>; 1]>(200)
+                .refuses([404, 406, 409, 415]),
+            update,
+        )
+        .serve(
+            Operation::post(
+                "/api/v0/webhooks/test",
+                "Send a type's constant payload to an endpoint at once.",
+            )
+            .takes::<TestForm>()
+            .answers_nothing(200)
+            .refuses([406, 415, 502]),
+            test,
+        )
+        .serve(
+            Operation::delete("/api/v0/webhooks/{id}", "Delete a webhook.")
+                .answers_nothing(204)
+                .refuses([404, 406, 415]),
+            delete,
+        )
+}
+
 /// `GET /webhooks`: all for whoever may do everything, else those that the caller made and administers.
-pub(crate) async fn list(
+async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
@@ -69,15 +138,16 @@ pub(crate) async fn list(
     for notification in own.drain(..).filter(|one| wanted.fits(one)) {
         // Who made it may no longer be who administers the place.
         if caller.owns(&app, &notification.scope).await? {
-            shown.push(object(&notification, false));
+            shown.push(notification);
         }
     }
+    let shown: Vec<_> = shown.iter().map(|one| view(one, false)).collect();
     Ok(Json(shown).into_response())
 }
 
 /// `GET /repositories/{namespace}/{reponame}/webhooks`, and with a namespace alone, as DTR's prose has it. A
 /// repository's name may hold slashes, so the path is read from its end.
-pub(crate) async fn list_below(
+async fn list_below(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
@@ -95,7 +165,7 @@ pub(crate) async fn list_below(
 }
 
 /// `GET /accounts/{namespace}/webhooks`.
-pub(crate) async fn list_of_account(
+async fn list_of_account(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
@@ -122,33 +192,25 @@ async fn list_at(
     need(app, caller, place).await?;
     let wanted = Wanted::of(uri);
     let found = app.api.store.notifications_in(place).await?;
-    let shown: Vec<Value> =
-        found.iter().filter(|one| wanted.fits(one)).map(|one| object(one, false)).collect();
+    let shown: Vec<_> = found.iter().filter(|one| wanted.fits(one)).map(|one| view(one, false)).collect();
     Ok(Json(shown).into_response())
 }
 
 /// `POST /webhooks`.
-pub(crate) async fn create(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Refusal> {
+async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Refusal> {
     let form: CreateForm = form::read(&app, request).await?;
     let place = form.place()?;
     need(&app, &caller, &place).await?;
     let draft = form.draft(place)?;
+    draft.check_reach(&app.api.reach)?;
     form::check(&app, &draft.config)?;
     let notification = caller.authored(draft.create(now())?);
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;
-    Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())
+    Ok((StatusCode::CREATED, Json(view(&notification, true))).into_response())
 }
 
 /// `POST /webhooks/update`: what a webhook may have changed, in an array as DTR's Swagger says.
-pub(crate) async fn update(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Refusal> {
+async fn update(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Refusal> {
     let form: UpdateForm = form::read(&app, request).await?;
     let found = find(&app, &caller, &form.id).await?;
     let mut was_disabled = false;
@@ -165,7 +227,7 @@ pub(crate) async fn update(
         // DTR has no other way to say that the receiver was put right.
         caller.audited(&app, "notification.reset", &new).reset_failures(new.id).await?;
     }
-    Ok(Json([object(&new, false)]).into_response())
+    Ok(Json([view(&new, false)]).into_response())
 }
 
 /// The notification as the form wants it, by the same road as every other; `None` if it is so already.
@@ -197,7 +259,7 @@ fn changed(old: &Notification, form: &UpdateForm) -> Result<Option<Notification>
 }
 
 /// `DELETE /webhooks/{webhook}`.
-pub(crate) async fn delete(
+async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
@@ -212,11 +274,7 @@ pub(crate) async fn delete(
 }
 
 /// `POST /webhooks/test`: sends the type's constant payload to the endpoint at once, without a webhook.
-pub(crate) async fn test(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Refusal> {
+async fn test(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Refusal> {
     need_some_place(&app, &caller).await?;
     let form: TestForm = form::read(&app, request).await?;
     let now = now();
@@ -300,7 +358,7 @@ fn stream_all(app: Arc<App>, wanted: Wanted) -> Response {
         let mut piece = String::new();
         for notification in rows.iter().filter(|one| reading.wanted.fits(one)) {
             piece.push_str(std::mem::replace(&mut reading.before, ","));
-            piece.push_str(&object(notification, false).to_string());
+            piece.push_str(&serde_json::to_string(&view(notification, false)).unwrap_or_default());
         }
         let Some(last) = rows.last() else {
             piece.push_str(if reading.before == "[" { "[]" } else { "]" });

@@ -8,7 +8,9 @@ use axum::{
 };
 use bellbuoy_store::StoreError;
 use http::StatusCode;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::problem::{Problem, put_retry_after};
 
@@ -37,6 +39,27 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// What every refusal looks like.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DtrErrors")]
+pub(crate) struct ErrorsView<'a> {
+    /// Always one.
+    errors: [ErrorView<'a>; 1],
+}
+
+/// What was wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DtrError")]
+struct ErrorView<'a> {
+    /// DTR's own where it has one, such as `NO_SUCH_WEBHOOK`.
+    #[schemars(with = "String")]
+    code: Value,
+    /// For people.
+    message: &'a str,
+    /// Where it lies, if that can be said.
+    detail: Option<Map<String, Value>>,
+}
+
 /// A path of DTR's surface that is not there.
 pub(crate) fn not_found() -> Refusal {
     Problem::not_found("there is nothing at this path").into()
@@ -61,9 +84,9 @@ pub(super) fn no_such(what: &str, name: impl Display) -> Refusal {
 pub(crate) fn response(problem: Problem) -> Response {
     let Problem { status, detail, mut members, retry_after } = problem;
     let code = members.shift_remove(CODE).unwrap_or_else(|| code(status).into());
-    let members = if members.is_empty() { Value::Null } else { members.into() };
-    let body = json!({ "errors": [{ "code": code, "message": detail, "detail": members }] });
-    let mut response = (status, Json(body)).into_response();
+    let detail_of = (!members.is_empty()).then_some(members);
+    let errors = [ErrorView { code, message: &detail, detail: detail_of }];
+    let mut response = (status, Json(ErrorsView { errors })).into_response();
     put_retry_after(&mut response, retry_after);
     response
 }

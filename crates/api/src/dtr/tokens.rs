@@ -10,8 +10,9 @@ use axum::{
 use bellbuoy_domain::AccountName;
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     owns,
@@ -21,26 +22,65 @@ use crate::{
     App,
     auth::Caller,
     body,
+    contract::{Operation, Routes},
     ingest::query_value,
     native::tokens::{NewToken, give},
     now,
 };
 
+/// The member of a query that holds a credential.
+pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
+
 /// What a token is called whose maker does not say.
 const USUAL_LABEL: &str = "made through DTR's API";
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "DtrTokenDraft")]
 struct Form {
+    /// What it is for.
     #[serde(rename = "tokenLabel")]
     label: Option<String>,
 }
 
+/// What may stand in the query.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "a schema: the query holds credentials as well, and is read member by member")]
+struct TokenQuery {
+    /// Whose token it is to be; the caller's own without it.
+    username: Option<String>,
+}
+
+/// A token as DTR shows it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "DtrToken")]
+struct TokenView<'a> {
+    /// What its holder shows; never shown again.
+    token: String,
+    token_label: &'a str,
+    /// Its id.
+    hashed_token: Uuid,
+    is_active: bool,
+    created_at: Timestamp,
+    generated_by: &'a str,
+    /// Empty: it was not used yet.
+    last_used: &'static str,
+}
+
+/// `POST /api_tokens`.
+pub(super) fn routes() -> Routes {
+    Routes::default().serve(
+        Operation::post("/api/v0/api_tokens", "Make a token; it is shown in this answer and never again.")
+            .asks::<TokenQuery>()
+            .may_take::<Form>()
+            .answers::<TokenView<'_>>(201)
+            .refuses([404]),
+        make,
+    )
+}
+
 /// `POST /api_tokens?username=U`: a token with the rights of U's account and no more scopes than the caller's own.
-pub(crate) async fn make(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Refusal> {
+async fn make(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
     let form: Form =
@@ -53,16 +93,16 @@ pub(crate) async fn make(
         expires_in_seconds: caller.until().map(left),
     };
     let (token, secret) = give(&app, &caller, wanted).await?;
-    let object = json!({
-        "token": secret,
-        "tokenLabel": token.title,
-        "hashedToken": token.id,
-        "isActive": true,
-        "createdAt": token.created_at.to_string(),
-        "generatedBy": token.created_by,
-        "lastUsed": "",
-    });
-    Ok((StatusCode::CREATED, Json(object)).into_response())
+    let view = TokenView {
+        token: secret,
+        token_label: &token.title,
+        hashed_token: token.id,
+        is_active: true,
+        created_at: token.created_at,
+        generated_by: &token.created_by,
+        last_used: "",
+    };
+    Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
 /// Whole seconds until shortly before `end`: what is made outlives nothing that it was made with.
@@ -96,7 +136,7 @@ pub(crate) fn lift(request: &mut Request) {
     if !owns(request.uri().path()) || request.headers().contains_key(header::AUTHORIZATION) {
         return;
     }
-    let Some(token) = query_value(request.uri(), "refresh_token") else { return };
+    let Some(token) = query_value(request.uri(), REFRESH_TOKEN) else { return };
     if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}")) {
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);

@@ -15,20 +15,45 @@ use bellbuoy_broker::Outgoing;
 use bellbuoy_domain::{Event, EventError};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     canonical, message,
-    modes::{Mode, attributes},
+    modes::{BATCHED, Mode, STRUCTURED, attributes},
 };
 use crate::{
     App, body,
+    contract::{EventDocument, Operation, Routes},
     counts::{self, Source},
     now,
     problem::Problem,
 };
 
-pub(crate) async fn accept(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+/// What was taken.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EventsTaken")]
+struct Taken<'a> {
+    /// The ids of the events, in their order.
+    ids: Vec<&'a str>,
+}
+
+/// `POST /v1/events`.
+pub(super) fn routes() -> Routes {
+    Routes::default().serve(
+        Operation::post("/v1/events", "Take CloudEvents: structured, batched or binary.")
+            .or_with_slash()
+            .takes_as::<EventDocument>(STRUCTURED)
+            .takes_as::<Vec<EventDocument>>(BATCHED)
+            .takes_as::<Map<String, Value>>("application/json")
+            .answers::<Taken<'_>>(202)
+            .refuses([415]),
+        accept,
+    )
+}
+
+async fn accept(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let taken = take(&app, &parts.headers, body, now()).await;
@@ -37,8 +62,8 @@ pub(crate) async fn accept(State(app): State<Arc<App>>, request: Request) -> Res
     })?;
     let kinds = events.iter().map(|event| event.kind);
     counts::accepted(&app.api.metrics, Source::CloudEvents, kinds, begun.elapsed());
-    let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
-    Ok((StatusCode::ACCEPTED, Json(json!({ "ids": ids }))).into_response())
+    let ids = events.iter().map(|event| event.id.as_str()).collect();
+    Ok((StatusCode::ACCEPTED, Json(Taken { ids })).into_response())
 }
 
 async fn take(app: &App, headers: &HeaderMap, body: Body, now: Timestamp) -> Result<Vec<Event>, Problem> {

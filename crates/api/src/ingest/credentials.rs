@@ -9,13 +9,16 @@ use super::query_value;
 use crate::App;
 
 /// Where GitHub puts it.
-pub(super) const SIGNATURE: &str = "x-hub-signature-256";
+pub(crate) const SIGNATURE: &str = "x-hub-signature-256";
 
 /// Where a token may stand in the URL. Elsewhere it may not: URLs end in logs.
-const WITH_TOKEN: &str = "/v1/ingest/";
+pub(crate) const WITH_TOKEN: &str = "/v1/ingest/";
+
+/// The member of a query that holds it.
+pub(crate) const TOKEN: &str = "token";
 
 /// Whose requests are signed.
-const SIGNED: [&str; 2] = ["/v1/ingest/ghcr", "/v1/ingest/ghcr/"];
+pub(crate) const SIGNED: [&str; 2] = ["/v1/ingest/ghcr", "/v1/ingest/ghcr/"];
 
 /// Puts the `token` of a registry's URL where every other credential stands, if there is none there.
 pub(crate) fn lift_token(request: &mut Request) {
@@ -23,7 +26,7 @@ pub(crate) fn lift_token(request: &mut Request) {
     {
         return;
     }
-    let Some(token) = query_value(request.uri(), "token") else { return };
+    let Some(token) = query_value(request.uri(), TOKEN) else { return };
     if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}")) {
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);

@@ -1,10 +1,10 @@
 //! Ways in: events become durable messages before anybody is told that they were taken.
 
-pub(crate) mod cloud_events;
+mod cloud_events;
 pub(crate) mod credentials;
-mod modes;
+pub(crate) mod modes;
 mod pulls;
-pub(crate) mod registries;
+mod registries;
 
 pub(crate) use pulls::Pulls;
 
@@ -12,6 +12,13 @@ use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::Event;
 use http::Uri;
 use jiff::Timestamp;
+
+use crate::contract::Routes;
+
+/// Every way in.
+pub(crate) fn routes() -> Routes {
+    cloud_events::routes().and(registries::routes())
+}
 
 /// Header that says when an event was accepted, in Unix milliseconds.
 const ACCEPTED: &str = "bellbuoy-accepted-ms";

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::{body, problem::Problem};
 
-const STRUCTURED: &str = "application/cloudevents+json";
-const BATCHED: &str = "application/cloudevents-batch+json";
+pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
+pub(crate) const BATCHED: &str = "application/cloudevents-batch+json";
 const PREFIX: &str = "ce-";
 
 /// Which way a request carries its events.

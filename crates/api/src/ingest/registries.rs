@@ -11,11 +11,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    routing::post,
-};
+use axum::extract::{Request, State};
 use bellbuoy_broker::Outgoing;
 use bellbuoy_domain::{
     DeadReason, Kind,
@@ -23,11 +19,14 @@ use bellbuoy_domain::{
 };
 use http::{HeaderMap, StatusCode, Uri, header};
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{canonical, credentials, message, modes, query_value};
 use crate::{
     App, body,
+    contract::{Operation, Routes},
     counts::{self, Source},
     now,
     problem::Problem,
@@ -48,12 +47,28 @@ const REGISTRIES: [Source; 8] = [
 /// Longest `source`, in bytes.
 const MAX_SOURCE_BYTES: usize = 255;
 
+/// What may stand in the query.
+#[derive(JsonSchema)]
+#[allow(
+    dead_code,
+    reason = "a schema: a mistake in it must not block a registry, so that it is read member by member"
+)]
+struct NoticeQuery {
+    /// What the events are told to come from; the registry's host without it.
+    #[schemars(extend("maxLength" = MAX_SOURCE_BYTES))]
+    source: Option<String>,
+}
+
 /// A route for each registry, in both spellings: one that is redirected loses its body.
-pub(crate) fn routes() -> Router<Arc<App>> {
-    REGISTRIES.into_iter().fold(Router::new(), |router, registry| {
-        let accept = post(move |State(app): State<Arc<App>>, request| accept(app, registry, request));
+pub(super) fn routes() -> Routes {
+    REGISTRIES.into_iter().fold(Routes::default(), |routes, registry| {
         let path = format!("/v1/ingest/{}", registry.name());
-        router.route(&path, accept.clone()).route(&format!("{path}/"), accept)
+        let operation = Operation::post(path, "Take what this registry sends, in its own form.")
+            .or_with_slash()
+            .asks::<NoticeQuery>()
+            .takes_as::<Value>("*/*")
+            .answers_nothing(202);
+        routes.serve(operation, move |State(app): State<Arc<App>>, request| accept(app, registry, request))
     })
 }
 

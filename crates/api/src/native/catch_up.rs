@@ -19,14 +19,17 @@ use bellbuoy_domain::{
 use bellbuoy_store::{Cursor, StoredEvent};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{list_fault, map, notifications::find, stored_event};
 use crate::{
     App,
     auth::Caller,
-    body, now,
+    body,
+    contract::{Operation, Routes},
+    now,
     problem::Problem,
     sample::{self, fanned_out, raw},
 };
@@ -34,8 +37,9 @@ use crate::{
 /// Events that one call looks at.
 const PAGE: u32 = 50;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "CatchUp")]
 struct Body {
     /// From when on.
     since: Timestamp,
@@ -44,6 +48,31 @@ struct Body {
 }
 
 /// What one call came to.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CaughtUp {
+    /// Deliveries that were made.
+    sent: u64,
+    /// Deliveries that there were already.
+    known: u64,
+    /// The `after` of the next call; null at the end.
+    next: Option<String>,
+}
+
+/// `/v1/notifications/{id}/catch-up`.
+pub(super) fn routes() -> Routes {
+    Routes::default().serve(
+        Operation::post(
+            "/v1/notifications/{id}/catch-up",
+            "Send a page of what the notification missed since a time.",
+        )
+        .takes::<Body>()
+        .answers::<CaughtUp>(202)
+        .refuses([404, 409]),
+        catch_up,
+    )
+}
+
+/// What one call is going to send.
 #[derive(Default)]
 struct Tally {
     messages: Vec<Outgoing>,
@@ -51,7 +80,7 @@ struct Tally {
     known: u64,
 }
 
-pub(crate) async fn catch_up(
+async fn catch_up(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -78,7 +107,7 @@ pub(crate) async fn catch_up(
         app.api.store.note(entry).await?;
     }
     let next = page.next.map(|next| next.to_string());
-    let said = json!({ "sent": tally.sent, "known": tally.known, "next": next });
+    let said = CaughtUp { sent: tally.sent, known: tally.known, next };
     Ok((StatusCode::ACCEPTED, Json(said)).into_response())
 }
 

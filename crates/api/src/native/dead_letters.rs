@@ -8,16 +8,22 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bellbuoy_domain::{NotificationId, Scope};
+use bellbuoy_domain::{DeadReason, DeliveryId, MethodName, NotificationId, Scope};
 use bellbuoy_store::{Cursor, DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow, StoreError};
 use http::{StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{id, limit, list_fault, map, need_list, query, unknown};
-use crate::{App, auth::Caller, problem::Problem};
+use super::{Limit, id, limit, list_fault, map, need_list, query, unknown};
+use crate::{
+    App,
+    auth::Caller,
+    contract::{Operation, Routes},
+    problem::Problem,
+};
 
 /// Pages of the archive that one call looks at for letters of the wanted times.
 const LOOKED_AT_ONCE: u32 = 20;
@@ -26,18 +32,97 @@ const LOOKED_AT_ONCE: u32 = 20;
 /// a letter that is older than wanted by more than this says that all behind it are.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(1);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    /// From this queue or way in.
     origin: Option<String>,
+    /// For this reason.
     reason: Option<String>,
+    /// By this method.
     method: Option<String>,
+    /// For this notification.
     notification: Option<NotificationId>,
+    /// About this repository or namespace.
     subject: Option<String>,
+    /// That died then or later.
     since: Option<Timestamp>,
+    /// That died before.
     until: Option<Timestamp>,
+    /// The `next` of the page before.
     after: Option<String>,
+    #[schemars(with = "Option<Limit>")]
     limit: Option<u32>,
+}
+
+/// What was given up or could not be read.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetter")]
+struct DeadLetterView<'a> {
+    id: Uuid,
+    /// The queue that it died on, or the way in.
+    origin: &'a str,
+    #[schemars(with = "DeadReason")]
+    reason: &'a str,
+    detail: &'a str,
+    delivery: Option<DeliveryId>,
+    notification: Option<NotificationId>,
+    #[schemars(with = "Option<MethodName>")]
+    method: Option<&'a str>,
+    /// The repository or namespace.
+    subject: Option<&'a str>,
+    /// Attempts that were spent.
+    attempt_count: u32,
+    body_bytes: u64,
+    died_at: Timestamp,
+}
+
+/// A dead letter with its bytes.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WholeDeadLetter<'a> {
+    #[serde(flatten)]
+    letter: DeadLetterView<'a>,
+    /// As text, where they are text.
+    body: String,
+    body_encoding: Encoding,
+}
+
+/// How bytes stand in a text.
+#[derive(Debug, Serialize, JsonSchema)]
+enum Encoding {
+    #[serde(rename = "utf-8")]
+    Text,
+    #[serde(rename = "base64")]
+    Base64,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DeadLetters<'a> {
+    dead_letters: Vec<DeadLetterView<'a>>,
+    /// The `after` of the next page; null at the end. A page can be short although more follow.
+    next: Option<String>,
+}
+
+/// `/v1/dead-letters`, but for replays.
+pub(super) fn routes() -> Routes {
+    const ONE: &str = "/v1/dead-letters/{id}";
+    Routes::default()
+        .serve(
+            Operation::get(
+                "/v1/dead-letters",
+                "What was given up or could not be read, newest first, without bytes.",
+            )
+            .asks::<ListQuery>()
+            .answers::<DeadLetters<'_>>(200)
+            .refuses([404]),
+            list,
+        )
+        .serve(
+            Operation::get(ONE, "One, with its bytes.").answers::<WholeDeadLetter<'_>>(200).refuses([404]),
+            get,
+        )
+        .serve(Operation::delete(ONE, "Forget it.").answers_nothing(204).refuses([404]), discard)
 }
 
 /// When dead letters died that are wanted.
@@ -49,7 +134,7 @@ struct Times {
     until: Option<Timestamp>,
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
     need_list(&app, &caller, wanted.notification).await?;
     let times = Times { since: wanted.since, until: wanted.until };
@@ -63,9 +148,9 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) 
         limit: limit(wanted.limit)?,
     };
     let page = page(&app, wanted, times).await.map_err(list_fault)?;
-    let rows: Vec<Value> = page.rows.iter().map(row).collect();
+    let dead_letters = page.rows.iter().map(DeadLetterView::of).collect();
     let next = page.next.map(|next| next.to_string());
-    Ok(Json(json!({ "dead_letters": rows, "next": next })).into_response())
+    Ok(Json(DeadLetters { dead_letters, next }).into_response())
 }
 
 /// A page of those that died at the wanted times. It can be short, even empty, though more follow:
@@ -97,7 +182,7 @@ impl Times {
     }
 }
 
-pub(crate) async fn discard(
+async fn discard(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -109,12 +194,14 @@ pub(crate) async fn discard(
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("dead letter", &text)) }
 }
 
-pub(crate) async fn get(
+async fn get(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(Json(object(find(&app, &caller, &text).await?)).into_response())
+    let mut letter = find(&app, &caller, &text).await?;
+    let body = std::mem::take(&mut letter.body);
+    Ok(Json(WholeDeadLetter::of(&letter, body)).into_response())
 }
 
 /// The dead letter, if there is one and the caller may know of it.
@@ -126,43 +213,45 @@ pub(super) async fn find(app: &App, caller: &Caller, text: &str) -> Result<DeadL
     }
 }
 
-fn row(row: &DeadLetterRow) -> Value {
-    json!({
-        "id": row.id,
-        "origin": row.origin,
-        "reason": row.reason,
-        "detail": row.detail,
-        "delivery": row.delivery,
-        "notification": row.notification,
-        "method": row.method,
-        "subject": row.subject,
-        "attempt_count": row.attempts,
-        "body_bytes": row.body_bytes,
-        "died_at": row.died_at.to_string(),
-    })
+impl<'a> DeadLetterView<'a> {
+    fn of(row: &'a DeadLetterRow) -> Self {
+        Self {
+            id: row.id,
+            origin: &row.origin,
+            reason: &row.reason,
+            detail: &row.detail,
+            delivery: row.delivery,
+            notification: row.notification,
+            method: row.method.as_deref(),
+            subject: row.subject.as_deref(),
+            attempt_count: row.attempts,
+            body_bytes: row.body_bytes,
+            died_at: row.died_at,
+        }
+    }
 }
 
-/// With the bytes: as text where they are text, or else in base64.
-fn object(letter: DeadLetter) -> Value {
-    let body_bytes = letter.body.len() as u64;
-    let (body, encoding) = match String::from_utf8(letter.body) {
-        Ok(text) => (text, "utf-8"),
-        Err(error) => (BASE64_STANDARD.encode(error.as_bytes()), "base64"),
-    };
-    let mut object = row(&DeadLetterRow {
-        id: letter.id,
-        origin: letter.origin,
-        reason: letter.reason,
-        detail: letter.detail,
-        delivery: letter.delivery,
-        notification: letter.notification,
-        method: letter.method,
-        subject: letter.subject,
-        attempts: letter.attempts,
-        body_bytes,
-        died_at: letter.died_at,
-    });
-    object["body"] = body.into();
-    object["body_encoding"] = encoding.into();
-    object
+impl<'a> WholeDeadLetter<'a> {
+    /// With the bytes: as text where they are text, or else in base64.
+    fn of(letter: &'a DeadLetter, body: Vec<u8>) -> Self {
+        let body_bytes = body.len() as u64;
+        let (body, body_encoding) = match String::from_utf8(body) {
+            Ok(text) => (text, Encoding::Text),
+            Err(error) => (BASE64_STANDARD.encode(error.as_bytes()), Encoding::Base64),
+        };
+        let letter = DeadLetterView {
+            id: letter.id,
+            origin: &letter.origin,
+            reason: &letter.reason,
+            detail: &letter.detail,
+            delivery: letter.delivery,
+            notification: letter.notification,
+            method: letter.method.as_deref(),
+            subject: letter.subject.as_deref(),
+            attempt_count: letter.attempts,
+            body_bytes,
+            died_at: letter.died_at,
+        };
+        Self { letter, body, body_encoding }
+    }
 }

@@ -8,31 +8,155 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Event, Kind, NotificationId, WIRE_VERSION,
+    Cause, CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Event, Kind, MethodName, NotificationId,
+    WIRE_VERSION,
 };
-use bellbuoy_store::{AttemptRow, Cursor, DeliveryDetail, DeliveryQuery, DeliveryRow};
+use bellbuoy_store::{AttemptRow, CallbackRow, Cursor, DeliveryDetail, DeliveryQuery, DeliveryRow};
 use http::{StatusCode, Uri};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{again, id, limit, list_fault, need_list, query, stored_event, unknown};
-use crate::{App, auth::Caller, docker_hub, now, problem::Problem, sample::raw};
+use super::{Limit, again, id, limit, list_fault, need_list, query, stored_event, unknown};
+use crate::{
+    App,
+    auth::Caller,
+    contract::{Operation, Routes},
+    docker_hub::CallbackView,
+    now,
+    problem::Problem,
+    sample::raw,
+};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    /// In this state.
     state: Option<DeliveryState>,
+    /// By this method.
     method: Option<String>,
+    /// Of this kind of event.
     kind: Option<Kind>,
+    /// For this notification.
     notification: Option<NotificationId>,
+    /// About this repository or namespace.
     subject: Option<String>,
+    /// Of events of this source.
     source: Option<String>,
+    /// Of the event of this id.
     event: Option<String>,
+    /// The `next` of the page before.
     after: Option<String>,
+    #[schemars(with = "Option<Limit>")]
     limit: Option<u32>,
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+/// Where a delivery stands.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
+struct DeliveryView<'a> {
+    id: DeliveryId,
+    notification: NotificationId,
+    #[schemars(with = "MethodName")]
+    method: &'a str,
+    /// The event's source.
+    source: &'a str,
+    /// The event's id.
+    event: &'a str,
+    kind: Kind,
+    /// The repository or namespace; null for the registry.
+    subject: Option<&'a str>,
+    /// When the event was accepted.
+    accepted_at: Timestamp,
+    state: DeliveryState,
+    /// How many attempts it has spent.
+    attempt_count: u32,
+    /// When it is next due, while it waits.
+    next_due_at: Option<Timestamp>,
+    updated_at: Timestamp,
+    /// Why it is not delivered, by its latest record.
+    cause: Option<&'a Cause>,
+    /// The HTTP status of the latest record.
+    status: Option<u16>,
+}
+
+/// One try of a delivery.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+struct AttemptView<'a> {
+    /// From 1.
+    number: u32,
+    started_at: Timestamp,
+    duration_ms: u64,
+    /// `delivered`, `deferred` or `rejected`.
+    outcome: &'a str,
+    /// Why it did not deliver.
+    cause: Option<&'a Cause>,
+    /// The HTTP status of the answer, if one came.
+    status: Option<u16>,
+}
+
+/// A page of deliveries.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Deliveries<'a> {
+    deliveries: Vec<DeliveryView<'a>>,
+    /// The `after` of the next page; null at the end. A page can be short although more follow.
+    next: Option<String>,
+}
+
+/// A delivery with its attempts.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeliveryDetail")]
+struct DeliveryDetailView<'a> {
+    #[serde(flatten)]
+    delivery: DeliveryView<'a>,
+    attempts: Vec<AttemptView<'a>>,
+    callback: Option<ChainedCallbackView<'a>>,
+}
+
+/// What was called back for a delivery, and which followed in its chain.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChainedCallback")]
+struct ChainedCallbackView<'a> {
+    #[serde(flatten)]
+    callback: CallbackView<'a>,
+    /// The delivery to the next URL of the chain, if it was made.
+    next: Option<DeliveryId>,
+}
+
+/// A delivery that is sent once more.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SentAgain {
+    delivery: DeliveryId,
+    /// The number of the attempt that comes.
+    attempt: u32,
+}
+
+/// `/v1/deliveries`.
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .serve(
+            Operation::get("/v1/deliveries", "Deliveries, newest first.")
+                .asks::<ListQuery>()
+                .answers::<Deliveries<'_>>(200)
+                .refuses([404]),
+            list,
+        )
+        .serve(
+            Operation::get("/v1/deliveries/{id}", "A delivery with every attempt.")
+                .answers::<DeliveryDetailView<'_>>(200)
+                .refuses([404]),
+            get,
+        )
+        .serve(
+            Operation::post("/v1/deliveries/{id}/resend", "Send it once more under its own id.")
+                .answers::<SentAgain>(202)
+                .refuses([404, 409, 410]),
+            resend,
+        )
+}
+
+async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
     need_list(&app, &caller, wanted.notification).await?;
     let wanted = DeliveryQuery {
@@ -47,35 +171,37 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) 
         limit: limit(wanted.limit)?,
     };
     let page = app.api.store.deliveries(&wanted).await.map_err(list_fault)?;
-    let rows: Vec<Value> = page.rows.iter().map(row).collect();
+    let deliveries = page.rows.iter().map(DeliveryView::of).collect();
     let next = page.next.map(|next| next.to_string());
-    Ok(Json(json!({ "deliveries": rows, "next": next })).into_response())
+    Ok(Json(Deliveries { deliveries, next }).into_response())
 }
 
-pub(crate) async fn get(
+async fn get(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
     let detail = find(&app, &caller, &text).await?;
-    let mut object = row(&detail.delivery);
-    object["attempts"] = detail.attempts.iter().map(attempt).collect();
-    object["callback"] = callback(&app, detail.delivery.id).await?;
-    Ok(Json(object).into_response())
+    let callback = app.api.store.callback(detail.delivery.id).await?;
+    let view = DeliveryDetailView {
+        delivery: DeliveryView::of(&detail.delivery),
+        attempts: detail.attempts.iter().map(AttemptView::of).collect(),
+        callback: match &callback {
+            None => None,
+            Some(row) => Some(chained(&app, row).await?),
+        },
+    };
+    Ok(Json(view).into_response())
 }
 
-/// What was called back for a delivery, and which delivery followed in its chain.
-async fn callback(app: &App, delivery: DeliveryId) -> Result<Value, Problem> {
-    let Some(row) = app.api.store.callback(delivery).await? else { return Ok(Value::Null) };
+async fn chained<'a>(app: &App, row: &'a CallbackRow) -> Result<ChainedCallbackView<'a>, Problem> {
     let next = DeliveryId::derive_for_link(row.awaited.first, row.awaited.link + 1);
     let next = app.api.store.delivery(next).await?.map(|next| next.delivery.id);
-    let mut object = docker_hub::object(&row);
-    object["next"] = json!(next);
-    Ok(object)
+    Ok(ChainedCallbackView { callback: CallbackView::of(row), next })
 }
 
 /// Sends a delivery again under its own id, with a fresh run of its schedule; attempt numbers go on.
-pub(crate) async fn resend(
+async fn resend(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -98,7 +224,7 @@ pub(crate) async fn resend(
     };
     again::send(&app, &delivery.method, &message, &event, now).await?;
     again::note(&app, &caller, "delivery.resend", &delivery.id, &event).await;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery.id, "attempt": next }))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(SentAgain { delivery: delivery.id, attempt: next })).into_response())
 }
 
 /// The delivery, if there is one and the caller may know of it.
@@ -138,32 +264,36 @@ async fn event(app: &App, delivery: &DeliveryRow) -> Result<(Event, Vec<u8>), Pr
     Ok((stored_event(&stored)?, stored.body))
 }
 
-fn row(row: &DeliveryRow) -> Value {
-    json!({
-        "id": row.id,
-        "notification": row.notification,
-        "method": row.method,
-        "source": row.source,
-        "event": row.event,
-        "kind": row.kind,
-        "subject": (!row.subject.is_empty()).then_some(&row.subject),
-        "accepted_at": row.accepted_at.to_string(),
-        "state": row.state,
-        "attempt_count": row.attempts,
-        "next_due_at": row.next_due_at.map(|at| at.to_string()),
-        "updated_at": row.updated_at.to_string(),
-        "cause": row.cause,
-        "status": row.status,
-    })
+impl<'a> DeliveryView<'a> {
+    fn of(row: &'a DeliveryRow) -> Self {
+        Self {
+            id: row.id,
+            notification: row.notification,
+            method: &row.method,
+            source: &row.source,
+            event: &row.event,
+            kind: row.kind,
+            subject: (!row.subject.is_empty()).then_some(&row.subject),
+            accepted_at: row.accepted_at,
+            state: row.state,
+            attempt_count: row.attempts,
+            next_due_at: row.next_due_at,
+            updated_at: row.updated_at,
+            cause: row.cause.as_ref(),
+            status: row.status,
+        }
+    }
 }
 
-fn attempt(row: &AttemptRow) -> Value {
-    json!({
-        "number": row.number,
-        "started_at": row.started_at.to_string(),
-        "duration_ms": row.duration_ms,
-        "outcome": row.outcome,
-        "cause": row.cause,
-        "status": row.status,
-    })
+impl<'a> AttemptView<'a> {
+    fn of(row: &'a AttemptRow) -> Self {
+        Self {
+            number: row.number,
+            started_at: row.started_at,
+            duration_ms: row.duration_ms,
+            outcome: &row.outcome,
+            cause: row.cause.as_ref(),
+            status: row.status,
+        }
+    }
 }

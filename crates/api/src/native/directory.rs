@@ -12,25 +12,39 @@ use bellbuoy_domain::{
     TeamRole,
 };
 use bellbuoy_store::{
-    Account, DIRECTORY_VERSION, DirectoryDocument, DirectoryError, Permission, Put, Repository, Store, Team,
+    Account, DIRECTORY_VERSION, DirectoryChange, DirectoryDocument, DirectoryError, Permission, Put,
+    Repository, Store, Team,
 };
 use http::{StatusCode, Uri};
-use serde::{Deserialize, de::DeserializeOwned};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{limit, map, query, unknown};
-use crate::{App, auth::Caller, body, now, problem::Problem};
+use super::{Limit, limit, map, query, unknown};
+use crate::{
+    App,
+    auth::Caller,
+    body,
+    contract::{Operation, Routes},
+    now,
+    problem::Problem,
+};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "AccountDraft")]
 struct AccountBody {
     kind: AccountKind,
     email: Option<String>,
+    /// Whether the address is known to be theirs.
     #[serde(default)]
     email_verified: bool,
+    /// Whether it may do everything.
     #[serde(default)]
     superuser: bool,
+    /// Whether it may do anything.
     #[serde(default = "yes")]
     enabled: bool,
 }
@@ -39,85 +53,334 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PasswordDraft")]
 struct PasswordBody {
     password: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AccountsQuery {
+    /// Of this kind alone.
     kind: Option<AccountKind>,
+    /// From after this name on.
     after: Option<String>,
+    #[schemars(with = "Option<Limit>")]
     limit: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RepositoriesQuery {
+    /// Of this namespace alone.
     namespace: Option<NamespaceName>,
+    /// From after this name on.
     after: Option<String>,
+    #[schemars(with = "Option<Limit>")]
     limit: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TeamDraft")]
 struct TeamBody {
     role: TeamRole,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RepositoryDraft")]
 struct RepositoryBody {
+    /// Whether everybody may pull from it.
     #[serde(default)]
     public: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PermissionQuery {
     repository: RepositoryName,
+    /// What is granted to this one alone.
     grantee: Option<Grantee>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct GranteeQuery {
+    repository: RepositoryName,
+    grantee: Grantee,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "PermissionDraft")]
 struct PermissionBody {
     role: RepositoryRole,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ImportQuery {
+    /// Whether all of it is tried and none of it kept.
     #[serde(default)]
     dry_run: bool,
 }
 
+/// A user, an organization or a robot.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Account")]
+struct AccountView<'a> {
+    name: &'a AccountName,
+    id: Uuid,
+    kind: AccountKind,
+    /// An organization's is that of its contact.
+    email: Option<&'a str>,
+    email_verified: bool,
+    superuser: bool,
+    enabled: bool,
+    created_at: Timestamp,
+}
+
+/// A page of accounts.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Accounts<'a> {
+    accounts: Vec<AccountView<'a>>,
+    /// The `after` of the next page; null at the end.
+    next: Option<String>,
+}
+
+/// A team of an organization.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Team")]
+struct TeamView<'a> {
+    organization: &'a NamespaceName,
+    name: &'a TeamName,
+    role: TeamRole,
+}
+
+/// An organization's teams.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Teams<'a> {
+    teams: Vec<TeamView<'a>>,
+}
+
+/// A team's members.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Members<'a> {
+    members: Vec<AccountView<'a>>,
+}
+
+/// A repository.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Repository")]
+struct RepositoryView<'a> {
+    name: &'a RepositoryName,
+    public: bool,
+    created_at: Timestamp,
+}
+
+/// A page of repositories.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Repositories<'a> {
+    repositories: Vec<RepositoryView<'a>>,
+    /// The `after` of the next page; null at the end.
+    next: Option<String>,
+}
+
+/// A role that somebody has on a repository.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Permission")]
+struct PermissionView<'a> {
+    grantee: &'a Grantee,
+    role: RepositoryRole,
+}
+
+/// Who may do what with a repository.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Permissions<'a> {
+    repository: &'a RepositoryName,
+    permissions: Vec<PermissionView<'a>>,
+}
+
+/// A role that was granted.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Granted<'a> {
+    repository: &'a RepositoryName,
+    grantee: &'a Grantee,
+    role: RepositoryRole,
+}
+
+/// What a document changed, or would change.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Imported {
+    dry_run: bool,
+    changes: Vec<DirectoryChange>,
+}
+
+/// `/v1/directory`.
+pub(super) fn routes() -> Routes {
+    accounts_routes().and(team_routes()).and(repository_routes()).serve(
+        Operation::post(
+            "/v1/directory/import",
+            "Make the directory what a document says, wholly or not at all.",
+        )
+        .asks::<ImportQuery>()
+        .takes::<DirectoryDocument>()
+        .answers::<Imported>(200)
+        .refuses([409, 415]),
+        import,
+    )
+}
+
+fn accounts_routes() -> Routes {
+    const ONE: &str = "/v1/directory/accounts/{name}";
+    const PASSWORD: &str = "/v1/directory/accounts/{name}/password";
+    Routes::default()
+        .serve(
+            Operation::get("/v1/directory/accounts", "A page of users, organizations and robots, by name.")
+                .asks::<AccountsQuery>()
+                .answers::<Accounts<'_>>(200),
+            accounts,
+        )
+        .serve(
+            Operation::get(ONE, "An account.").answers::<AccountView<'_>>(200).refuses([400, 404]),
+            get_account,
+        )
+        .serve(
+            Operation::put(ONE, "Make an account, or change it.")
+                .takes::<AccountBody>()
+                .answers::<AccountView<'_>>(200)
+                .answers::<AccountView<'_>>(201)
+                .refuses([409, 415]),
+            put_account,
+        )
+        .serve(
+            Operation::delete(ONE, "Remove an account with what is its own.")
+                .answers_nothing(204)
+                .refuses([400, 404]),
+            delete_account,
+        )
+        .serve(
+            Operation::put(PASSWORD, "Set an account's password, which ends its logins.")
+                .takes::<PasswordBody>()
+                .answers_nothing(204)
+                .refuses([404, 415]),
+            put_password,
+        )
+        .serve(
+            Operation::delete(PASSWORD, "Take an account's password away.")
+                .answers_nothing(204)
+                .refuses([400, 404]),
+            delete_password,
+        )
+}
+
+fn team_routes() -> Routes {
+    const ALL: &str = "/v1/directory/organizations/{name}/teams";
+    const ONE: &str = "/v1/directory/organizations/{name}/teams/{team}";
+    const MEMBERS: &str = "/v1/directory/organizations/{name}/teams/{team}/members";
+    const MEMBER: &str = "/v1/directory/organizations/{name}/teams/{team}/members/{member}";
+    Routes::default()
+        .serve(
+            Operation::get(ALL, "An organization's teams.").answers::<Teams<'_>>(200).refuses([400]),
+            teams,
+        )
+        .serve(
+            Operation::put(ONE, "Make a team, or change it.")
+                .takes::<TeamBody>()
+                .answers::<TeamView<'_>>(200)
+                .answers::<TeamView<'_>>(201)
+                .refuses([409, 415]),
+            put_team,
+        )
+        .serve(Operation::delete(ONE, "Remove a team.").answers_nothing(204).refuses([400, 404]), delete_team)
+        .serve(
+            Operation::get(MEMBERS, "A team's members.").answers::<Members<'_>>(200).refuses([400]),
+            members,
+        )
+        .serve(
+            Operation::put(MEMBER, "Make an account a member of a team.")
+                .answers_nothing(204)
+                .refuses([400, 409]),
+            add_member,
+        )
+        .serve(
+            Operation::delete(MEMBER, "Take an account out of a team.")
+                .answers_nothing(204)
+                .refuses([400, 404]),
+            remove_member,
+        )
+}
+
+fn repository_routes() -> Routes {
+    const ONE: &str = "/v1/directory/repositories/{*name}";
+    const PERMISSIONS: &str = "/v1/directory/permissions";
+    Routes::default()
+        .serve(
+            Operation::get("/v1/directory/repositories", "A page of repositories, by name.")
+                .asks::<RepositoriesQuery>()
+                .answers::<Repositories<'_>>(200),
+            repositories,
+        )
+        .serve(
+            Operation::put(ONE, "Make a repository, or change it.")
+                .takes::<RepositoryBody>()
+                .answers::<RepositoryView<'_>>(200)
+                .answers::<RepositoryView<'_>>(201)
+                .refuses([409, 415]),
+            put_repository,
+        )
+        .serve(
+            Operation::delete(ONE, "Remove a repository with what is granted on it.")
+                .answers_nothing(204)
+                .refuses([400, 404]),
+            delete_repository,
+        )
+        .serve(
+            Operation::get(PERMISSIONS, "Who may do what with a repository.")
+                .asks::<PermissionQuery>()
+                .answers::<Permissions<'_>>(200),
+            permissions,
+        )
+        .serve(
+            Operation::put(PERMISSIONS, "Grant a role on a repository.")
+                .asks::<GranteeQuery>()
+                .takes::<PermissionBody>()
+                .answers::<Granted<'_>>(200)
+                .answers::<Granted<'_>>(201)
+                .refuses([409, 415]),
+            grant,
+        )
+        .serve(
+            Operation::delete(PERMISSIONS, "Take a role on a repository back.")
+                .asks::<GranteeQuery>()
+                .answers_nothing(204)
+                .refuses([404]),
+            revoke,
+        )
+}
+
 type Answer = Result<Response, Problem>;
 
-pub(crate) async fn accounts(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
+async fn accounts(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
     caller.need_superuser(&app).await?;
     let wanted: AccountsQuery = query(&uri)?;
     let limit = limit(wanted.limit)?;
     let rows = app.api.store.accounts(wanted.kind, wanted.after.as_deref(), limit).await?;
     let next =
         rows.last().filter(|_| rows.len() as u64 >= u64::from(limit)).map(|last| last.name.to_string());
-    let rows: Vec<Value> = rows.iter().map(account).collect();
-    Ok(Json(json!({ "accounts": rows, "next": next })).into_response())
+    Ok(Json(Accounts { accounts: rows.iter().map(AccountView::of).collect(), next }).into_response())
 }
 
-pub(crate) async fn get_account(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(text): Path<String>,
-) -> Answer {
+async fn get_account(State(app): State<Arc<App>>, caller: Caller, Path(text): Path<String>) -> Answer {
     caller.need_superuser(&app).await?;
     let found = app.api.store.account(&name(&text, AccountName::parse)?).await?;
-    Ok(Json(account(&found.ok_or_else(|| unknown("account", &text))?)).into_response())
+    Ok(Json(AccountView::of(&found.ok_or_else(|| unknown("account", &text))?)).into_response())
 }
 
-pub(crate) async fn put_account(
+async fn put_account(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -138,14 +401,10 @@ pub(crate) async fn put_account(
     let details = json!({ "kind": wanted.kind, "superuser": wanted.superuser, "enabled": wanted.enabled });
     let put = audited(&app, &caller, "account.put", &text, details).put_account(&wanted).await?;
     let stored = app.api.store.account(&wanted.name).await?.unwrap_or(wanted);
-    Ok((status(put), Json(account(&stored))).into_response())
+    Ok((status(put), Json(AccountView::of(&stored))).into_response())
 }
 
-pub(crate) async fn delete_account(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(text): Path<String>,
-) -> Answer {
+async fn delete_account(State(app): State<Arc<App>>, caller: Caller, Path(text): Path<String>) -> Answer {
     caller.need_superuser(&app).await?;
     let name = name(&text, AccountName::parse)?;
     let store = audited(&app, &caller, "account.delete", &text, Value::Null);
@@ -153,7 +412,7 @@ pub(crate) async fn delete_account(
 }
 
 /// Sets an account's password, which ends its logins.
-pub(crate) async fn put_password(
+async fn put_password(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -171,25 +430,20 @@ pub(crate) async fn put_password(
     gone(store.set_password(&name, Some(&hash)).await?, "account", &text)
 }
 
-pub(crate) async fn delete_password(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(text): Path<String>,
-) -> Answer {
+async fn delete_password(State(app): State<Arc<App>>, caller: Caller, Path(text): Path<String>) -> Answer {
     caller.need_superuser(&app).await?;
     let name = name(&text, AccountName::parse)?;
     let store = audited(&app, &caller, "account.password.delete", &text, Value::Null);
     gone(store.set_password(&name, None).await?, "account", &text)
 }
 
-pub(crate) async fn teams(State(app): State<Arc<App>>, caller: Caller, Path(text): Path<String>) -> Answer {
+async fn teams(State(app): State<Arc<App>>, caller: Caller, Path(text): Path<String>) -> Answer {
     caller.need_superuser(&app).await?;
     let teams = app.api.store.teams(&name(&text, NamespaceName::parse)?).await?;
-    let teams: Vec<Value> = teams.iter().map(team).collect();
-    Ok(Json(json!({ "teams": teams })).into_response())
+    Ok(Json(Teams { teams: teams.iter().map(TeamView::of).collect() }).into_response())
 }
 
-pub(crate) async fn put_team(
+async fn put_team(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((organization, text)): Path<(String, String)>,
@@ -202,10 +456,10 @@ pub(crate) async fn put_team(
     let target = format!("{}/{}", wanted.organization, wanted.name);
     let store = audited(&app, &caller, "team.put", &target, json!({ "role": wanted.role }));
     let put = store.put_team(&wanted).await?;
-    Ok((status(put), Json(team(&wanted))).into_response())
+    Ok((status(put), Json(TeamView::of(&wanted))).into_response())
 }
 
-pub(crate) async fn delete_team(
+async fn delete_team(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((organization, text)): Path<(String, String)>,
@@ -217,7 +471,7 @@ pub(crate) async fn delete_team(
     gone(store.delete_team(&organization, &name).await?, "team", &target)
 }
 
-pub(crate) async fn members(
+async fn members(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((organization, text)): Path<(String, String)>,
@@ -225,11 +479,10 @@ pub(crate) async fn members(
     caller.need_superuser(&app).await?;
     let (organization, name) = (name(&organization, NamespaceName::parse)?, name(&text, TeamName::parse)?);
     let members = app.api.store.members_of_team(&organization, &name).await?;
-    let members: Vec<Value> = members.iter().map(account).collect();
-    Ok(Json(json!({ "members": members })).into_response())
+    Ok(Json(Members { members: members.iter().map(AccountView::of).collect() }).into_response())
 }
 
-pub(crate) async fn add_member(
+async fn add_member(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((organization, team, member)): Path<(String, String, String)>,
@@ -243,7 +496,7 @@ pub(crate) async fn add_member(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-pub(crate) async fn remove_member(
+async fn remove_member(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((organization, team, member)): Path<(String, String, String)>,
@@ -256,7 +509,7 @@ pub(crate) async fn remove_member(
     gone(store.remove_member(&organization, &team, &member).await?, "member", member.as_str())
 }
 
-pub(crate) async fn repositories(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
+async fn repositories(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
     caller.need_superuser(&app).await?;
     let wanted: RepositoriesQuery = query(&uri)?;
     let limit = limit(wanted.limit)?;
@@ -264,11 +517,11 @@ pub(crate) async fn repositories(State(app): State<Arc<App>>, caller: Caller, ur
     let rows = store.repositories(wanted.namespace.as_ref(), wanted.after.as_deref(), limit).await?;
     let next =
         rows.last().filter(|_| rows.len() as u64 >= u64::from(limit)).map(|last| last.name.to_string());
-    let rows: Vec<Value> = rows.iter().map(repository).collect();
-    Ok(Json(json!({ "repositories": rows, "next": next })).into_response())
+    let repositories = rows.iter().map(RepositoryView::of).collect();
+    Ok(Json(Repositories { repositories, next }).into_response())
 }
 
-pub(crate) async fn put_repository(
+async fn put_repository(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -284,58 +537,49 @@ pub(crate) async fn put_repository(
     let store = audited(&app, &caller, "repository.put", &text, json!({ "public": wanted.public }));
     let put = store.put_repository(&wanted).await?;
     let stored = app.api.store.repository(&wanted.name).await?.unwrap_or(wanted);
-    Ok((status(put), Json(repository(&stored))).into_response())
+    Ok((status(put), Json(RepositoryView::of(&stored))).into_response())
 }
 
-pub(crate) async fn delete_repository(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(text): Path<String>,
-) -> Answer {
+async fn delete_repository(State(app): State<Arc<App>>, caller: Caller, Path(text): Path<String>) -> Answer {
     caller.need_superuser(&app).await?;
     let name = name(&text, |text| RepositoryName::parse(text))?;
     let store = audited(&app, &caller, "repository.delete", &text, Value::Null);
     gone(store.delete_repository(&name).await?, "repository", &text)
 }
 
-pub(crate) async fn permissions(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
+async fn permissions(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
     caller.need_superuser(&app).await?;
     let wanted: PermissionQuery = query(&uri)?;
     let permissions = app.api.store.permissions(&wanted.repository).await?;
-    let permissions: Vec<Value> = permissions
+    let permissions = permissions
         .iter()
         .filter(|one| wanted.grantee.as_ref().is_none_or(|grantee| *grantee == one.grantee))
-        .map(|one| json!({ "grantee": one.grantee, "role": one.role }))
+        .map(|one| PermissionView { grantee: &one.grantee, role: one.role })
         .collect();
-    Ok(Json(json!({ "repository": wanted.repository, "permissions": permissions })).into_response())
+    Ok(Json(Permissions { repository: &wanted.repository, permissions }).into_response())
 }
 
-pub(crate) async fn grant(State(app): State<Arc<App>>, caller: Caller, uri: Uri, request: Request) -> Answer {
+async fn grant(State(app): State<Arc<App>>, caller: Caller, uri: Uri, request: Request) -> Answer {
     caller.need_superuser(&app).await?;
-    let (repository, grantee) = permission(&uri)?;
+    let GranteeQuery { repository, grantee } = query(&uri)?;
     let PermissionBody { role } = read(&app, request).await?;
     let details = json!({ "grantee": grantee, "role": role });
     let store = audited(&app, &caller, "permission.put", repository.as_str(), details);
     let put = store.grant(&repository, &Permission { grantee: grantee.clone(), role }).await?;
-    let object = json!({ "repository": repository, "grantee": grantee, "role": role });
-    Ok((status(put), Json(object)).into_response())
+    let granted = Granted { repository: &repository, grantee: &grantee, role };
+    Ok((status(put), Json(granted)).into_response())
 }
 
-pub(crate) async fn revoke(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
+async fn revoke(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer {
     caller.need_superuser(&app).await?;
-    let (repository, grantee) = permission(&uri)?;
+    let GranteeQuery { repository, grantee } = query(&uri)?;
     let details = json!({ "grantee": grantee });
     let store = audited(&app, &caller, "permission.delete", repository.as_str(), details);
     gone(store.revoke(&repository, &grantee).await?, "permission of", &grantee.to_string())
 }
 
 /// A whole document at once, or a look at what it would change.
-pub(crate) async fn import(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    uri: Uri,
-    request: Request,
-) -> Answer {
+async fn import(State(app): State<Arc<App>>, caller: Caller, uri: Uri, request: Request) -> Answer {
     caller.need_superuser(&app).await?;
     let ImportQuery { dry_run } = query(&uri)?;
     let (parts, body) = request.into_parts();
@@ -354,18 +598,12 @@ pub(crate) async fn import(
     });
     let store = audited(&app, &caller, "directory.import", "", details);
     let changes = store.import_directory(&document, now(), dry_run).await?;
-    Ok(Json(json!({ "dry_run": dry_run, "changes": changes })).into_response())
+    Ok(Json(Imported { dry_run, changes }).into_response())
 }
 
 /// The same store, whose next change of the directory is written down.
 fn audited(app: &App, caller: &Caller, action: &str, target: &str, details: Value) -> Store {
     app.api.store.audited(caller.entry(action, &target, &Scope::Registry, map(details)))
-}
-
-fn permission(uri: &Uri) -> Result<(RepositoryName, Grantee), Problem> {
-    let wanted: PermissionQuery = query(uri)?;
-    let grantee = wanted.grantee.ok_or_else(|| Problem::bad("query: `grantee` is missing"))?;
-    Ok((wanted.repository, grantee))
 }
 
 fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Problem> {
@@ -390,29 +628,31 @@ fn gone(found: bool, what: &str, name: &str) -> Answer {
     if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown(what, name)) }
 }
 
-fn account(account: &Account) -> Value {
-    json!({
-        "name": account.name,
-        "id": account.id,
-        "kind": account.kind,
-        "email": account.email,
-        "email_verified": account.email_verified,
-        "superuser": account.superuser,
-        "enabled": account.enabled,
-        "created_at": account.created_at.to_string(),
-    })
+impl<'a> AccountView<'a> {
+    fn of(account: &'a Account) -> Self {
+        Self {
+            name: &account.name,
+            id: account.id,
+            kind: account.kind,
+            email: account.email.as_deref(),
+            email_verified: account.email_verified,
+            superuser: account.superuser,
+            enabled: account.enabled,
+            created_at: account.created_at,
+        }
+    }
 }
 
-fn team(team: &Team) -> Value {
-    json!({ "organization": team.organization, "name": team.name, "role": team.role })
+impl<'a> TeamView<'a> {
+    fn of(team: &'a Team) -> Self {
+        Self { organization: &team.organization, name: &team.name, role: team.role }
+    }
 }
 
-fn repository(repository: &Repository) -> Value {
-    json!({
-        "name": repository.name,
-        "public": repository.public,
-        "created_at": repository.created_at.to_string(),
-    })
+impl<'a> RepositoryView<'a> {
+    fn of(repository: &'a Repository) -> Self {
+        Self { name: &repository.name, public: repository.public, created_at: repository.created_at }
+    }
 }
 
 impl From<DirectoryError> for Problem {

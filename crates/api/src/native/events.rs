@@ -8,24 +8,34 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{Event, Grain, Notification, NotificationId, Scope, Subject};
+use bellbuoy_domain::{
+    DeliveryId, Event, Grain, Kind, MethodName, Notification, NotificationId, Scope, Subject,
+};
 use bellbuoy_store::StoredEvent;
 use http::Uri;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
-    explain::{hold, no},
+    explain::{By, hold, no},
     query, stored_event, unknown,
 };
-use crate::{App, auth::Caller, problem::Problem};
+use crate::{
+    App,
+    auth::Caller,
+    contract::{EventDocument, Operation, Routes},
+    problem::Problem,
+};
 
 /// Notifications that one event is explained for in one answer; which comes after them is said in `next`.
 const EXPLAINED: usize = 1000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct EventQuery {
+    /// Of this source alone: ids are unique within one.
     source: Option<String>,
     /// What it is to this one alone, be it of another scope.
     notification: Option<NotificationId>,
@@ -33,7 +43,66 @@ struct EventQuery {
     after: Option<NotificationId>,
 }
 
-pub(crate) async fn get(
+/// The events of an id, of one source each.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Events<'a> {
+    events: Vec<EventView<'a>>,
+}
+
+/// An event, and what it means to the notifications that could have wanted it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
+struct EventView<'a> {
+    source: &'a str,
+    id: &'a str,
+    kind: Kind,
+    /// The repository or namespace; null for the registry.
+    subject: Option<String>,
+    accepted_at: Timestamp,
+    /// Whether its deliveries are queued.
+    fanned_out: bool,
+    /// As it was taken.
+    #[schemars(with = "EventDocument")]
+    event: Value,
+    considered: Vec<VerdictView>,
+    /// Whether these are all that there are, or the last of them.
+    considered_all: bool,
+    /// The `after` of the next answer; null at the end.
+    next: Option<NotificationId>,
+}
+
+/// What an event is to a notification as it stands now: which deliveries, or why none.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Verdict")]
+struct VerdictView {
+    notification: NotificationId,
+    title: Option<String>,
+    #[schemars(with = "MethodName")]
+    method: String,
+    matches: bool,
+    /// The first of `deliveries`.
+    delivery: Option<DeliveryId>,
+    /// Several where one request tells of one tag.
+    deliveries: Option<Vec<DeliveryId>>,
+    /// What says no.
+    refused_by: Option<By>,
+    why_not: Option<String>,
+    /// What holds its deliveries up, other than its receiver.
+    held: Option<String>,
+}
+
+/// `/v1/events/{id}`.
+pub(super) fn routes() -> Routes {
+    Routes::default().serve(
+        Operation::get("/v1/events/{id}", "An event, what it matched, and why not the others.")
+            .asks::<EventQuery>()
+            .answers::<Events<'_>>(200)
+            .refuses([404]),
+        get,
+    )
+}
+
+async fn get(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -46,13 +115,13 @@ pub(crate) async fn get(
         let event = stored_event(stored)?;
         if caller.owns(&app, &place(&event.subject)).await? {
             let considered = considered(&app, &caller, &event, wanted.notification).await?;
-            events.push(explained(stored, &event, &considered, wanted.after));
+            events.push(EventView::of(stored, &event, &considered, wanted.after));
         }
     }
     if events.is_empty() {
         return Err(unknown("event", &id));
     }
-    Ok(Json(json!({ "events": events })).into_response())
+    Ok(Json(Events { events }).into_response())
 }
 
 /// Those that the event could be for and that the caller may know of, by their ids; or the one that it asked for.
@@ -79,27 +148,29 @@ async fn considered(
     Ok(covering)
 }
 
-fn explained(
-    stored: &StoredEvent,
-    event: &Event,
-    considered: &[Notification],
-    after: Option<NotificationId>,
-) -> Value {
-    let begin = considered.partition_point(|one| after.is_some_and(|after| one.id <= after));
-    let (page, more) = considered[begin..].split_at(EXPLAINED.min(considered.len() - begin));
-    let next = page.last().filter(|_| !more.is_empty()).map(|last| last.id);
-    json!({
-        "source": stored.source,
-        "id": stored.id,
-        "kind": stored.kind,
-        "subject": event.subject.name(),
-        "accepted_at": stored.accepted_at.to_string(),
-        "fanned_out": stored.fanned_out,
-        "event": event.to_value(),
-        "considered": page.iter().map(|one| verdict(one, event)).collect::<Vec<_>>(),
-        "considered_all": next.is_none(),
-        "next": next,
-    })
+impl<'a> EventView<'a> {
+    fn of(
+        stored: &'a StoredEvent,
+        event: &Event,
+        considered: &[Notification],
+        after: Option<NotificationId>,
+    ) -> Self {
+        let begin = considered.partition_point(|one| after.is_some_and(|after| one.id <= after));
+        let (page, more) = considered[begin..].split_at(EXPLAINED.min(considered.len() - begin));
+        let next = page.last().filter(|_| !more.is_empty()).map(|last| last.id);
+        Self {
+            source: &stored.source,
+            id: &stored.id,
+            kind: stored.kind,
+            subject: event.subject.name().map(str::to_owned),
+            accepted_at: stored.accepted_at,
+            fanned_out: stored.fanned_out,
+            event: event.to_value(),
+            considered: page.iter().map(|one| verdict(one, event)).collect(),
+            considered_all: next.is_none(),
+            next,
+        }
+    }
 }
 
 /// Where an event happened.
@@ -111,20 +182,19 @@ pub(super) fn place(subject: &Subject) -> Scope {
     }
 }
 
-/// What the event is to a notification as it stands now: which delivery, or why none.
-fn verdict(notification: &Notification, event: &Event) -> Value {
+fn verdict(notification: &Notification, event: &Event) -> VerdictView {
     let no = no(notification, event);
     let grain = notification.check().map_or(Grain::Event, |checked| checked.grain());
     let deliveries = no.is_none().then(|| event.deliveries(notification.id, grain));
-    json!({
-        "notification": notification.id,
-        "title": notification.title,
-        "method": notification.method,
-        "matches": no.is_none(),
-        "delivery": deliveries.as_ref().and_then(|ids| ids.first()),
-        "deliveries": deliveries,
-        "refused_by": no.as_ref().map(|no| no.by),
-        "why_not": no.as_ref().map(|no| &no.why),
-        "held": no.is_none().then(|| hold(notification)).flatten(),
-    })
+    VerdictView {
+        notification: notification.id,
+        title: notification.title.clone(),
+        method: notification.method.clone(),
+        matches: no.is_none(),
+        delivery: deliveries.as_ref().and_then(|ids| ids.first().copied()),
+        deliveries,
+        refused_by: no.as_ref().map(|no| no.by),
+        held: no.is_none().then(|| hold(notification)).flatten(),
+        why_not: no.map(|no| no.why),
+    }
 }

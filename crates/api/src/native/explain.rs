@@ -9,14 +9,26 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{CallbackState, DeliveryState, Event, MethodConfig, Notification, NotificationState};
+use bellbuoy_domain::{
+    CallbackState, Cause, DeadReason, DeliveryId, DeliveryState, Event, Kind, MethodConfig, Notification,
+    NotificationId, NotificationState,
+};
 use bellbuoy_store::{
     CallbackRow, Collecting, DeadLetterQuery, DeadLetterRow, DeliveryQuery, DeliveryRow, StoredEvent,
 };
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
 
 use super::{notifications::find, stored_event};
-use crate::{App, auth::Caller, docker_hub, problem::Problem};
+use crate::{
+    App,
+    auth::Caller,
+    contract::{Operation, Routes},
+    docker_hub,
+    problem::Problem,
+};
 
 /// The newest deliveries, the newest callbacks, and the newest events of its scope, that are looked at.
 const LOOKED_AT: u32 = 100;
@@ -24,10 +36,124 @@ const LOOKED_AT: u32 = 100;
 /// The newest dead letters, and the next digests, that are shown.
 const LETTERS: u32 = 10;
 
+/// Why nothing came of a notification.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Explanation")]
+struct ExplanationView<'a> {
+    notification: NotificationId,
+    title: Option<&'a str>,
+    state: NotificationState,
+    state_reason: Option<&'a str>,
+    /// Deliveries in a row that were given up.
+    failures: u32,
+    /// When its receiver last took a delivery.
+    succeeded_at: Option<Timestamp>,
+    /// What keeps its receiver from hearing, in sentences, the nearest reason first; none if it does hear.
+    why: Vec<String>,
+    deliveries: ByState,
+    callbacks: ByAnswer,
+    /// What waits to be told together, the next first.
+    collecting: Vec<CollectingView<'a>>,
+    /// The newest.
+    dead_letters: Vec<LetterView<'a>>,
+    /// The newest of its scope.
+    events: Vec<SeenView<'a>>,
+}
+
+/// How many of the newest deliveries stand where, and why those that wait do.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeliveriesByState")]
+struct ByState {
+    looked_at: usize,
+    states: BTreeMap<&'static str, u64>,
+    /// By the code of the cause.
+    waiting_for: BTreeMap<&'static str, u64>,
+}
+
+/// How many of the newest callbacks stand where.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CallbacksByState")]
+struct ByAnswer {
+    looked_at: usize,
+    states: BTreeMap<&'static str, u64>,
+}
+
+/// Findings that are collected, to be told together.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Collecting")]
+struct CollectingView<'a> {
+    subject: &'a str,
+    /// How many so far.
+    events: u64,
+    due_at: Timestamp,
+}
+
+/// A dead letter, in short.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Letter")]
+struct LetterView<'a> {
+    id: Uuid,
+    delivery: Option<DeliveryId>,
+    #[schemars(with = "DeadReason")]
+    reason: &'a str,
+    detail: &'a str,
+    died_at: Timestamp,
+}
+
+/// An event and what it was to the notification.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Seen")]
+struct SeenView<'a> {
+    source: &'a str,
+    id: &'a str,
+    kind: Kind,
+    /// The repository or namespace; null for the registry.
+    subject: Option<&'a str>,
+    accepted_at: Timestamp,
+    fanned_out: bool,
+    matches: bool,
+    /// What says no.
+    refused_by: Option<By>,
+    why_not: Option<&'a str>,
+    /// Its newest delivery.
+    delivery: Option<DeliveryId>,
+    /// Where that stands.
+    state: Option<DeliveryState>,
+    /// Why, if it is not delivered.
+    cause: Option<&'a Cause>,
+}
+
+/// `/v1/notifications/{id}/explain`.
+pub(super) fn routes() -> Routes {
+    Routes::default().serve(
+        Operation::get(
+            "/v1/notifications/{id}/explain",
+            "Why nothing came: its state, its latest deliveries, and events that it did not match.",
+        )
+        .answers::<ExplanationView<'_>>(200)
+        .refuses([404]),
+        explain,
+    )
+}
+
+/// What can say no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "RefusedBy")]
+pub(super) enum By {
+    /// It is disabled.
+    State,
+    /// The event happened elsewhere.
+    Scope,
+    /// It listens to others.
+    Kind,
+    /// A line of its filter.
+    Filter,
+}
+
 /// What says that an event is not for a notification, and its words.
 pub(super) struct No {
-    /// `state`, `scope`, `kind` or `filter`.
-    pub(super) by: &'static str,
+    pub(super) by: By,
     pub(super) why: String,
 }
 
@@ -37,19 +163,19 @@ pub(super) fn no(notification: &Notification, event: &Event) -> Option<No> {
     let no = |by, why| Some(No { by, why });
     if notification.state == NotificationState::Disabled {
         let why = notification.state_reason.as_deref().unwrap_or("its deliveries kept failing");
-        return no("state", format!("it is disabled: {why}"));
+        return no(By::State, format!("it is disabled: {why}"));
     }
     if !notification.scope.covers(&event.subject) {
         let subject = event.subject.name().unwrap_or("the registry");
         let (word, name) = (notification.scope.word(), notification.scope.name());
-        return no("scope", format!("it is for the {word} {name}, and the event is about {subject}"));
+        return no(By::Scope, format!("it is for the {word} {name}, and the event is about {subject}"));
     }
     if notification.hears_as(event).is_none() {
         let kinds: Vec<&str> = notification.kinds.iter().map(|kind| kind.name()).collect();
-        return no("kind", format!("it listens to {}, not to {}", kinds.join(", "), event.kind));
+        return no(By::Kind, format!("it listens to {}, not to {}", kinds.join(", "), event.kind));
     }
     let refusal = notification.check().ok()?.filter.allows(event).err()?;
-    no("filter", format!("its filter's {refusal}"))
+    no(By::Filter, format!("its filter's {refusal}"))
 }
 
 /// What holds the deliveries of a notification up, other than its receiver; `None` where nothing does.
@@ -61,7 +187,7 @@ pub(super) fn hold(notification: &Notification) -> Option<String> {
     Some(format!("it can't be understood, so its deliveries are held: {error}"))
 }
 
-pub(crate) async fn explain(
+async fn explain(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -80,21 +206,23 @@ pub(crate) async fn explain(
     // One that can't be read is in the log, and keeps none of the others from being told of.
     let events = recent.iter().filter_map(|stored| Seen::of(&notification, stored, &deliveries).ok());
     let events: Vec<Seen<'_>> = events.collect();
-    Ok(Json(json!({
-        "notification": notification.id,
-        "title": notification.title,
-        "state": notification.state,
-        "state_reason": notification.state_reason,
-        "failures": notification.failures,
-        "succeeded_at": notification.succeeded_at.map(|at| at.to_string()),
-        "why": why(&notification, &Standing { deliveries: &deliveries, callbacks: &callbacks, collecting: &collecting, events: &events }),
-        "deliveries": by_state(&deliveries),
-        "callbacks": by_answer(&callbacks),
-        "collecting": collecting.iter().map(digest).collect::<Vec<_>>(),
-        "dead_letters": letters.iter().map(letter).collect::<Vec<_>>(),
-        "events": events.iter().map(Seen::object).collect::<Vec<_>>(),
-    }))
-    .into_response())
+    let standing =
+        Standing { deliveries: &deliveries, callbacks: &callbacks, collecting: &collecting, events: &events };
+    let explanation = ExplanationView {
+        notification: notification.id,
+        title: notification.title.as_deref(),
+        state: notification.state,
+        state_reason: notification.state_reason.as_deref(),
+        failures: notification.failures,
+        succeeded_at: notification.succeeded_at,
+        why: why(&notification, &standing),
+        deliveries: by_state(&deliveries),
+        callbacks: by_answer(&callbacks),
+        collecting: collecting.iter().map(digest).collect(),
+        dead_letters: letters.iter().map(letter).collect(),
+        events: events.iter().map(Seen::view).collect(),
+    };
+    Ok(Json(explanation).into_response())
 }
 
 /// What is known of how things stand, the newest of each.
@@ -124,58 +252,56 @@ impl<'a> Seen<'a> {
         Ok(Self { stored, no: no(notification, &event), delivery: deliveries.iter().find(is_its) })
     }
 
-    fn object(&self) -> Value {
-        json!({
-            "source": self.stored.source,
-            "id": self.stored.id,
-            "kind": self.stored.kind,
-            "subject": (!self.stored.subject.is_empty()).then_some(&self.stored.subject),
-            "accepted_at": self.stored.accepted_at.to_string(),
-            "fanned_out": self.stored.fanned_out,
-            "matches": self.no.is_none(),
-            "refused_by": self.no.as_ref().map(|no| no.by),
-            "why_not": self.no.as_ref().map(|no| &no.why),
-            "delivery": self.delivery.map(|row| row.id),
-            "state": self.delivery.map(|row| row.state),
-            "cause": self.delivery.map(|row| &row.cause),
-        })
+    fn view(&self) -> SeenView<'_> {
+        SeenView {
+            source: &self.stored.source,
+            id: &self.stored.id,
+            kind: self.stored.kind,
+            subject: (!self.stored.subject.is_empty()).then_some(&self.stored.subject),
+            accepted_at: self.stored.accepted_at,
+            fanned_out: self.stored.fanned_out,
+            matches: self.no.is_none(),
+            refused_by: self.no.as_ref().map(|no| no.by),
+            why_not: self.no.as_ref().map(|no| no.why.as_str()),
+            delivery: self.delivery.map(|row| row.id),
+            state: self.delivery.map(|row| row.state),
+            cause: self.delivery.and_then(|row| row.cause.as_ref()),
+        }
     }
 }
 
-/// How many of the newest deliveries stand where, and why those that wait do.
-fn by_state(deliveries: &[DeliveryRow]) -> Value {
-    let mut states: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut causes: BTreeMap<&str, u64> = BTreeMap::new();
+fn by_state(deliveries: &[DeliveryRow]) -> ByState {
+    let (mut states, mut waiting_for) = (BTreeMap::new(), BTreeMap::new());
     for row in deliveries {
         *states.entry(row.state.name()).or_default() += 1;
         if let (DeliveryState::Waiting, Some(cause)) = (row.state, &row.cause) {
-            *causes.entry(cause.code.name()).or_default() += 1;
+            *waiting_for.entry(cause.code.name()).or_default() += 1;
         }
     }
-    json!({ "looked_at": deliveries.len(), "states": states, "waiting_for": causes })
+    ByState { looked_at: deliveries.len(), states, waiting_for }
 }
 
 /// How many of the newest callbacks stand where.
-fn by_answer(callbacks: &[CallbackRow]) -> Value {
-    let mut states: BTreeMap<&str, u64> = BTreeMap::new();
+fn by_answer(callbacks: &[CallbackRow]) -> ByAnswer {
+    let mut states = BTreeMap::new();
     for row in callbacks {
         *states.entry(docker_hub::state(row)).or_default() += 1;
     }
-    json!({ "looked_at": callbacks.len(), "states": states })
+    ByAnswer { looked_at: callbacks.len(), states }
 }
 
-fn digest(row: &Collecting) -> Value {
-    json!({ "subject": row.subject, "events": row.events, "due_at": row.due_at.to_string() })
+fn digest(row: &Collecting) -> CollectingView<'_> {
+    CollectingView { subject: &row.subject, events: row.events, due_at: row.due_at }
 }
 
-fn letter(row: &DeadLetterRow) -> Value {
-    json!({
-        "id": row.id,
-        "delivery": row.delivery,
-        "reason": row.reason,
-        "detail": row.detail,
-        "died_at": row.died_at.to_string(),
-    })
+fn letter(row: &DeadLetterRow) -> LetterView<'_> {
+    LetterView {
+        id: row.id,
+        delivery: row.delivery,
+        reason: &row.reason,
+        detail: &row.detail,
+        died_at: row.died_at,
+    }
 }
 
 /// What keeps its receiver from hearing, in sentences, the nearest reason first; none if it does hear.
@@ -274,7 +400,7 @@ fn unheard(notification: &Notification, events: &[Seen<'_>]) -> Option<String> {
         _ if events.is_empty() => {
             Some(format!("no event of the {word} {name} is among the newest that are kept"))
         }
-        Some(first) if refusals.len() == events.len() && first.by != "state" => Some(format!(
+        Some(first) if refusals.len() == events.len() && first.by != By::State => Some(format!(
             "none of the {} newest events of the {word} {name} is for it; of the last, {}",
             events.len(),
             first.why
@@ -286,9 +412,7 @@ fn unheard(notification: &Notification, events: &[Seen<'_>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use bellbuoy_domain::{RepositoryName, Scope};
-    use jiff::Timestamp;
-    use serde_json::Map;
-    use uuid::Uuid;
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
@@ -334,15 +458,15 @@ mod tests {
         let manifest_of_dtr = Notification { format: "dtr".into(), ..manifest.clone() };
         for (wish, expected) in [
             (wish(of("acme/api"), push, &json!({})), None),
-            (manifest, Some(("kind", "listens to manifest_push"))),
+            (manifest, Some((By::Kind, "listens to manifest_push"))),
             (manifest_of_dtr, None),
             (wish(Scope::Registry, push, &json!({"tags": ["v*"]})), None),
-            (disabled, Some(("state", "410 Gone"))),
-            (wish(of("acme/web"), push, &json!({})), Some(("scope", "repository acme/web"))),
-            (wish(Scope::Namespace("other".into()), push, &json!({})), Some(("scope", "about acme/api"))),
-            (wish(of("acme/api"), r#"["tag_pull"]"#, &json!({})), Some(("kind", "listens to tag_pull"))),
+            (disabled, Some((By::State, "410 Gone"))),
+            (wish(of("acme/web"), push, &json!({})), Some((By::Scope, "repository acme/web"))),
+            (wish(Scope::Namespace("other".into()), push, &json!({})), Some((By::Scope, "about acme/api"))),
+            (wish(of("acme/api"), r#"["tag_pull"]"#, &json!({})), Some((By::Kind, "listens to tag_pull"))),
             (unreadable, None),
-            (wish(of("acme/api"), push, &json!({"tags": ["latest"]})), Some(("filter", "`tags`"))),
+            (wish(of("acme/api"), push, &json!({"tags": ["latest"]})), Some((By::Filter, "`tags`"))),
         ] {
             let told = no(&wish, &event);
             assert_eq!(told.as_ref().map(|no| no.by), expected.map(|(by, _)| by), "{wish:?}");

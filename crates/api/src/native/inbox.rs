@@ -8,15 +8,23 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{Right, Scope, TargetKind, TeamRole};
+use bellbuoy_domain::{DeliveryId, InAppKind, Right, Scope, TargetKind, TeamRole};
 use bellbuoy_store::{Account, Cursor, InboxItem};
 use http::{StatusCode, Uri};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{id, limit, list_fault, query, unknown};
-use crate::{App, auth::Caller, body, problem::Problem};
+use super::{Limit, id, limit, list_fault, query, unknown};
+use crate::{
+    App,
+    auth::Caller,
+    body,
+    contract::{Operation, Routes},
+    problem::Problem,
+};
 
 /// One whose in-app items an account reads: `kind` and the name by which the store keeps them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,19 +33,71 @@ pub(crate) struct Target {
     pub(crate) name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// `user/ann`, `team/acme/dev` or `org/acme`; everything that the account reads without it.
     target: Option<String>,
+    /// The `next` of the page before.
     after: Option<String>,
+    #[schemars(with = "Option<Limit>")]
     limit: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Dismissal")]
 struct Body {
+    /// Whether it is put away.
     dismissed: bool,
+}
+
+/// An item of the in-app area.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "InboxItem")]
+struct ItemView<'a> {
+    id: Uuid,
+    /// Whom it tells: `user/ann`, `team/acme/dev` or `org/acme`.
+    target: String,
+    delivery: DeliveryId,
+    kind: InAppKind,
+    /// What is told, in the form of Quay's payload.
+    metadata: &'a Map<String, Value>,
+    created_at: Timestamp,
+    dismissed: bool,
+}
+
+/// A page of items, and whose there are.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Inbox")]
+struct InboxView<'a> {
+    items: Vec<ItemView<'a>>,
+    /// The `after` of the next page; null at the end.
+    next: Option<String>,
+    /// Everybody whose items the caller reads.
+    targets: Vec<String>,
+}
+
+/// `/v1/inbox`.
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .serve(
+            Operation::get(
+                "/v1/inbox",
+                "A page of the in-app items of the caller, or of a team or organization whose items it reads.",
+            )
+            .asks::<ListQuery>()
+            .answers::<InboxView<'_>>(200)
+            .refuses([404]),
+            list,
+        )
+        .serve(
+            Operation::put("/v1/inbox/{id}", "Dismiss an item, or bring it back.")
+                .takes::<Body>()
+                .answers_nothing(204)
+                .refuses([404, 415]),
+            dismiss,
+        )
 }
 
 /// Everybody whose items `account` reads, itself first.
@@ -57,7 +117,7 @@ pub(crate) async fn targets(app: &App, account: &Account) -> Result<Vec<Target>,
     Ok(targets)
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let targets = readable(&app, &caller).await?;
     let wanted: ListQuery = query(&uri)?;
     let is_wanted = |target: &&Target| wanted.target.as_ref().is_none_or(|text| target.text() == *text);
@@ -69,13 +129,13 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) 
     let after = wanted.after.map(Cursor::from);
     let limit = limit(wanted.limit)?;
     let page = app.api.store.inbox_of(&of, after.as_ref(), limit).await.map_err(list_fault)?;
-    let items: Vec<Value> = page.rows.iter().map(object).collect();
+    let items = page.rows.iter().map(ItemView::of).collect();
     let next = page.next.map(|next| next.to_string());
-    let targets: Vec<String> = targets.iter().map(Target::text).collect();
-    Ok(Json(json!({ "items": items, "next": next, "targets": targets })).into_response())
+    let targets = targets.iter().map(Target::text).collect();
+    Ok(Json(InboxView { items, next, targets }).into_response())
 }
 
-pub(crate) async fn dismiss(
+async fn dismiss(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -109,14 +169,16 @@ impl Target {
     }
 }
 
-fn object(item: &InboxItem) -> Value {
-    json!({
-        "id": item.id,
-        "target": format!("{}/{}", item.target_kind, item.target),
-        "delivery": item.delivery,
-        "kind": item.kind,
-        "metadata": item.metadata,
-        "created_at": item.created_at.to_string(),
-        "dismissed": item.dismissed,
-    })
+impl<'a> ItemView<'a> {
+    fn of(item: &'a InboxItem) -> Self {
+        Self {
+            id: item.id,
+            target: format!("{}/{}", item.target_kind, item.target),
+            delivery: item.delivery,
+            kind: item.kind,
+            metadata: &item.metadata,
+            created_at: item.created_at,
+            dismissed: item.dismissed,
+        }
+    }
 }

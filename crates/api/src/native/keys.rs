@@ -12,11 +12,19 @@ use bellbuoy_domain::{
 };
 use jiff::{SignedDuration, Timestamp};
 use ring::digest::{SHA256, digest};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::notifications::{find, object, update};
-use crate::{App, auth::Caller, body, draft::signs, keys, now, problem::Problem};
+use super::notifications::{NotificationView, find, update, view};
+use crate::{
+    App,
+    auth::Caller,
+    body,
+    contract::{Operation, Routes},
+    draft::signs,
+    keys, now,
+    problem::Problem,
+};
 
 /// How long a replaced key signs along if the request does not say: a day, as others do it.
 const USUAL_GRACE: i64 = 24 * 3600;
@@ -25,31 +33,80 @@ const USUAL_GRACE: i64 = 24 * 3600;
 const LONGEST_GRACE: i64 = 7 * 24 * 3600;
 
 /// What a rotation can be told. Nothing makes new keys of every kind that signs.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Rotation {
     /// Which kind alone.
+    #[schemars(with = "Option<KeyKind>")]
     key: Option<String>,
     /// The new one, instead of one of ours: `whsec_...`
     secret: Option<String>,
     /// or `whsk_...`
     signing_key: Option<String>,
     /// Seconds that the old one signs along.
+    #[schemars(range(min = 0, max = LONGEST_GRACE))]
     grace_seconds: Option<i64>,
 }
 
+/// A key that signs: how to tell it from others, and when it ends.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Key")]
+pub(super) struct KeyView {
+    /// What it signs: `v1` or `v1a`.
+    signature: &'static str,
+    /// Of a secret: the first 8 digits of its SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    /// Of a key of `v1a`: `whpk_...`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
+    /// When one that was replaced signs no more; null for the current one.
+    until: Option<Timestamp>,
+}
+
+/// The keys of a notification.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Keys {
+    keys: Vec<KeyView>,
+}
+
+/// A notification's keys.
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .serve(
+            Operation::get(
+                "/v1/notifications/{id}/keys",
+                "The keys that a webhook's requests are signed with; of secret ones a digest.",
+            )
+            .answers::<Keys>(200)
+            .refuses([404]),
+            list,
+        )
+        .serve(
+            Operation::post(
+                "/v1/notifications/{id}/rotate",
+                "Give a webhook a new signing key; the old one signs along for a while. The key is shown in this answer and \
+                 never again.",
+            )
+            .may_take::<Rotation>()
+            .answers::<NotificationView<'_>>(200)
+            .refuses([404, 409]),
+            rotate,
+        )
+}
+
 /// Which keys sign, without those that are secret.
-pub(crate) async fn list(
+async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let notification = find(&app, &caller, &id).await?;
-    Ok(Json(json!({ "keys": shown(&notification, now()) })).into_response())
+    Ok(Json(Keys { keys: shown(&notification, now()) }).into_response())
 }
 
 /// Replaces keys; the old ones sign along for the grace.
-pub(crate) async fn rotate(
+async fn rotate(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -67,12 +124,12 @@ pub(crate) async fn rotate(
         replaced(old, fresh, grace, now()).map(Some)
     });
     let notification = notification.await?;
-    let mut answer = object(&notification, false);
+    let mut answer = view(&notification, false);
     if rotated.contains(&KeyKind::Secret)
         && let Some(secret) = secrets_of(&notification).and_then(|secrets| secrets.signing)
     {
         // Shown for once, as at its making.
-        answer["config"]["secret"] = secret.reveal().into();
+        answer.config.insert("secret".to_owned(), secret.reveal().into());
     }
     Ok(Json(answer).into_response())
 }
@@ -160,7 +217,7 @@ fn secrets_of(notification: &Notification) -> Option<Secrets> {
 }
 
 /// Each key that signs: its kind, how to tell it from others, and when it ends. A public key is shown whole.
-pub(crate) fn shown(notification: &Notification, now: Timestamp) -> Vec<Value> {
+fn shown(notification: &Notification, now: Timestamp) -> Vec<KeyView> {
     let Some(secrets) = secrets_of(notification) else { return Vec::new() };
     let secret = secrets.signing.iter().map(|key| shown_secret(key, None));
     let private = secrets.private.iter().map(|key| shown_private(key, None));
@@ -172,30 +229,19 @@ pub(crate) fn shown(notification: &Notification, now: Timestamp) -> Vec<Value> {
 }
 
 /// The public keys alone: what a receiver checks `v1a` with.
-pub(crate) fn public(notification: &Notification, now: Timestamp) -> Vec<Value> {
-    shown(notification, now).into_iter().filter(|key| key["public_key"].is_string()).collect()
+pub(super) fn public(notification: &Notification, now: Timestamp) -> Vec<KeyView> {
+    shown(notification, now).into_iter().filter(|key| key.public_key.is_some()).collect()
 }
 
-fn shown_secret(secret: &Secret, until: Option<Timestamp>) -> Value {
+fn shown_secret(secret: &Secret, until: Option<Timestamp>) -> KeyView {
     // Enough to see whether the other side has the same, too little to guess it by.
     let hash = digest(&SHA256, secret.reveal().as_bytes());
     let half = |bits: u8| char::from_digit(u32::from(bits), 16).unwrap_or('0');
     let short: String =
         hash.as_ref().iter().take(4).flat_map(|byte| [half(byte >> 4), half(byte & 15)]).collect();
-    entry(json!({ "signature": "v1", "sha256": short }), until)
+    KeyView { signature: "v1", sha256: Some(short), public_key: None, until }
 }
 
-fn shown_private(key: &PrivateKey, until: Option<Timestamp>) -> Value {
-    entry(json!({ "signature": "v1a", "public_key": key.public_text() }), until)
-}
-
-fn entry(mut key: Value, until: Option<Timestamp>) -> Value {
-    key["until"] = until.map_or(Value::Null, |until| until.to_string().into());
-    key
-}
-
-/// What is put beside a notification's settings.
-pub(crate) fn members(notification: &Notification, now: Timestamp) -> Map<String, Value> {
-    let keys = public(notification, now);
-    if keys.is_empty() { Map::new() } else { super::map(json!({ "public_keys": keys })) }
+fn shown_private(key: &PrivateKey, until: Option<Timestamp>) -> KeyView {
+    KeyView { signature: "v1a", sha256: None, public_key: Some(key.public_text()), until }
 }

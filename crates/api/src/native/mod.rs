@@ -1,31 +1,59 @@
 //! Bellbuoy's own REST surface: everything that Quay's can't say.
 
 mod again;
-pub(crate) mod audit;
-pub(crate) mod catch_up;
-pub(crate) mod dead_letters;
-pub(crate) mod deliveries;
-pub(crate) mod directory;
-pub(crate) mod events;
-pub(crate) mod explain;
+mod audit;
+mod catch_up;
+mod dead_letters;
+mod deliveries;
+mod directory;
+mod events;
+mod explain;
 pub(crate) mod inbox;
-pub(crate) mod keys;
-pub(crate) mod notifications;
-pub(crate) mod replay;
-pub(crate) mod secrets;
+mod keys;
+mod notifications;
+mod replay;
+mod secrets;
 pub(crate) mod tokens;
 
 use axum::extract::Query;
 use bellbuoy_domain::{Event, NotificationId, Right, Scope};
 use bellbuoy_store::{MAX_PAGE, StoreError, StoredEvent};
 use http::Uri;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{App, auth::Caller, problem::Problem};
+use crate::{App, auth::Caller, contract::Routes, problem::Problem};
 
 /// Rows of a page if the query does not say.
 const USUAL_PAGE: u32 = 50;
+
+/// Everything of this surface.
+pub(crate) fn routes() -> Routes {
+    [
+        events::routes(),
+        notifications::routes(),
+        keys::routes(),
+        explain::routes(),
+        catch_up::routes(),
+        deliveries::routes(),
+        dead_letters::routes(),
+        replay::routes(),
+        tokens::routes(),
+        inbox::routes(),
+        audit::routes(),
+        secrets::routes(),
+        directory::routes(),
+    ]
+    .into_iter()
+    .fold(Routes::default(), Routes::and)
+}
+
+/// Rows of a page: 50 if it is left out.
+#[derive(JsonSchema)]
+#[schemars(inline, transparent)]
+#[allow(dead_code, reason = "a schema")]
+struct Limit(#[schemars(range(min = 1, max = MAX_PAGE))] u32);
 
 /// Reads a query string.
 ///

@@ -8,90 +8,228 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    Format, Kind, NamespaceName, Notification, NotificationId, NotificationState, RepositoryName,
-    RetryPolicy, Right, Scope,
+    DeliveryId, Format, Kind, MethodName, NamespaceName, Notification, NotificationId, NotificationState,
+    RepositoryName, RetryPolicy, Right, Scope,
 };
 use bellbuoy_store::Page;
 use http::{StatusCode, Uri};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{id, keys, limit, query, unknown};
+use super::{
+    Limit, id,
+    keys::{self, KeyView},
+    limit, query, unknown,
+};
 use crate::{
     App,
     auth::Caller,
     body,
     change::{change, switched},
-    draft::{Draft, kind_outside, shown_config},
+    contract::{Operation, Routes, tie_settings},
+    draft::{Draft, MAX_TITLE, kind_outside, shown_config},
     now,
     problem::Problem,
     sample,
 };
 
 /// A notification as it is sent to us.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NotificationDraft", transform = tie_settings)]
 struct Body {
+    /// For people.
+    #[schemars(extend("maxLength" = MAX_TITLE))]
     title: Option<String>,
     scope: ScopeBody,
+    /// Which events it is for.
     kinds: Vec<Kind>,
+    /// Which of them, line by line: `ref-regex`, `level`, `days`, `tags`, `condition`, `digest`.
     #[serde(default)]
     filter: Map<String, Value>,
+    #[schemars(with = "MethodName")]
     method: String,
+    /// The method's settings.
     #[serde(default)]
     config: Map<String, Value>,
+    /// `quay` if it is left out.
+    #[schemars(with = "Option<Format>")]
     format: Option<String>,
+    /// Its own schedule instead of the usual one.
     retry: Option<RetryPolicy>,
 }
 
 /// A scope: exactly one of these.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ScopeDraft", extend("minProperties" = 1, "maxProperties" = 1))]
 struct ScopeBody {
+    /// One repository.
     repository: Option<RepositoryName>,
+    /// A namespace and all its repositories.
+    #[schemars(with = "Option<NamespaceName>")]
     namespace: Option<RepositoryName>,
+    /// Everything; can only be true.
     registry: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// Those of this repository alone.
     repository: Option<RepositoryName>,
     /// Those of this namespace alone, without its repositories'.
     namespace: Option<NamespaceName>,
+    /// From after this one on.
     after: Option<NotificationId>,
+    #[schemars(with = "Option<Limit>")]
     limit: Option<u32>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TestDraft")]
 struct TestBody {
+    /// Of which kind the sample is: one of the notification's, its first if this is left out.
     kind: Option<Kind>,
 }
 
-pub(crate) async fn create(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Problem> {
+/// A notification as it is shown.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Notification", transform = tie_settings)]
+pub(super) struct NotificationView<'a> {
+    id: NotificationId,
+    title: Option<&'a str>,
+    scope: ScopeView<'a>,
+    kinds: &'a [Kind],
+    filter: &'a Map<String, Value>,
+    #[schemars(with = "MethodName")]
+    method: &'a str,
+    /// The method's settings. What is secret of them is shown as a mask, or not at all; the answer that makes a key to
+    /// sign with shows it once, as `secret`.
+    pub(super) config: Map<String, Value>,
+    #[schemars(with = "Format")]
+    format: &'a str,
+    retry: Option<&'a RetryPolicy>,
+    state: NotificationState,
+    /// Why it is disabled.
+    state_reason: Option<&'a str>,
+    /// Deliveries in a row that were given up.
+    failures: u32,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// What a receiver checks `v1a` with, where it signs so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    public_keys: Vec<KeyView>,
+}
+
+/// Whose events.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Scope")]
+enum ScopeView<'a> {
+    Repository(&'a RepositoryName),
+    Namespace(&'a str),
+    /// Always true.
+    Registry(bool),
+}
+
+/// A page of notifications.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Notifications<'a> {
+    notifications: Vec<NotificationView<'a>>,
+    /// The `after` of the next page; null at the end.
+    next: Option<NotificationId>,
+}
+
+/// A sample that is on its way.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SampleSent {
+    /// By which delivery.
+    delivery: DeliveryId,
+}
+
+/// `/v1/notifications`, but for keys, explanations and catching up.
+pub(crate) fn routes() -> Routes {
+    const ALL: &str = "/v1/notifications";
+    const ONE: &str = "/v1/notifications/{id}";
+    Routes::default()
+        .serve(
+            Operation::get(ALL, "A page of all, in the order of their ids, or all of one place.")
+                .asks::<ListQuery>()
+                .answers::<Notifications<'_>>(200)
+                .refuses([404]),
+            list,
+        )
+        .serve(
+            Operation::post(ALL, "Make one. The secret of a webhook is shown in this answer alone.")
+                .takes::<Body>()
+                .answers::<NotificationView<'_>>(201)
+                .refuses([404, 415]),
+            create,
+        )
+        .serve(
+            Operation::get(ONE, "One notification.").answers::<NotificationView<'_>>(200).refuses([404]),
+            get,
+        )
+        .serve(
+            Operation::put(ONE, "Write it anew. A secret that is left out or masked stays.")
+                .takes::<Body>()
+                .answers::<NotificationView<'_>>(200)
+                .refuses([404, 409, 415]),
+            replace,
+        )
+        .serve(
+            Operation::delete(ONE, "Delete it. Its history stays.").answers_nothing(204).refuses([404]),
+            delete,
+        )
+        .serve(
+            Operation::post("/v1/notifications/{id}/pause", "Hold its deliveries.")
+                .answers::<NotificationView<'_>>(200)
+                .refuses([404, 409]),
+            pause,
+        )
+        .serve(
+            Operation::post("/v1/notifications/{id}/resume", "Send what was held.")
+                .answers::<NotificationView<'_>>(200)
+                .refuses([404, 409]),
+            resume,
+        )
+        .serve(
+            Operation::post("/v1/notifications/{id}/reset", "Serve it again after it was disabled.")
+                .answers::<NotificationView<'_>>(200)
+                .refuses([404]),
+            reset,
+        )
+        .serve(
+            Operation::post("/v1/notifications/{id}/test", "Send a sample, past the filter.")
+                .may_take::<TestBody>()
+                .answers::<SampleSent>(202)
+                .refuses([404]),
+            test,
+        )
+}
+
+async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
+    draft.check_reach(&app.api.reach)?;
     draft.check_recipients(&app.api.store).await?;
     let notification = caller.authored(draft.create(now())?);
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;
     let location = [(http::header::LOCATION, format!("/v1/notifications/{}", notification.id))];
-    Ok((StatusCode::CREATED, location, Json(object(&notification, true))).into_response())
+    Ok((StatusCode::CREATED, location, Json(view(&notification, true))).into_response())
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
     let limit = limit(wanted.limit)?;
     if let Some(scope) = wanted.scope()? {
         caller.need(&app, Right::Notifications, &scope).await?;
         let rows = app.api.store.notifications_in(&scope).await?;
-        let objects: Vec<Value> = rows.iter().map(|row| object(row, false)).collect();
-        return Ok(Json(json!({ "notifications": objects, "next": null })).into_response());
+        return Ok(Json(Notifications::of(&rows, None)).into_response());
     }
     caller.need(&app, Right::Notifications, &Scope::Registry).await.map_err(|problem| Problem {
         detail: "only a superuser may list everything; name a place with `?repository=` or `?namespace=`"
@@ -101,8 +239,13 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) 
     let rows = app.api.store.list_notifications(&Page { after: wanted.after, limit }).await?;
     let is_full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = rows.last().filter(|_| is_full).map(|last| last.id);
-    let objects: Vec<Value> = rows.iter().map(|row| object(row, false)).collect();
-    Ok(Json(json!({ "notifications": objects, "next": next })).into_response())
+    Ok(Json(Notifications::of(&rows, next)).into_response())
+}
+
+impl<'a> Notifications<'a> {
+    fn of(rows: &'a [Notification], next: Option<NotificationId>) -> Self {
+        Self { notifications: rows.iter().map(|row| view(row, false)).collect(), next }
+    }
 }
 
 impl ListQuery {
@@ -116,15 +259,15 @@ impl ListQuery {
     }
 }
 
-pub(crate) async fn get(
+async fn get(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(Json(object(&find(&app, &caller, &id).await?, false)).into_response())
+    Ok(Json(view(&find(&app, &caller, &id).await?, false)).into_response())
 }
 
-pub(crate) async fn replace(
+async fn replace(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -132,6 +275,7 @@ pub(crate) async fn replace(
 ) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
+    draft.check_reach(&app.api.reach)?;
     draft.check_recipients(&app.api.store).await?;
     let mut had_secret = false;
     let notification = update(&app, &caller, "notification.change", &id, |old| {
@@ -139,10 +283,10 @@ pub(crate) async fn replace(
         draft.clone().replace(old, now()).map(Some)
     });
     let notification = notification.await?;
-    Ok(Json(object(&notification, !had_secret)).into_response())
+    Ok(Json(view(&notification, !had_secret)).into_response())
 }
 
-pub(crate) async fn delete(
+async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -153,7 +297,7 @@ pub(crate) async fn delete(
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("notification", &text)) }
 }
 
-pub(crate) async fn pause(
+async fn pause(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -161,7 +305,7 @@ pub(crate) async fn pause(
     switch(&app, &caller, &id, "notification.pause", NotificationState::Paused).await
 }
 
-pub(crate) async fn resume(
+async fn resume(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -177,10 +321,10 @@ async fn switch(
     state: NotificationState,
 ) -> Result<Response, Problem> {
     let notification = update(app, caller, action, id, |old| switched(old, state)).await?;
-    Ok(Json(object(&notification, false)).into_response())
+    Ok(Json(view(&notification, false)).into_response())
 }
 
-pub(crate) async fn reset(
+async fn reset(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -189,11 +333,11 @@ pub(crate) async fn reset(
     if !caller.audited(&app, "notification.reset", &notification).reset_failures(notification.id).await? {
         return Err(unknown("notification", &text));
     }
-    Ok(Json(object(&find(&app, &caller, &text).await?, false)).into_response())
+    Ok(Json(view(&find(&app, &caller, &text).await?, false)).into_response())
 }
 
 /// Sends a sample of the body's `kind`, or of the notification's first.
-pub(crate) async fn test(
+async fn test(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
@@ -209,7 +353,7 @@ pub(crate) async fn test(
         return Err(Problem::bad("`kind` is not one of the notification's"));
     };
     let delivery = sample::deliver_sample(&app, &notification, kind, now()).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": delivery }))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(SampleSent { delivery })).into_response())
 }
 
 /// The notification, if there is one and the caller administers it.
@@ -279,32 +423,26 @@ impl ScopeBody {
     }
 }
 
-pub(super) fn object(notification: &Notification, with_secret: bool) -> Value {
-    let mut object = json!({
-        "id": notification.id,
-        "title": notification.title,
-        "scope": scope(&notification.scope),
-        "kinds": notification.kinds,
-        "filter": notification.event_config,
-        "method": notification.method,
-        "config": shown_config(notification, with_secret),
-        "format": notification.format,
-        "retry": notification.retry,
-        "state": notification.state,
-        "state_reason": notification.state_reason,
-        "failures": notification.failures,
-        "created_at": notification.created_at.to_string(),
-        "updated_at": notification.updated_at.to_string(),
-    });
-    if let Value::Object(members) = &mut object {
-        members.extend(keys::members(notification, now()));
-    }
-    object
-}
-
-fn scope(scope: &Scope) -> Value {
-    match scope {
-        Scope::Registry => json!({ "registry": true }),
-        narrower => json!({ narrower.word(): narrower.name() }),
+pub(super) fn view(notification: &Notification, with_secret: bool) -> NotificationView<'_> {
+    NotificationView {
+        id: notification.id,
+        title: notification.title.as_deref(),
+        scope: match &notification.scope {
+            Scope::Repository(name) => ScopeView::Repository(name),
+            Scope::Namespace(name) => ScopeView::Namespace(name),
+            Scope::Registry => ScopeView::Registry(true),
+        },
+        kinds: &notification.kinds,
+        filter: &notification.event_config,
+        method: &notification.method,
+        config: shown_config(notification, with_secret),
+        format: &notification.format,
+        retry: notification.retry.as_ref(),
+        state: notification.state,
+        state_reason: notification.state_reason.as_deref(),
+        failures: notification.failures,
+        created_at: notification.created_at,
+        updated_at: notification.updated_at,
+        public_keys: keys::public(notification, now()),
     }
 }

@@ -12,17 +12,26 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_broker::{Outgoing, QueueName, queues};
-use bellbuoy_domain::{DeadReason, DeliveryMessage, DeliveryState, Event, MethodName, Record, Scope};
+use bellbuoy_domain::{
+    DeadReason, DeliveryId, DeliveryMessage, DeliveryState, Event, MethodName, Record, Scope,
+};
 use bellbuoy_store::{DeadLetter, DeliveryRow};
 use http::{StatusCode, Uri};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{again, dead_letters, map, query};
-use crate::{App, auth::Caller, ingest, now, problem::Problem};
+use crate::{
+    App,
+    auth::Caller,
+    contract::{Operation, Routes},
+    ingest, now,
+    problem::Problem,
+};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplayQuery {
     /// What bytes that could not be read are to be taken for.
@@ -30,10 +39,54 @@ struct ReplayQuery {
     taken_for: Option<TakenFor>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum TakenFor {
     Event,
+}
+
+/// What a replay came to.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Replay")]
+struct ReplayView {
+    id: Uuid,
+    outcome: ReplayOutcome,
+    /// Where the letter was a delivery's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<DeliveryId>,
+    /// Where the delivery stands that has gone on without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<DeliveryState>,
+    /// The number of the attempt that comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ReplayOutcome {
+    /// It is on its way again.
+    Replayed,
+    /// Its delivery has gone on since; nothing was sent.
+    Superseded,
+}
+
+impl ReplayView {
+    fn new(id: Uuid, outcome: ReplayOutcome) -> Self {
+        Self { id, outcome, delivery: None, state: None, attempt: None }
+    }
+}
+
+/// `/v1/dead-letters/{id}/replay`.
+pub(super) fn routes() -> Routes {
+    Routes::default().serve(
+        Operation::post("/v1/dead-letters/{id}/replay", "Send it back to where it died, and forget it.")
+            .asks::<ReplayQuery>()
+            .answers::<ReplayView>(200)
+            .answers::<ReplayView>(202)
+            .refuses([404, 409]),
+        replay,
+    )
 }
 
 /// What is to be done for a dead letter.
@@ -52,7 +105,7 @@ struct Delivery {
     event: Event,
 }
 
-pub(crate) async fn replay(
+async fn replay(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -64,7 +117,8 @@ pub(crate) async fn replay(
         Plan::Delivery(delivery) => replay_delivery(&app, letter.id, *delivery).await?,
         Plan::Return(message) => {
             app.api.broker.publish(vec![message]).await?;
-            (StatusCode::ACCEPTED, Json(json!({ "id": letter.id, "outcome": "replayed" }))).into_response()
+            let replayed = ReplayView::new(letter.id, ReplayOutcome::Replayed);
+            (StatusCode::ACCEPTED, Json(replayed)).into_response()
         }
     };
     // Somebody else may have been faster; then the letter is gone as it should be.
@@ -79,12 +133,11 @@ async fn replay_delivery(app: &App, letter: Uuid, delivery: Delivery) -> Result<
     if let Some(known) = app.api.store.delivery(delivery.message.delivery).await?
         && is_past(&known.delivery, died_at)
     {
-        let superseded = json!({
-            "id": letter,
-            "outcome": "superseded",
-            "delivery": known.delivery.id,
-            "state": known.delivery.state,
-        });
+        let superseded = ReplayView {
+            delivery: Some(known.delivery.id),
+            state: Some(known.delivery.state),
+            ..ReplayView::new(letter, ReplayOutcome::Superseded)
+        };
         return Ok(Json(superseded).into_response());
     }
     again::check_notification(app, delivery.message.notification).await?;
@@ -98,12 +151,11 @@ async fn replay_delivery(app: &App, letter: Uuid, delivery: Delivery) -> Result<
         ..delivery.message
     };
     again::send(app, delivery.method, &message, &delivery.event, now).await?;
-    let replayed = json!({
-        "id": letter,
-        "outcome": "replayed",
-        "delivery": message.delivery,
-        "attempt": message.attempt,
-    });
+    let replayed = ReplayView {
+        delivery: Some(message.delivery),
+        attempt: Some(message.attempt),
+        ..ReplayView::new(letter, ReplayOutcome::Replayed)
+    };
     Ok((StatusCode::ACCEPTED, Json(replayed)).into_response())
 }
 

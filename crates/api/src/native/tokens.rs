@@ -11,15 +11,18 @@ use bellbuoy_domain::{AccountName, Right, Scope, TokenScope, TokenScopes, Verdic
 use bellbuoy_store::Token;
 use http::{StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{id, limit, map, query, unknown};
+use super::{Limit, id, limit, map, query, unknown};
 use crate::{
     App,
     auth::{Caller, make_token},
-    body, now,
+    body,
+    contract::{Operation, Routes},
+    now,
     problem::Problem,
 };
 
@@ -27,10 +30,15 @@ use crate::{
 const MAX_TITLE: usize = 255;
 
 /// A token as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TokenDraft")]
 pub(crate) struct NewToken {
+    /// What it is for.
+    #[schemars(extend("minLength" = 1, "maxLength" = MAX_TITLE))]
     pub(crate) title: String,
+    /// What it may be used for; within what the credential that asks may be.
+    #[schemars(extend("minItems" = 1))]
     pub(crate) scopes: Vec<TokenScope>,
     /// Whose rights it carries; of the registry itself if nobody's.
     pub(crate) account: Option<AccountName>,
@@ -38,26 +46,83 @@ pub(crate) struct NewToken {
     pub(crate) expires_in_seconds: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    /// This account's; without it, those that the caller may see.
     account: Option<AccountName>,
+    /// From after this one on.
     after: Option<Uuid>,
+    #[schemars(with = "Option<Limit>")]
     limit: Option<u32>,
 }
 
-pub(crate) async fn create(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Problem> {
+/// A token, without what its holder shows.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
+struct TokenView<'a> {
+    id: Uuid,
+    title: &'a str,
+    /// Whose rights it carries; null for the registry's own.
+    account: Option<&'a AccountName>,
+    scopes: Vec<TokenScope>,
+    created_by: &'a str,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+}
+
+/// A token that was just made.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "NewToken")]
+struct NewTokenView<'a> {
+    #[serde(flatten)]
+    made: TokenView<'a>,
+    /// What its holder shows; never shown again.
+    token: String,
+}
+
+/// A page of tokens.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tokens")]
+struct TokensView<'a> {
+    tokens: Vec<TokenView<'a>>,
+    /// The `after` of the next page; null at the end.
+    next: Option<Uuid>,
+}
+
+/// `/v1/tokens`.
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .serve(
+            Operation::get("/v1/tokens", "A page of an account's tokens, or of the registry's.")
+                .asks::<ListQuery>()
+                .answers::<TokensView<'_>>(200),
+            list,
+        )
+        .serve(
+            Operation::post(
+                "/v1/tokens",
+                "Make a token; its secret is shown in this answer and never again.",
+            )
+            .takes::<NewToken>()
+            .answers::<NewTokenView<'_>>(201)
+            .refuses([415]),
+            create,
+        )
+        .serve(
+            Operation::delete("/v1/tokens/{id}", "Revoke a token.").answers_nothing(204).refuses([404]),
+            revoke,
+        )
+}
+
+async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
     let (token, secret) = give(&app, &caller, body::object_from_json(&read.bytes)?).await?;
-    let mut object = object(&token);
-    object["token"] = secret.into();
-    Ok((StatusCode::CREATED, Json(object)).into_response())
+    let view = NewTokenView { made: TokenView::of(&token), token: secret };
+    Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
 /// Makes a token: it, and what its holder shows.
@@ -139,7 +204,7 @@ async fn need_holder(app: &App, caller: &Caller, account: Option<&AccountName>) 
     }
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let wanted: ListQuery = query(&uri)?;
     let limit = limit(wanted.limit)?;
     let is_superuser = caller.judge(&app, Right::Directory, &Scope::Registry).await? == Verdict::Allowed;
@@ -150,11 +215,11 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) 
     let tokens = app.api.store.tokens(account.as_ref(), wanted.after, limit).await?;
     let is_full = tokens.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = tokens.last().filter(|_| is_full).map(|last| last.id);
-    let tokens: Vec<Value> = tokens.iter().map(object).collect();
-    Ok(Json(json!({ "tokens": tokens, "next": next })).into_response())
+    let tokens = tokens.iter().map(TokenView::of).collect();
+    Ok(Json(TokensView { tokens, next }).into_response())
 }
 
-pub(crate) async fn revoke(
+async fn revoke(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(text): Path<String>,
@@ -171,15 +236,17 @@ pub(crate) async fn revoke(
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("token", &text)) }
 }
 
-fn object(token: &Token) -> Value {
-    json!({
-        "id": token.id,
-        "title": token.title,
-        "account": token.account,
-        "scopes": token.scopes.iter().collect::<Vec<_>>(),
-        "created_by": token.created_by,
-        "created_at": token.created_at.to_string(),
-        "expires_at": token.expires_at.map(|at| at.to_string()),
-        "last_used_at": token.last_used_at.map(|at| at.to_string()),
-    })
+impl<'a> TokenView<'a> {
+    fn of(token: &'a Token) -> Self {
+        Self {
+            id: token.id,
+            title: &token.title,
+            account: token.account.as_ref(),
+            scopes: token.scopes.iter().collect(),
+            created_by: &token.created_by,
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            last_used_at: token.last_used_at,
+        }
+    }
 }

@@ -11,8 +11,9 @@ use bellbuoy_domain::{EmailAddress, Letter, Markup, RepositoryName, Scope};
 use bellbuoy_store::{AuditEntry, AuthorizedEmail, Store};
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use jiff::SignedDuration;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -35,6 +36,16 @@ const PREFIX: &str = "bbe_";
 /// Quay's words for a mail that could not be sent.
 const NOT_SENT: &str = "Could not send email. Please contact an administrator and report this problem.";
 
+/// Whether an address has agreed to hear of a repository.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayAuthorizedEmail")]
+pub(super) struct EmailView<'a> {
+    email: &'a str,
+    repository: &'a str,
+    namespace: &'a str,
+    confirmed: bool,
+}
+
 /// Whether an address has agreed, and the request to ask it.
 pub(super) async fn answer(
     app: &Arc<App>,
@@ -47,7 +58,7 @@ pub(super) async fn answer(
         Method::GET => {
             let name = RepositoryName::parse(repository).map_err(|_| not_found())?;
             let known = app.api.store.authorized_email(&name, email).await?;
-            Ok(Json(object(&known.ok_or_else(not_found)?)).into_response())
+            Ok(Json(EmailView::of(&known.ok_or_else(not_found)?)).into_response())
         }
         Method::POST => ask(app, caller, repository, email).await,
         _ => Ok(wrong_verb(app, "GET,HEAD,POST")),
@@ -64,7 +75,7 @@ async fn ask(app: &Arc<App>, caller: &Caller, repository: &str, email: &str) -> 
     let address = EmailAddress::parse(email).ok_or_else(|| Problem::bad("Invalid e-mail address"))?;
     let known = app.api.store.authorized_email(&name, email).await?;
     if let Some(known) = known.filter(|known| known.confirmed) {
-        return Ok(Json(object(&known)).into_response());
+        return Ok(Json(EmailView::of(&known)).into_response());
     }
     // Whoever administers a repository must not be able to flood a stranger with our mails.
     let now_or_later = app.letters.wrong(&*email.to_ascii_lowercase(), Instant::now());
@@ -78,7 +89,7 @@ async fn ask(app: &Arc<App>, caller: &Caller, repository: &str, email: &str) -> 
         error!("asking an address failed: {panic}");
         Problem::internal()
     })??;
-    Ok(Json(object(&asked)).into_response())
+    Ok(Json(EmailView::of(&asked)).into_response())
 }
 
 /// Sends the mail, and then notes the code of its link: what was noted was sent, and a mail that the server did not
@@ -107,22 +118,25 @@ fn too_many(wait: Duration) -> Problem {
     Problem { retry_after: Some(wait), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
 }
 
-fn object(email: &AuthorizedEmail) -> Value {
-    json!({
-        "email": email.email,
-        "repository": email.repository.short_name(),
-        "namespace": email.repository.namespace(),
-        "confirmed": email.confirmed,
-    })
+impl<'a> EmailView<'a> {
+    fn of(email: &'a AuthorizedEmail) -> Self {
+        Self {
+            email: &email.email,
+            repository: email.repository.short_name(),
+            namespace: email.repository.namespace(),
+            confirmed: email.confirmed,
+        }
+    }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Link {
+    /// What the mail's link holds.
     #[serde(default)]
     code: String,
 }
 
-/// The page behind the link: opening it agrees, once.
+/// The page behind the link: opening it agrees, and opening it again says so again.
 pub(crate) async fn confirm(
     State(app): State<Arc<App>>,
     method: Method,
@@ -157,8 +171,8 @@ pub(crate) async fn confirm(
 }
 
 fn refusal() -> Response {
-    let text = "This link was used already, is older than three days, was followed by a newer one, or never was one of ours. If you \
-                want the notifications, ask for another mail.";
+    let text = "This link is older than three days, was followed by a newer one, or never was one of ours. If you want the \
+                notifications, ask for another mail.";
     page(StatusCode::BAD_REQUEST, "This link does not confirm anything", text)
 }
 

@@ -7,11 +7,12 @@ use axum::{
     extract::{Path, Query, Request, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{Right, Scope, TargetKind, TokenScope, Verdict};
+use bellbuoy_domain::{InAppKind, Right, Scope, TargetKind, TokenScope, Verdict};
 use bellbuoy_store::InboxItem;
 use http::Uri;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{forbidden, not_found, read_json, schema, written};
@@ -29,11 +30,36 @@ const LARGEST_PAGE: u32 = 100;
 /// How many rows may lie before a page: whoever has more of them puts some away.
 const DEEPEST: u32 = 10_000;
 
-#[derive(Debug, Deserialize)]
-struct ListQuery {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct ListQuery {
+    /// From 1.
     #[serde(default)]
     page: u32,
+    /// Rows of a page; 5 if it is left out, as in Quay, and 100 at most.
     limit: Option<u32>,
+}
+
+/// An item of the in-app area as Quay shows it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayInboxItem")]
+pub(super) struct ItemView<'a> {
+    id: Uuid,
+    /// Which one it tells, if it tells one.
+    organization: Option<&'a str>,
+    kind: InAppKind,
+    /// In the form of RFC 2822.
+    created: String,
+    metadata: &'a Map<String, Value>,
+    dismissed: bool,
+}
+
+/// A page of items.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayInbox")]
+pub(super) struct InboxView<'a> {
+    notifications: Vec<ItemView<'a>>,
+    /// Whether there are more.
+    additional: bool,
 }
 
 /// Newest first, without what was put away. Pages 0 and 1 are the same, as in Quay; unlike there, none is left out.
@@ -51,8 +77,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) 
     let mut rows = app.api.store.undismissed(&pairs, skip, limit + 1).await?;
     let additional = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    let rows: Vec<Value> = rows.iter().map(object).collect();
-    Ok(Json(json!({ "notifications": rows, "additional": additional })).into_response())
+    let notifications = rows.iter().map(ItemView::of).collect();
+    Ok(Json(InboxView { notifications, additional }).into_response())
 }
 
 pub(crate) async fn get(
@@ -60,7 +86,7 @@ pub(crate) async fn get(
     caller: Caller,
     Path(uuid): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(Json(object(&find(&app, &caller, &uuid).await?)).into_response())
+    Ok(Json(ItemView::of(&find(&app, &caller, &uuid).await?)).into_response())
 }
 
 /// Puts an item away; without a word of it, back.
@@ -75,7 +101,10 @@ pub(crate) async fn put(
     let body = read_json(&app, &parts.headers, body).await?;
     let dismissed = schema::dismissed(&body).map_err(Problem::bad)?;
     let found = app.api.store.set_dismissed(&item.target_kind, &item.target, item.id, dismissed).await?;
-    if found { Ok(Json(object(&InboxItem { dismissed, ..item })).into_response()) } else { Err(not_found()) }
+    if !found {
+        return Err(not_found());
+    }
+    Ok(Json(ItemView::of(&InboxItem { dismissed, ..item })).into_response())
 }
 
 /// The item, if the caller reads those of its target.
@@ -99,14 +128,15 @@ async fn readable(app: &App, caller: &Caller) -> Result<Vec<Target>, Problem> {
     targets(app, account).await
 }
 
-fn object(item: &InboxItem) -> Value {
-    let organization = (item.target_kind == TargetKind::Org.name()).then_some(&item.target);
-    json!({
-        "id": item.id,
-        "organization": organization,
-        "kind": item.kind,
-        "created": written(item.created_at),
-        "metadata": item.metadata,
-        "dismissed": item.dismissed,
-    })
+impl<'a> ItemView<'a> {
+    fn of(item: &'a InboxItem) -> Self {
+        Self {
+            id: item.id,
+            organization: (item.target_kind == TargetKind::Org.name()).then_some(&item.target),
+            kind: item.kind,
+            created: written(item.created_at),
+            metadata: &item.metadata,
+            dismissed: item.dismissed,
+        }
+    }
 }

@@ -13,16 +13,12 @@ mod people;
 mod permissions;
 mod problem;
 mod repositories;
+mod routes;
 mod schema;
 mod sign_in;
 
-pub(crate) use authorized_email::confirm;
-pub(crate) use inbox::{get as inbox_item, list as inbox, put as dismiss};
-pub(crate) use namespace::{of_organization, own as of_own_namespace};
-pub(crate) use people::{entities, organization, robot, robots, user};
-pub(crate) use problem::response as problem_response;
-pub(crate) use repositories::create as create_repository;
-pub(crate) use sign_in::{csrf_token, sign_in, sign_out};
+pub(crate) use problem::{ProblemView, response as problem_response};
+pub(crate) use routes::routes;
 
 use std::sync::Arc;
 
@@ -41,6 +37,7 @@ use crate::{
     App,
     auth::{Caller, Refused, session},
     body,
+    ingest::query_value,
     problem::Problem,
 };
 use notifications::Notifications;
@@ -61,6 +58,17 @@ pub(crate) fn owns(path: &str) -> bool {
 /// Whether a path is for those who have no credential yet.
 pub(crate) fn is_open(path: &str) -> bool {
     matches!(path, "/csrf_token" | "/authrepoemail" | "/api/v1/signin")
+}
+
+/// Quay takes the word that shows that a request was meant as a value of the query, too.
+pub(crate) fn lift_word(request: &mut Request) {
+    if !owns(request.uri().path()) || request.headers().contains_key(session::CSRF) {
+        return;
+    }
+    let word = query_value(request.uri(), "_csrf_token");
+    if let Some(word) = word.and_then(|word| HeaderValue::try_from(word).ok()) {
+        request.headers_mut().insert(session::CSRF, word);
+    }
 }
 
 /// A path of Quay's surface that is not there.
@@ -99,7 +107,7 @@ fn is_jwt(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /api/v1/error/{type}`.
-pub(crate) async fn describe_error(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+async fn describe_error(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     match problem::describe(&app, &name) {
         Some(description) => Json(description).into_response(),
         None => problem_response(&app, not_found()),
@@ -107,12 +115,12 @@ pub(crate) async fn describe_error(State(app): State<Arc<App>>, Path(name): Path
 }
 
 /// A path that has a slash at its end, without it.
-pub(crate) async fn with_slash(uri: Uri) -> Response {
+async fn with_slash(uri: Uri) -> Response {
     redirect(&uri)
 }
 
 /// Everything below `/api/v1/repository/`. A repository's name may hold slashes, so the path is read from its end.
-pub(crate) async fn dispatch(
+async fn dispatch(
     State(app): State<Arc<App>>,
     caller: Caller,
     request: Request,

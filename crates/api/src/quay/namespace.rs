@@ -12,6 +12,7 @@ use super::{
     forbidden, not_found,
     notifications::Notifications,
     path::{Act, Part},
+    people::need_purpose,
 };
 use crate::{App, auth::Caller, problem::Problem};
 
@@ -22,14 +23,15 @@ pub(crate) async fn of_organization(
     params: RawPathParams,
     request: Request,
 ) -> Result<Response, Problem> {
-    let name = NamespaceName::parse(param(&params, "org").unwrap_or_default());
-    let place = name.as_ref().map_or(Scope::Registry, |name| Scope::Namespace(name.to_string()));
+    // Which organizations there are is no secret to whoever may ask for one.
+    need_purpose(&caller)?;
+    let name = NamespaceName::parse(param(&params, "org").unwrap_or_default()).map_err(|_| not_found())?;
+    let account = app.api.store.account(&name.clone().into()).await?;
+    account.filter(|account| account.kind == AccountKind::Organization).ok_or_else(not_found)?;
+    let place = Scope::Namespace(name.to_string());
     if !caller.owns(&app, &place).await? {
         return Err(forbidden());
     }
-    let name = name.map_err(|_| not_found())?;
-    let account = app.api.store.account(&name.into()).await?;
-    account.filter(|account| account.kind == AccountKind::Organization).ok_or_else(not_found)?;
     answer(&app, &caller, place, &params, request).await
 }
 

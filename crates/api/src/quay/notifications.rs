@@ -6,12 +6,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    Format, Kind, MethodName, NamespaceName, Notification, NotificationId, NotificationState, RepositoryName,
-    Scope,
+    Format, Kind, MethodName, Notification, NotificationId, NotificationState, RepositoryName, Scope,
 };
-use bellbuoy_store::Account;
 use http::{Method, StatusCode, request::Parts};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     not_found,
@@ -22,17 +22,89 @@ use crate::{
     App,
     auth::Caller,
     change::{change, switched},
+    contract::{Operation, tie_settings},
     draft::{Draft, shown_config},
     now,
     problem::Problem,
     recipients, sample,
 };
 
-/// How often a notification fails until Quay's clients call it disabled.
+/// The count of failures from which on Quay's clients call a notification disabled.
 const DISABLED_FROM: u32 = 3;
 
 /// The only events that Quay takes for a namespace.
 const OF_NAMESPACES: [Kind; 2] = [Kind::QuotaError, Kind::QuotaWarning];
+
+/// A notification as Quay shows it. One that was made for several kinds by the native API shows its
+/// first as `event`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayNotification", transform = tie_settings)]
+struct NotificationView<'a> {
+    uuid: NotificationId,
+    title: Option<&'a str>,
+    event: Option<Kind>,
+    #[schemars(with = "MethodName")]
+    method: &'a str,
+    config: Map<String, Value>,
+    event_config: &'a Map<String, Value>,
+    /// 3 or more means disabled.
+    number_of_failures: u32,
+    /// True while it is paused, and not there else: Quay knows no pause.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    paused: bool,
+}
+
+/// All of one place.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayNotifications")]
+struct NotificationsView<'a> {
+    notifications: Vec<NotificationView<'a>>,
+}
+
+/// An object without members.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Nothing {}
+
+/// What is served of all notifications of a place.
+pub(super) fn of_all(path: &'static str) -> [Operation; 2] {
+    [
+        Operation::get(path, "All notifications of the place.")
+            .answers::<NotificationsView<'_>>(200)
+            .refuses([400, 404]),
+        Operation::post(path, "Make one.")
+            .takes::<schema::NotificationBody>()
+            .answers::<NotificationView<'_>>(201)
+            .refuses([404, 415]),
+    ]
+}
+
+/// What is served of one of them.
+pub(super) fn of_one(path: &'static str) -> [Operation; 4] {
+    [
+        Operation::get(path, "One notification.").answers::<NotificationView<'_>>(200).refuses([404]),
+        Operation::put(path, "Write it anew.")
+            .takes::<schema::NotificationBody>()
+            .answers::<NotificationView<'_>>(200)
+            .refuses([404, 409, 415]),
+        Operation::post(path, "Set its failures to 0, and serve it again.")
+            .answers_nothing(204)
+            .refuses([400, 404]),
+        Operation::delete(path, "Delete it.").answers_nothing(204).refuses([400, 404]),
+    ]
+}
+
+/// What can be done with one of them besides.
+pub(super) fn of_acts([test, pause, resume]: [&'static str; 3]) -> [Operation; 3] {
+    [
+        Operation::post(test, "Send a sample.").answers::<Nothing>(200).refuses([400, 404]),
+        Operation::post(pause, "Hold its deliveries.")
+            .answers::<NotificationView<'_>>(200)
+            .refuses([400, 404, 409]),
+        Operation::post(resume, "Send what was held.")
+            .answers::<NotificationView<'_>>(200)
+            .refuses([400, 404, 409]),
+    ]
+}
 
 /// The notifications of one place, asked for by one caller who administers it.
 pub(super) struct Notifications<'a> {
@@ -85,21 +157,20 @@ impl<'a> Notifications<'a> {
 
     async fn list(&self) -> Result<Response, Problem> {
         let notifications = self.app.api.store.notifications_in(&self.scope).await?;
-        let objects: Vec<Value> =
-            notifications.iter().map(|notification| object(notification, false)).collect();
-        Ok(Json(json!({ "notifications": objects })).into_response())
+        let notifications = notifications.iter().map(|notification| view(notification, false)).collect();
+        Ok(Json(NotificationsView { notifications }).into_response())
     }
 
     async fn create(&self, parts: &Parts, body: Body) -> Result<Response, Problem> {
         let notification = self.caller.authored(self.draft(parts, body).await?.create(now())?);
         let store = self.caller.audited(self.app, "notification.create", &notification);
         store.create_notification(&notification).await?;
-        Ok((StatusCode::CREATED, Json(object(&notification, true))).into_response())
+        Ok((StatusCode::CREATED, Json(view(&notification, true))).into_response())
     }
 
     async fn get(&self, uuid: &str) -> Result<Response, Problem> {
         let notification = self.find(uuid).await?.ok_or_else(not_found)?;
-        Ok(Json(object(&notification, false)).into_response())
+        Ok(Json(view(&notification, false)).into_response())
     }
 
     /// Quay has no such verb: there a notification is deleted and made again, and what waits for it is lost.
@@ -120,7 +191,7 @@ impl<'a> Notifications<'a> {
             draft.replace(old, now()).map(Some)
         });
         let notification = changed.await?.ok_or_else(|| self.absent(uuid))?;
-        Ok(Json(object(&notification, !had_secret)).into_response())
+        Ok(Json(view(&notification, !had_secret)).into_response())
     }
 
     async fn delete(&self, uuid: &str) -> Result<Response, Problem> {
@@ -131,30 +202,44 @@ impl<'a> Notifications<'a> {
     }
 
     async fn reset(&self, uuid: &str) -> Result<Response, Problem> {
-        let notification = self.need(uuid).await?;
+        let absent = || self.without(uuid);
+        let notification = self.find(uuid).await?.ok_or_else(absent)?;
         let store = self.caller.audited(self.app, "notification.reset", &notification);
         let found = store.reset_failures(notification.id).await?;
-        if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(self.absent(uuid)) }
+        if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent()) }
+    }
+
+    /// Quay has other words for resetting what is another repository's, which would tell that it is there: so these stand
+    /// beside the usual ones for whatever is not here.
+    fn without(&self, uuid: &str) -> Problem {
+        let absent = self.absent(uuid);
+        match self.scope {
+            Scope::Repository(_) => {
+                let message = format!("No repository notification found with uuid: {}", shown(uuid));
+                absent.with("message", message)
+            }
+            Scope::Namespace(_) | Scope::Registry => absent,
+        }
     }
 
     async fn test(&self, uuid: &str) -> Result<Response, Problem> {
         let notification = self.need(uuid).await?;
         let kind = notification.kinds.first().copied().ok_or_else(|| self.absent(uuid))?;
         sample::deliver_sample(self.app, &notification, kind, now()).await?;
-        Ok(Json(json!({})).into_response())
+        Ok(Json(Nothing {}).into_response())
     }
 
     async fn switch(&self, uuid: &str, action: &str, state: NotificationState) -> Result<Response, Problem> {
         let found = self.need(uuid).await?;
         let changed = change(self.app, self.caller, action, found, |old| switched(old, state)).await?;
         let notification = changed.ok_or_else(|| self.absent(uuid))?;
-        Ok(Json(object(&notification, false)).into_response())
+        Ok(Json(view(&notification, false)).into_response())
     }
 
     /// Checks in Quay's order: method, its settings, event; for a namespace the event first.
     async fn draft(&self, parts: &Parts, body: Body) -> Result<Draft, Problem> {
         let read = read_json(self.app, &parts.headers, body).await?;
-        let mut body = schema::read(read).map_err(Problem::bad)?;
+        let body = schema::read(read).map_err(Problem::bad)?;
         let is_namespace = matches!(self.scope, Scope::Namespace(_));
         if is_namespace {
             check_event_of_namespace(&body.event)?;
@@ -163,9 +248,8 @@ impl<'a> Notifications<'a> {
             let of_namespace = || format!("Unknown notification method '{}'", shown(&body.method));
             Problem::bad(if is_namespace { of_namespace() } else { error.to_string() })
         })?;
-        if is_namespace && method == MethodName::Email {
-            self.fill_address(&mut body.config).await?;
-        }
+        let reach = self.app.api.reach.check(method, &body.config);
+        reach.map_err(|fault| Problem::bad(fault.to_string()))?;
         recipients::check(&self.app.api.store, method, &body.config, &self.scope).await?;
         let kind = body.event.parse::<Kind>().map_err(|error| Problem::bad(format!("event: {error}")))?;
         Ok(Draft {
@@ -178,22 +262,6 @@ impl<'a> Notifications<'a> {
             format: Format::Quay.name().to_owned(),
             retry: None,
         })
-    }
-
-    /// Quay finds out to whom a namespace's mail goes when it sends it. Here the settings say it, so that it can be
-    /// seen: the address of the organization's contact, else of an owner; of the user.
-    async fn fill_address(&self, config: &mut Map<String, Value>) -> Result<(), Problem> {
-        if config.get("email").is_some_and(|email| email.as_str() != Some("")) {
-            return Ok(());
-        }
-        let Ok(namespace) = NamespaceName::parse(self.scope.name()) else { return Ok(()) };
-        let mut people = Vec::from_iter(self.app.api.store.account(&namespace.clone().into()).await?);
-        people.extend(self.app.api.store.owners_of_organization(&namespace).await?);
-        let address = |account: Account| account.email.filter(|_| account.email_verified);
-        if let Some(address) = people.into_iter().find_map(address) {
-            config.insert("email".to_owned(), address.into());
-        }
-        Ok(())
     }
 
     /// The notification, if it is one of this place.
@@ -230,22 +298,25 @@ fn absent(repository: &str, uuid: &str) -> Problem {
     Problem::bad(format!("No repository notification found for: {namespace}, {name}, {uuid}"))
 }
 
-/// A notification as Quay shows it. One that was made for several kinds by the native API shows its
-/// first as `event`. Only one that is paused has a member more, for Quay knows no pause.
-fn object(notification: &Notification, with_secret: bool) -> Value {
-    let is_disabled = notification.state == NotificationState::Disabled;
-    let least = if is_disabled { DISABLED_FROM } else { 0 };
-    let mut object = json!({
-        "uuid": notification.id,
-        "title": notification.title,
-        "event": notification.kinds.first(),
-        "method": notification.method,
-        "config": shown_config(notification, with_secret),
-        "event_config": notification.event_config,
-        "number_of_failures": notification.failures.max(least),
-    });
-    if notification.state == NotificationState::Paused {
-        object["paused"] = true.into();
+fn view(notification: &Notification, with_secret: bool) -> NotificationView<'_> {
+    NotificationView {
+        uuid: notification.id,
+        title: notification.title.as_deref(),
+        event: notification.kinds.first().copied(),
+        method: &notification.method,
+        config: shown_config(notification, with_secret),
+        event_config: &notification.event_config,
+        number_of_failures: shown_failures(notification),
+        paused: notification.state == NotificationState::Paused,
     }
-    object
+}
+
+/// The count as Quay's clients read it, for whom it says whether a notification is disabled: one that still delivers, after
+/// however many failures, is below the limit, and one that does not has reached it.
+fn shown_failures(notification: &Notification) -> u32 {
+    if notification.state == NotificationState::Disabled {
+        notification.failures.max(DISABLED_FROM)
+    } else {
+        notification.failures.min(DISABLED_FROM - 1)
+    }
 }

@@ -4,7 +4,7 @@
 //! That there is a user or organization of a name is told to whoever names it whole, as in Quay; who else there is, to
 //! superusers. What is within an organization is told to its members.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -16,8 +16,8 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::{Account, Team};
 use http::Uri;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{forbidden, not_found, written};
 use crate::{App, auth::Caller, problem::Problem};
@@ -29,44 +29,165 @@ const OPERATOR: &str = "admin";
 const MOST_NAMES: usize = 10;
 const MOST_ROBOTS: u32 = 1000;
 
+/// Who the caller is.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayUser")]
+pub(super) struct UserView<'a> {
+    /// Always false.
+    anonymous: bool,
+    /// Always true.
+    is_me: bool,
+    username: &'a str,
+    email: Option<&'a str>,
+    /// Whether the address is known to be theirs.
+    verified: bool,
+    super_user: bool,
+    /// Always true.
+    can_create_repo: bool,
+    organizations: Vec<MembershipView<'a>>,
+}
+
+/// An organization that the caller is in.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayMembership")]
+struct MembershipView<'a> {
+    name: &'a str,
+    is_org_admin: bool,
+    can_create_repo: bool,
+    /// Always false.
+    public: bool,
+}
+
+/// An organization.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayOrganization")]
+pub(super) struct OrganizationView<'a> {
+    name: &'a NamespaceName,
+    /// For its members.
+    email: Option<&'a str>,
+    is_admin: bool,
+    is_member: bool,
+    /// Always false.
+    public: bool,
+    /// For its members, by name.
+    teams: BTreeMap<&'a str, TeamView<'a>>,
+    /// Their names in order.
+    ordered_teams: Vec<&'a str>,
+}
+
+/// A team.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayTeam")]
+struct TeamView<'a> {
+    name: &'a str,
+    /// Always empty.
+    description: &'static str,
+    role: TeamRole,
+    /// Always true.
+    can_view: bool,
+    /// Always false.
+    is_synced: bool,
+}
+
+/// A robot.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayRobot")]
+pub(super) struct RobotView<'a> {
+    name: &'a AccountName,
+    /// Always empty.
+    description: &'static str,
+    /// In the form of RFC 2822.
+    created: String,
+    /// Always null.
+    last_accessed: Option<String>,
+    unstructured_metadata: NoMetadata,
+}
+
+/// Nothing is kept of a robot besides.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+struct NoMetadata {}
+
+/// Robots.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayRobots")]
+pub(super) struct RobotsView<'a> {
+    robots: Vec<RobotView<'a>>,
+}
+
+/// A user, a robot, an organization or a team.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayEntity")]
+struct EntityView {
+    name: String,
+    kind: EntityKind,
+    /// Of an account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_robot: Option<bool>,
+    /// Of a team: always true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_org_member: Option<bool>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum EntityKind {
+    User,
+    Org,
+    Team,
+}
+
+/// What there is of a name.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayEntities")]
+pub(super) struct EntitiesView {
+    results: Vec<EntityView>,
+}
+
 /// `GET /api/v1/user/`.
 pub(crate) async fn user(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, Problem> {
     let Some(account) = caller.account() else {
         // It is no user, but may do what one would ask to do.
         need_purpose(&caller)?;
         let (name, superuser) = caller.granted_to().map_or((OPERATOR, true), |name| (name, false));
-        return Ok(Json(object(name, None, superuser, &[])).into_response());
+        return Ok(Json(user_view(name, None, superuser, &[])).into_response());
     };
     let teams = app.api.store.teams_of(&account.name).await?;
-    Ok(Json(object(account.name.as_str(), Some(account), account.superuser, &teams)).into_response())
+    Ok(Json(user_view(account.name.as_str(), Some(account), account.superuser, &teams)).into_response())
 }
 
-fn object(username: &str, account: Option<&Account>, superuser: bool, teams: &[Team]) -> Value {
-    let mut organizations: Vec<Value> = Vec::new();
+fn user_view<'a>(
+    username: &'a str,
+    account: Option<&'a Account>,
+    super_user: bool,
+    teams: &'a [Team],
+) -> UserView<'a> {
+    let mut organizations: Vec<MembershipView<'_>> = Vec::new();
     for team in teams {
-        let of_team = |team: &Team| team.organization.to_string();
-        if organizations.last().is_some_and(|last| last["name"] == of_team(team)) {
+        let name = team.organization.as_str();
+        if organizations.last().is_some_and(|last| last.name == name) {
             continue;
         }
         let roles = teams.iter().filter(|other| other.organization == team.organization);
         let role = roles.map(|other| other.role).max().unwrap_or(TeamRole::Member);
-        organizations.push(json!({
-            "name": of_team(team),
-            "is_org_admin": role == TeamRole::Admin,
-            "can_create_repo": role >= TeamRole::Creator,
-            "public": false,
-        }));
+        organizations.push(MembershipView {
+            name,
+            is_org_admin: role == TeamRole::Admin,
+            can_create_repo: role >= TeamRole::Creator,
+            public: false,
+        });
     }
-    json!({
-        "anonymous": false,
-        "is_me": true,
-        "username": username,
-        "email": account.and_then(|account| account.email.as_deref()),
-        "verified": account.is_none_or(|account| account.email_verified),
-        "super_user": superuser,
-        "can_create_repo": true,
-        "organizations": organizations,
-    })
+    UserView {
+        anonymous: false,
+        is_me: true,
+        username,
+        email: account.and_then(|account| account.email.as_deref()),
+        verified: account.is_none_or(|account| account.email_verified),
+        super_user,
+        can_create_repo: true,
+        organizations,
+    }
 }
 
 /// `GET /api/v1/organization/{org}`.
@@ -82,23 +203,22 @@ pub(crate) async fn organization(
     let standing = caller.standing(&app.api.store, &Scope::Namespace(name.to_string())).await?;
     let is_member = standing > Standing::Stranger;
     let teams = if is_member { app.api.store.teams(&name).await? } else { Vec::new() };
-    let names: Vec<&str> = teams.iter().map(|team| team.name.as_str()).collect();
-    let objects: Map<String, Value> =
-        teams.iter().map(|team| (team.name.to_string(), team_object(team))).collect();
-    let object = json!({
-        "name": name,
-        "email": account.email.filter(|_| is_member),
-        "is_admin": standing >= Standing::Admin,
-        "is_member": is_member,
-        "public": false,
-        "teams": objects,
-        "ordered_teams": names,
-    });
-    Ok(Json(object).into_response())
+    let view = OrganizationView {
+        name: &name,
+        email: account.email.as_deref().filter(|_| is_member),
+        is_admin: standing >= Standing::Admin,
+        is_member,
+        public: false,
+        teams: teams.iter().map(|team| (team.name.as_str(), TeamView::of(team))).collect(),
+        ordered_teams: teams.iter().map(|team| team.name.as_str()).collect(),
+    };
+    Ok(Json(view).into_response())
 }
 
-fn team_object(team: &Team) -> Value {
-    json!({ "name": team.name, "description": "", "role": team.role, "can_view": true, "is_synced": false })
+impl<'a> TeamView<'a> {
+    fn of(team: &'a Team) -> Self {
+        Self { name: team.name.as_str(), description: "", role: team.role, can_view: true, is_synced: false }
+    }
 }
 
 /// `GET /api/v1/organization/{org}/robots`, and `/api/v1/user/robots` for one's own.
@@ -111,8 +231,7 @@ pub(crate) async fn robots(
         Some(owner) => robots_of(&app, &owner).await?,
         None => Vec::new(),
     };
-    let robots: Vec<Value> = robots.iter().map(robot_object).collect();
-    Ok(Json(json!({ "robots": robots })).into_response())
+    Ok(Json(RobotsView { robots: robots.iter().map(RobotView::of).collect() }).into_response())
 }
 
 /// `GET /api/v1/organization/{org}/robots/{name}`, and `/api/v1/user/robots/{name}` for one's own.
@@ -124,7 +243,7 @@ pub(crate) async fn robot(
     let owner = owner(&app, &caller, &params).await?.ok_or_else(not_found)?;
     let name = owner.robot(param(&params, "name").unwrap_or_default()).map_err(|_| not_found())?;
     let found = app.api.store.account(&name).await?.ok_or_else(not_found)?;
-    Ok(Json(robot_object(&found)).into_response())
+    Ok(Json(RobotView::of(&found)).into_response())
 }
 
 /// Whose robots are asked for: those of an organization that the caller knows from within, or the caller's own, if it
@@ -150,26 +269,31 @@ async fn robots_of(app: &App, owner: &NamespaceName) -> Result<Vec<Account>, Pro
     Ok(page.into_iter().take_while(|robot| robot.name.as_str().starts_with(&first)).collect())
 }
 
-fn robot_object(robot: &Account) -> Value {
-    json!({
-        "name": robot.name,
-        "description": "",
-        "created": written(robot.created_at),
-        "last_accessed": null,
-        "unstructured_metadata": {},
-    })
+impl<'a> RobotView<'a> {
+    fn of(robot: &'a Account) -> Self {
+        Self {
+            name: &robot.name,
+            description: "",
+            created: written(robot.created_at),
+            last_accessed: None,
+            unstructured_metadata: NoMetadata {},
+        }
+    }
 }
 
 fn param<'a>(params: &'a RawPathParams, name: &str) -> Option<&'a str> {
     params.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-#[derive(Debug, Deserialize)]
-struct EntityQuery {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct EntityQuery {
+    /// `true` for teams of `namespace` as well.
     #[serde(default, rename = "includeTeams")]
     include_teams: String,
+    /// `true` for organizations as well.
     #[serde(default, rename = "includeOrgs")]
     include_orgs: String,
+    /// Whose teams.
     #[serde(default)]
     namespace: String,
 }
@@ -188,18 +312,19 @@ pub(crate) async fn entities(
     for account in named(&app, &caller, &prefix).await? {
         let is_organization = account.kind == AccountKind::Organization;
         if account.enabled && (!is_organization || says_yes(&wanted.include_orgs)) {
-            results.push(json!({
-                "name": account.name,
-                "kind": if is_organization { "org" } else { "user" },
-                "is_robot": account.kind == AccountKind::Robot,
-            }));
+            results.push(EntityView {
+                name: account.name.to_string(),
+                kind: if is_organization { EntityKind::Org } else { EntityKind::User },
+                is_robot: Some(account.kind == AccountKind::Robot),
+                is_org_member: None,
+            });
         }
     }
     if says_yes(&wanted.include_teams) {
         results.extend(teams(&app, &caller, &wanted.namespace, &prefix).await?);
     }
     results.truncate(MOST_NAMES);
-    Ok(Json(json!({ "results": results })).into_response())
+    Ok(Json(EntitiesView { results }).into_response())
 }
 
 fn says_yes(word: &str) -> bool {
@@ -228,18 +353,29 @@ async fn knows(app: &App, caller: &Caller, account: &Account) -> Result<bool, Pr
     Ok(caller.standing(&app.api.store, &Scope::Namespace(owner.to_string())).await? > Standing::Stranger)
 }
 
-async fn teams(app: &App, caller: &Caller, namespace: &str, prefix: &str) -> Result<Vec<Value>, Problem> {
+async fn teams(
+    app: &App,
+    caller: &Caller,
+    namespace: &str,
+    prefix: &str,
+) -> Result<Vec<EntityView>, Problem> {
     let Ok(name) = NamespaceName::parse(namespace) else { return Ok(Vec::new()) };
     if caller.standing(&app.api.store, &Scope::Namespace(name.to_string())).await? == Standing::Stranger {
         return Ok(Vec::new());
     }
     let teams = app.api.store.teams(&name).await?;
     let teams = teams.iter().filter(|team| team.name.as_str().starts_with(prefix));
-    Ok(teams.map(|team| json!({ "name": team.name, "kind": "team", "is_org_member": true })).collect())
+    let view = |team: &Team| EntityView {
+        name: team.name.to_string(),
+        kind: EntityKind::Team,
+        is_robot: None,
+        is_org_member: Some(true),
+    };
+    Ok(teams.map(view).collect())
 }
 
 /// Refuses a credential that makes no notifications: it has no use for names.
-fn need_purpose(caller: &Caller) -> Result<(), Problem> {
+pub(super) fn need_purpose(caller: &Caller) -> Result<(), Problem> {
     let has = |scope| caller.scopes().has(scope);
     if has(TokenScope::RepositoryAdmin) || has(TokenScope::NamespaceAdmin) {
         Ok(())

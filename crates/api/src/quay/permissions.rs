@@ -1,17 +1,70 @@
 //! Who may do what with a repository, by team and by user, for those who administer it.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     body::Body,
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{AccountName, Grantee, NamespaceName, RepositoryName, Scope, TeamName};
+use bellbuoy_domain::{AccountName, Grantee, NamespaceName, RepositoryName, RepositoryRole, Scope, TeamName};
 use bellbuoy_store::Permission;
 use http::{Method, StatusCode, request::Parts};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{forbidden, not_found, path::Whose, read_json, schema, shown, verb, wrong_verb};
-use crate::{App, auth::Caller, problem::Problem};
+use crate::{App, auth::Caller, contract::Operation, problem::Problem};
+
+/// What somebody may do with a repository.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayPermission")]
+struct PermissionView {
+    name: String,
+    role: RepositoryRole,
+    /// Of a user or robot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_robot: Option<bool>,
+    /// Of a user or robot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_org_member: Option<bool>,
+}
+
+/// All of them, by name.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayPermissions")]
+struct PermissionsView {
+    permissions: BTreeMap<String, PermissionView>,
+}
+
+/// What is served of the permissions of teams, or of users and robots.
+pub(super) fn operations() -> impl Iterator<Item = Operation> {
+    let of = |all: &'static str, one: &'static str| {
+        [
+            Operation::get(all, "Who may do what with a repository.")
+                .answers::<PermissionsView>(200)
+                .refuses([400]),
+            Operation::get(one, "What one of them may do.")
+                .answers::<PermissionView>(200)
+                .refuses([400, 404]),
+            Operation::put(one, "Grant a role.")
+                .takes::<schema::RoleBody>()
+                .answers::<PermissionView>(200)
+                .refuses([404, 409, 415]),
+            Operation::delete(one, "Take it back.").answers_nothing(204).refuses([400, 404]),
+        ]
+    };
+    let teams = of(
+        "/api/v1/repository/{repository}/permissions/team/",
+        "/api/v1/repository/{repository}/permissions/team/{member}",
+    );
+    let users = of(
+        "/api/v1/repository/{repository}/permissions/user/",
+        "/api/v1/repository/{repository}/permissions/user/{member}",
+    );
+    teams.into_iter().chain(users)
+}
 
 pub(super) async fn answer(
     app: &App,
@@ -58,20 +111,20 @@ fn grantee(repository: &RepositoryName, is_team: bool, name: &str) -> Option<Gra
 }
 
 async fn list(app: &App, repository: &RepositoryName, teams: bool) -> Result<Response, Problem> {
-    let mut objects = Map::new();
+    let mut permissions = BTreeMap::new();
     for permission in app.api.store.permissions(repository).await? {
         if matches!(permission.grantee, Grantee::Team { .. }) == teams {
-            let object = object(app, repository, &permission).await?;
-            objects.insert(short_name(&permission.grantee).to_owned(), object);
+            let view = view(app, repository, &permission).await?;
+            permissions.insert(view.name.clone(), view);
         }
     }
-    Ok(Json(json!({ "permissions": objects })).into_response())
+    Ok(Json(PermissionsView { permissions }).into_response())
 }
 
 async fn get(app: &App, repository: &RepositoryName, grantee: &Grantee) -> Result<Response, Problem> {
     let all = app.api.store.permissions(repository).await?;
     let one = all.into_iter().find(|one| one.grantee == *grantee).ok_or_else(not_found)?;
-    Ok(Json(object(app, repository, &one).await?).into_response())
+    Ok(Json(view(app, repository, &one).await?).into_response())
 }
 
 async fn put(
@@ -83,7 +136,7 @@ async fn put(
     let details = json!({ "grantee": permission.grantee, "role": permission.role });
     let store = audited(app, caller, "permission.put", repository, details);
     store.grant(repository, permission).await?;
-    Ok(Json(object(app, repository, permission).await?).into_response())
+    Ok(Json(view(app, repository, permission).await?).into_response())
 }
 
 async fn delete(
@@ -119,12 +172,17 @@ fn short_name(grantee: &Grantee) -> &str {
     }
 }
 
-async fn object(app: &App, repository: &RepositoryName, permission: &Permission) -> Result<Value, Problem> {
-    let mut object = json!({ "name": short_name(&permission.grantee), "role": permission.role });
+async fn view(
+    app: &App,
+    repository: &RepositoryName,
+    permission: &Permission,
+) -> Result<PermissionView, Problem> {
+    let (name, role) = (short_name(&permission.grantee).to_owned(), permission.role);
+    let mut view = PermissionView { name, role, is_robot: None, is_org_member: None };
     if let Grantee::Account(name) = &permission.grantee {
         let member = app.api.store.role_in(name, repository.namespace()).await?.is_some();
-        object["is_robot"] = name.robot_of().is_some().into();
-        object["is_org_member"] = member.into();
+        view.is_robot = Some(name.robot_of().is_some());
+        view.is_org_member = Some(member);
     }
-    Ok(object)
+    Ok(view)
 }

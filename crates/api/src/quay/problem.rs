@@ -5,7 +5,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     App,
@@ -22,21 +24,69 @@ const TYPES: &[(&str, &str)] = &[
     ("internal_error", "The server failed."),
 ];
 
+/// What every refusal looks like.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayProblem")]
+pub(crate) struct ProblemView<'a> {
+    /// What was wrong.
+    detail: &'a str,
+    /// The same.
+    error_message: &'a str,
+    #[schemars(extend("enum" = TYPES.iter().map(|(name, _)| *name).collect::<Vec<_>>()))]
+    error_type: &'static str,
+    /// The same.
+    title: &'static str,
+    /// Where the type is explained.
+    r#type: String,
+    /// The status.
+    status: u16,
+    #[serde(flatten)]
+    #[schemars(with = "Beside")]
+    members: &'a Map<String, Value>,
+}
+
+/// What stands beside these in some refusals.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+#[allow(dead_code, reason = "a schema")]
+struct Beside {
+    /// The same as `detail`, where Quay leaves the refusal to its framework.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// The same as `detail`, where Quay refuses a request without a right credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Of signing in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invalid_credentials: Option<bool>,
+    /// Of signing in; always false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_email_verification: Option<bool>,
+    /// The member of the body that will not do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
 /// A problem in Quay's form. Its members stand beside Quay's own.
 pub(crate) fn response(app: &App, problem: Problem) -> Response {
     let error_type = error_type(problem.status);
-    let mut body = json!({
-        "detail": problem.detail,
-        "error_message": problem.detail,
-        "error_type": error_type,
-        "title": error_type,
-        "type": link(app, error_type),
-        "status": problem.status.as_u16(),
-    });
-    if let Value::Object(members) = &mut body {
-        members.extend(problem.members);
+    let mut members = Map::new();
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        // Of a registry that can't take changes Quay's clients read this member.
+        members.insert("message".to_owned(), problem.detail.as_ref().into());
     }
-    let mut response = (problem.status, Json(body)).into_response();
+    members.extend(problem.members);
+    let view = ProblemView {
+        detail: &problem.detail,
+        error_message: &problem.detail,
+        error_type,
+        title: error_type,
+        r#type: link(app, error_type),
+        status: problem.status.as_u16(),
+        members: &members,
+    };
+    let mut response = (problem.status, Json(view)).into_response();
     put_retry_after(&mut response, problem.retry_after);
     response
 }
@@ -54,9 +104,18 @@ pub(super) fn csrf() -> Problem {
 }
 
 /// What `GET /api/v1/error/{type}` tells of a type.
-pub(super) fn describe(app: &App, name: &str) -> Option<Value> {
-    let (name, description) = TYPES.iter().find(|(known, _)| *known == name)?;
-    Some(json!({ "type": link(app, name), "title": name, "description": description }))
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayErrorType")]
+pub(super) struct Described {
+    r#type: String,
+    title: &'static str,
+    description: &'static str,
+}
+
+/// Tells of a type, if it is one.
+pub(super) fn describe(app: &App, name: &str) -> Option<Described> {
+    let (title, description) = TYPES.iter().find(|(known, _)| *known == name)?;
+    Some(Described { r#type: link(app, title), title, description })
 }
 
 fn link(app: &App, error_type: &str) -> String {

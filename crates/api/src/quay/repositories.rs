@@ -12,10 +12,42 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::Repository;
 use http::{Method, StatusCode, request::Parts};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{forbidden, not_found, read_json, schema, verb, wrong_verb};
 use crate::{App, auth::Caller, now, problem::Problem};
+
+/// A repository that was made.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayRepositoryMade")]
+pub(super) struct Made<'a> {
+    namespace: &'a NamespaceName,
+    name: &'a str,
+    /// Always `image`.
+    kind: &'static str,
+}
+
+/// A repository as Quay shows it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuayRepository")]
+pub(super) struct RepositoryView<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    /// Always `image`.
+    kind: &'static str,
+    /// Always `NORMAL`.
+    state: &'static str,
+    /// Always empty.
+    description: &'static str,
+    is_public: bool,
+    is_organization: bool,
+    /// Always false.
+    is_starred: bool,
+    can_write: bool,
+    can_admin: bool,
+}
 
 /// `POST /api/v1/repository`.
 pub(crate) async fn create(
@@ -42,8 +74,8 @@ pub(crate) async fn create(
     if !app.api.store.audited(entry).create_repository(&repository, admin.as_ref()).await? {
         return Err(Problem::bad("Repository already exists"));
     }
-    let object = json!({ "namespace": namespace, "name": name.short_name(), "kind": "image" });
-    Ok((StatusCode::CREATED, Json(object)).into_response())
+    let made = Made { namespace: &namespace, name: name.short_name(), kind: "image" };
+    Ok((StatusCode::CREATED, Json(made)).into_response())
 }
 
 /// Whoever makes a repository administers it: who does not own its namespace is granted that.
@@ -85,19 +117,19 @@ async fn get(app: &App, caller: &Caller, text: &str) -> Result<Response, Problem
         Ok(owner) => app.api.store.account(&owner.into()).await?,
         Err(_) => None,
     };
-    let object = json!({
-        "namespace": name.namespace(),
-        "name": name.short_name(),
-        "kind": "image",
-        "state": "NORMAL",
-        "description": "",
-        "is_public": known.public,
-        "is_organization": owner.is_some_and(|owner| owner.kind == AccountKind::Organization),
-        "is_starred": false,
-        "can_write": standing >= Standing::Writer,
-        "can_admin": standing >= Standing::Admin,
-    });
-    Ok(Json(object).into_response())
+    let view = RepositoryView {
+        namespace: name.namespace(),
+        name: name.short_name(),
+        kind: "image",
+        state: "NORMAL",
+        description: "",
+        is_public: known.public,
+        is_organization: owner.is_some_and(|owner| owner.kind == AccountKind::Organization),
+        is_starred: false,
+        can_write: standing >= Standing::Writer,
+        can_admin: standing >= Standing::Admin,
+    };
+    Ok(Json(view).into_response())
 }
 
 async fn delete(app: &App, caller: &Caller, text: &str) -> Result<Response, Problem> {

@@ -1,27 +1,80 @@
 //! What bodies have to look like, and what Quay's validator (jsonschema 3.2.0) says of one that
 //! does not: the same first line, then which part of which body.
 
+use std::borrow::Cow;
+
 use bellbuoy_domain::RepositoryRole;
-use serde_json::{Map, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
 
-/// A body's members in Quay's order, and their types.
-type Members = &'static [(&'static str, &'static str)];
+/// What a body has to look like.
+struct Form {
+    /// Its members in Quay's order, and their types. What else it holds is ignored.
+    members: &'static [(&'static str, &'static str)],
+    required: &'static [&'static str],
+}
 
-const NOTIFICATION: Members = &[
-    ("event", "string"),
-    ("method", "string"),
-    ("config", "object"),
-    ("eventConfig", "object"),
-    ("title", "string"),
-];
+const NOTIFICATION: Form = Form {
+    members: &[
+        ("event", "string"),
+        ("method", "string"),
+        ("config", "object"),
+        ("eventConfig", "object"),
+        ("title", "string"),
+    ],
+    required: &["event", "method", "config", "eventConfig"],
+};
 
-const REPOSITORY: Members = &[
-    ("repository", "string"),
-    ("visibility", "string"),
-    ("namespace", "string"),
-    ("description", "string"),
-    ("repo_kind", "string"),
-];
+const SIGN_IN: Form =
+    Form { members: &[("username", "string"), ("password", "string")], required: &["username", "password"] };
+
+const REPOSITORY: Form = Form {
+    members: &[
+        ("repository", "string"),
+        ("visibility", "string"),
+        ("namespace", "string"),
+        ("description", "string"),
+        ("repo_kind", "string"),
+    ],
+    required: &["repository"],
+};
+
+const ROLE: Form = Form { members: &[("role", "string")], required: &["role"] };
+
+const DISMISSED: Form = Form { members: &[("dismissed", "boolean")], required: &[] };
+
+impl Form {
+    fn schema(&self) -> Schema {
+        let types = self.members.iter().map(|(name, kind)| ((*name).to_owned(), json!({ "type": kind })));
+        let mut schema = Schema::default();
+        schema.insert("type".to_owned(), "object".into());
+        schema.insert("required".to_owned(), json!(self.required));
+        schema.insert("properties".to_owned(), types.collect::<Map<_, _>>().into());
+        schema
+    }
+}
+
+/// What the contract says of these bodies.
+macro_rules! form_schemas {
+    ($($type:ident = $form:ident as $name:literal,)*) => {
+        $(impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $form.schema()
+            }
+        })*
+    };
+}
+form_schemas! {
+    NotificationBody = NOTIFICATION as "QuayNotificationDraft",
+    SignIn = SIGN_IN as "QuaySignIn",
+    NewRepository = REPOSITORY as "QuayRepositoryDraft",
+    RoleBody = ROLE as "QuayRole",
+    DismissedBody = DISMISSED as "QuayDismissal",
+}
 
 /// Longest value that is repeated in a refusal, in characters.
 const SHOWN: usize = 200;
@@ -50,13 +103,19 @@ pub(super) struct NewRepository {
     pub(super) public: bool,
 }
 
+/// A role to be granted.
+pub(super) struct RoleBody;
+
+/// An in-app item to be put away or back.
+pub(super) struct DismissedBody;
+
 /// Checks a notification's body against the schema.
 ///
 /// # Errors
 ///
 /// The validator's text for the first fault: missing members before wrong types.
 pub(super) fn read(body: Value) -> Result<NotificationBody, String> {
-    let mut body = members(body, NOTIFICATION, &["event", "method", "config", "eventConfig"])?;
+    let mut body = members(body, &NOTIFICATION)?;
     Ok(NotificationBody {
         event: text(&mut body, "event").unwrap_or_default(),
         method: text(&mut body, "method").unwrap_or_default(),
@@ -68,23 +127,17 @@ pub(super) fn read(body: Value) -> Result<NotificationBody, String> {
 
 /// The same for what signs somebody in.
 pub(super) fn sign_in(body: Value) -> Result<SignIn, String> {
-    let names = ["username", "password"];
-    let mut body =
-        members(body, &[("username", "string"), ("password", "string")], &names).map_err(|fault| {
-            // What was sent as a password is repeated to nobody.
-            if fault.contains("['password']") {
-                "'password' is not of type 'string'".to_owned()
-            } else {
-                fault
-            }
-        })?;
-    let [username, password] = names.map(|name| text(&mut body, name).unwrap_or_default());
+    let mut body = members(body, &SIGN_IN).map_err(|fault| {
+        // What was sent as a password is repeated to nobody.
+        if fault.contains("['password']") { "'password' is not of type 'string'".to_owned() } else { fault }
+    })?;
+    let [username, password] = ["username", "password"].map(|name| text(&mut body, name).unwrap_or_default());
     Ok(SignIn { username, password })
 }
 
 /// The same for a repository to be made.
 pub(super) fn new_repository(body: Value) -> Result<NewRepository, String> {
-    let mut body = members(body, REPOSITORY, &["repository"])?;
+    let mut body = members(body, &REPOSITORY)?;
     let visibility = text(&mut body, "visibility");
     let public = match visibility.as_deref() {
         None | Some("private") => false,
@@ -100,23 +153,23 @@ pub(super) fn new_repository(body: Value) -> Result<NewRepository, String> {
 
 /// The same for a role to be granted.
 pub(super) fn role(body: &Value) -> Result<RepositoryRole, String> {
-    let mut body = members(body.clone(), &[("role", "string")], &["role"])?;
+    let mut body = members(body.clone(), &ROLE)?;
     let role = text(&mut body, "role").unwrap_or_default();
     role.parse().map_err(|_| none_of(&role, "['read', 'write', 'admin']", "role"))
 }
 
 /// The same for an in-app item to be put away, or back without a word.
 pub(super) fn dismissed(body: &Value) -> Result<bool, String> {
-    let body = members(body.clone(), &[("dismissed", "boolean")], &[])?;
+    let body = members(body.clone(), &DISMISSED)?;
     Ok(body.get("dismissed").and_then(Value::as_bool).unwrap_or_default())
 }
 
-fn members(body: Value, known: Members, required: &[&str]) -> Result<Map<String, Value>, String> {
+fn members(body: Value, form: &Form) -> Result<Map<String, Value>, String> {
     let Value::Object(body) = body else { return Err(wrong_type(&body, "object", None)) };
-    if let Some(name) = required.iter().find(|name| !body.contains_key(**name)) {
+    if let Some(name) = form.required.iter().find(|name| !body.contains_key(**name)) {
         return Err(format!("'{name}' is a required property\n\nFailed validating 'required' in schema"));
     }
-    for (name, kind) in known {
+    for (name, kind) in form.members {
         if let Some(value) = body.get(*name)
             && type_name(value) != *kind
         {

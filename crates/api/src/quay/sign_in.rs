@@ -10,7 +10,9 @@ use axum::{
 use bellbuoy_domain::Scope;
 use bellbuoy_store::Account;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Map;
 
 use super::{problem, read_json, schema};
 use crate::{
@@ -30,12 +32,25 @@ use crate::{
 /// Quay's words for a wrong name or password.
 const WRONG: &str = "Invalid Username or Password";
 
+/// The word to send as `X-CSRF-Token` with whatever changes something.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct CsrfToken {
+    csrf_token: String,
+}
+
+/// That it went well.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Success {
+    /// Always true.
+    success: bool,
+}
+
 /// `GET /csrf_token`: the word to repeat in what changes something, and a cookie to whoever has none.
 pub(crate) async fn csrf_token(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
     let known = Cookie::of(&headers);
     let is_new = known.is_none();
     let cookie = known.map_or_else(Cookie::make, Ok)?;
-    let mut response = Json(json!({ "csrf_token": cookie.csrf() })).into_response();
+    let mut response = Json(CsrfToken { csrf_token: cookie.csrf() }).into_response();
     if is_new {
         response.headers_mut().insert(header::SET_COOKIE, cookie.given(&app, None));
     }
@@ -54,7 +69,7 @@ pub(crate) async fn sign_in(State(app): State<Arc<App>>, request: Request) -> Re
     let peer = parts.extensions.get::<Peer>().copied();
     let account = check(&app, peer, &username, password).await.map_err(|refused| refusal(&app, refused))?;
     let cookie = begin(&app, peer, &account).await?;
-    let mut response = Json(json!({ "success": true })).into_response();
+    let mut response = Json(Success { success: true }).into_response();
     let headers = response.headers_mut();
     headers.insert(header::SET_COOKIE, cookie.given(&app, Some(session::LASTS)));
     let word = HeaderValue::try_from(cookie.csrf()).map_err(|_| Problem::internal())?;
@@ -97,7 +112,7 @@ pub(crate) async fn sign_out(
         let entry = caller.entry("session.end", &caller.actor(), &Scope::Registry, Map::new());
         app.api.store.audited(entry).end_session(&cookie.hash()).await?;
     }
-    let mut response = Json(Value::from_iter([("success", true)])).into_response();
+    let mut response = Json(Success { success: true }).into_response();
     response.headers_mut().insert(header::SET_COOKIE, session::taken_away(&app));
     Ok(response)
 }

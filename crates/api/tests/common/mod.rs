@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod contract;
 pub(crate) mod registry;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_api::{Api, Auth, Limits, Mailer, Readiness, ServerLimits, Trial, serve};
+use bellbuoy_api::{Api, Auth, Limits, Mailer, Reach, Readiness, ServerLimits, Trial, serve};
 use bellbuoy_broker::{Broker, Claim, EmbeddedOptions, QueueName, Shards, queues};
 use bellbuoy_domain::{DeliveryMessage, Event, Letter, Record, Registry};
 use bellbuoy_store::Store;
@@ -78,6 +79,7 @@ impl Rig {
             github_secret: None,
             mailer,
             may_skip_verification: false,
+            reach: Reach::new(|_| true),
             trial: Trial::new(|_, _, _| async { Ok(()) }),
             limits: Limits::default(),
             readiness: Readiness::default(),
@@ -89,7 +91,7 @@ impl Rig {
         Self { url, broker, store, metrics, mails, stop, serving, http: Http::new(), _directory: directory }
     }
 
-    /// Sends a request as it is, without a credential.
+    /// Sends a request as it is, without a credential, and holds its answer against the published document.
     pub(crate) async fn raw(
         &self,
         method: &str,
@@ -97,10 +99,12 @@ impl Rig {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let (verb, body) = (Method::from_bytes(method.as_bytes()).expect("a method"), body.into());
         let url = format!("{}{path}", self.url);
-        let answer = self.http.send(method.clone(), &url, headers, body).await;
-        answer.unwrap_or_else(|error| panic!("{method} {path}: {error:#}"))
+        let answer = self.http.send(verb, &url, headers, body.clone()).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error:#}"));
+        contract::hold(method, path, headers, &body, &answer);
+        answer
     }
 
     /// Sends a request with the admin token.

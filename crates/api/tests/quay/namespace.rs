@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     As, UNKNOWN,
-    common::{Rig, quay_problem},
+    common::{Rig, problem, quay_problem},
     json_of, rig,
 };
 
@@ -54,7 +54,7 @@ async fn the_whole_life_of_a_namespace_s_notification() {
 #[tokio::test]
 async fn what_a_namespace_does_not_have_is_404_for_every_verb() {
     let rig = rig().await;
-    let ann = As::automation(&rig, "ann").await;
+    let (ann, eve) = (As::automation(&rig, "ann").await, As::automation(&rig, "eve").await);
     let of_beta = json_of(
         &ann.send("POST", "/api/v1/organization/beta/notifications", Some(&body("quota_error"))).await,
         201,
@@ -80,9 +80,25 @@ async fn what_a_namespace_does_not_have_is_404_for_every_verb() {
         }
         quay_problem(&ann.send("PUT", base, Some(&body("quota_error"))).await, 404, "not_found");
     }
-    for path in ["/api/v1/organization/nowhere/notifications", "/api/v1/organization/ann/notifications"] {
-        quay_problem(&rig.get(path).await, 404, "not_found");
-        quay_problem(&rig.post(path, &body("quota_error")).await, 404, "not_found");
+    for organization in ["nowhere", "ann", "No%20Name"] {
+        let path = format!("/api/v1/organization/{organization}/notifications");
+        let one = format!("{path}/{other}");
+        for (verb, path) in [
+            ("GET", &path),
+            ("POST", &path),
+            ("PUT", &path),
+            ("GET", &one),
+            ("PUT", &one),
+            ("DELETE", &one),
+            ("POST", &one),
+            ("POST", &format!("{one}/test")),
+            ("POST", &format!("{one}/pause")),
+        ] {
+            for who in [&ann, &eve] {
+                let answer = who.send(verb, path, Some(&body("quota_error"))).await;
+                quay_problem(&answer, 404, "not_found");
+            }
+        }
     }
     for path in [format!("{OF_ACME}/"), format!("{OWN}/")] {
         quay_problem(&ann.get(&path).await, 404, "not_found");
@@ -132,22 +148,47 @@ async fn only_quota_events_and_known_methods_are_taken() {
 }
 
 #[tokio::test]
-async fn mail_without_an_address_goes_to_whom_the_namespace_belongs() {
+async fn mail_is_for_those_to_whom_the_namespace_belongs_whoever_that_is_when_it_is_sent() {
     let rig = rig().await;
-    let mut mail = body("quota_error");
-    mail["method"] = "email".into();
-    mail["config"] = json!({});
-    let of = |organization: &str| format!("/api/v1/organization/{organization}/notifications");
-    let made = json_of(&rig.post(&of("acme"), &mail).await, 201);
-    assert_eq!(made["config"]["email"], "ann@example.com", "the contact's address is not known to be theirs");
+    let mail = |config: Value| {
+        let mut mail = body("quota_error");
+        mail["method"] = "email".into();
+        mail["config"] = config;
+        mail
+    };
+    let of_acme = async |email: &str| rig.post(OF_ACME, &mail(json!({ "email": email }))).await;
+    for empty in [json!({}), json!({"email": ""}), json!({"email": null})] {
+        let made = json_of(&rig.post(OF_ACME, &mail(empty.clone())).await, 201);
+        assert_eq!(made["config"], empty, "nobody in particular");
+    }
+    for foreign in ["eve@example.com", "list@example.com", "contact@acme.example", "Ann@example.com"] {
+        let detail = quay_problem(&of_acme(foreign).await, 400, "invalid_request");
+        assert_eq!(detail, NOT_THEIRS, "{foreign}: not theirs, or not known to be");
+    }
+    assert_eq!(quay_problem(&of_acme("no address").await, 400, "invalid_request"), "Invalid e-mail address");
+    assert_eq!(json_of(&of_acme("ann@example.com").await, 201)["config"]["email"], "ann@example.com");
     let verified = json!({"kind": "organization", "email": "contact@acme.example", "email_verified": true});
     let answer =
         rig.send("PUT", "/v1/directory/accounts/acme", &[crate::common::JSON], verified.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(json_of(&rig.post(&of("acme"), &mail).await, 201)["config"]["email"], "contact@acme.example");
+    let made = json_of(&of_acme("contact@acme.example").await, 201);
+
+    let one = format!("{OF_ACME}/{}", made["uuid"].as_str().expect("an id"));
+    let changed = mail(json!({"email": "eve@example.com"})).to_string();
+    let answer = rig.send("PUT", &one, &[crate::common::JSON], changed).await;
+    assert_eq!(quay_problem(&answer, 400, "invalid_request"), NOT_THEIRS);
+    let native = json!({"scope": {"namespace": "acme"}, "kinds": ["quota_error"], "method": "email",
+        "config": {"email": "eve@example.com"}});
+    assert_eq!(problem(&rig.post("/v1/notifications", &native).await, 400), NOT_THEIRS);
+
     let ann = As::automation(&rig, "ann").await;
-    assert_eq!(json_of(&ann.send("POST", OWN, Some(&mail)).await, 201)["config"]["email"], "ann@example.com");
+    assert_eq!(ann.send("POST", OWN, Some(&mail(json!({"email": "ann@example.com"})))).await.status, 201);
+    // Whether eve has an address by then shows when there is something to send.
     let eve = As::automation(&rig, "eve").await;
-    let answer = eve.send("POST", OWN, Some(&mail)).await;
-    assert_eq!(quay_problem(&answer, 400, "invalid_request"), "Missing e-mail address");
+    assert_eq!(eve.send("POST", OWN, Some(&mail(json!({})))).await.status, 201);
+    let answer = eve.send("POST", OWN, Some(&mail(json!({"email": "ann@example.com"})))).await;
+    assert_eq!(quay_problem(&answer, 400, "invalid_request"), NOT_THEIRS);
 }
+
+const NOT_THEIRS: &str =
+    "The specified e-mail address is not authorized to receive notifications for this namespace";

@@ -1,7 +1,11 @@
 //! Notifications of a repository.
 
 use bellbuoy_broker::queues;
-use bellbuoy_domain::{DeliveryId, Event, Kind, NotificationId};
+use bellbuoy_domain::{
+    AttemptRecord, Cause, CauseCode, DeliveryId, DeliveryState, Event, Kind, NotificationId, Record,
+    WIRE_VERSION,
+};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -172,13 +176,69 @@ async fn a_body_that_is_no_json_or_too_large_is_refused_as_quays_framework_does(
     quay_problem(&send(&[JSON], " ".repeat(300 * 1024)).await, 413, "invalid_request");
 }
 
+/// So many deliveries of a notification that died of its receiver, as the recorder notes them.
+async fn fail(rig: &Rig, notification: NotificationId, count: usize) {
+    let death = |number: usize| {
+        let event = format!("failed-{number}");
+        Record {
+            v: WIRE_VERSION,
+            fanned_out: None,
+            attempt: Some(AttemptRecord {
+                delivery: DeliveryId::derive("registry.example.com", &event, notification),
+                notification,
+                method: "webhook".into(),
+                source: "registry.example.com".into(),
+                event,
+                kind: Kind::RepoPush,
+                subject: "acme/api".into(),
+                accepted_at: Timestamp::UNIX_EPOCH,
+                attempt: 1,
+                started_at: Timestamp::UNIX_EPOCH,
+                duration_ms: 1,
+                outcome: "rejected".into(),
+                cause: Some(Cause::new(CauseCode::Http4xx, "it answered 404")),
+                status: Some(404),
+                state: DeliveryState::Dead,
+                next_due_at: None,
+                on_probation: false,
+            }),
+        }
+    };
+    let records: Vec<_> = (0..count).map(death).collect();
+    rig.store.record(&records, 20).await.expect("recorded");
+}
+
+#[tokio::test]
+async fn three_failures_or_more_are_shown_of_a_disabled_notification_and_of_no_other() {
+    let rig = Rig::start().await;
+    for (failures, while_active, once_disabled) in [(0, 0, 3), (1, 1, 3), (2, 2, 3), (3, 2, 3), (19, 2, 19)] {
+        let made = rig.webhook("acme/api").await;
+        let shown = async || rig.get(&one(&made)).await.json()["number_of_failures"].clone();
+        fail(&rig, id(&made), failures).await;
+        let kept = rig.store.notification(id(&made)).await.expect("read").expect("it");
+        assert_eq!(kept.failures as usize, failures);
+        assert_eq!(shown().await, while_active, "{failures} failures");
+        let listed = rig.get(COLLECTION).await.json()["notifications"].clone();
+        let of_it = |one: &&Value| one["uuid"] == made["uuid"];
+        let listed = listed.as_array().expect("a list").iter().find(of_it).expect("it").clone();
+        assert_eq!(listed["number_of_failures"], while_active, "{failures} failures");
+        rig.store
+            .disable_notification(id(&made), "it kept failing", Timestamp::UNIX_EPOCH)
+            .await
+            .expect("disabled");
+        assert_eq!(shown().await, once_disabled, "{failures} failures, disabled");
+        assert_eq!(rig.send("POST", &one(&made), &[], "").await.status, 204);
+        assert_eq!(shown().await, 0);
+    }
+}
+
 #[tokio::test]
 async fn delete_and_reset_answer_204_without_a_body_and_400_for_what_is_not_there() {
     let rig = Rig::start().await;
     let made = rig.webhook("acme/api").await;
     let path = one(&made);
     rig.store
-        .disable_notification(id(&made), "it kept failing", jiff::Timestamp::UNIX_EPOCH)
+        .disable_notification(id(&made), "it kept failing", Timestamp::UNIX_EPOCH)
         .await
         .expect("disabled");
     assert_eq!(rig.get(&path).await.json()["number_of_failures"], 3);
@@ -195,6 +255,11 @@ async fn delete_and_reset_answer_204_without_a_body_and_400_for_what_is_not_ther
     for (verb, path) in [("DELETE", path.clone()), ("POST", path.clone()), ("POST", format!("{path}/test"))] {
         let answer = rig.send(verb, &path, &[JSON], "{}").await;
         assert_eq!(quay_problem(&answer, 400, "invalid_request"), absent, "{verb} {path}");
+        // Quay's words for resetting what is another repository's, beside those for what is nowhere.
+        let is_reset = verb == "POST" && !path.ends_with("/test");
+        let message = format!("No repository notification found with uuid: {uuid}");
+        let expected = if is_reset { Some(json!(message)) } else { None };
+        assert_eq!(answer.json().get("message").cloned(), expected, "{verb} {path}");
     }
     assert_eq!(quay_problem(&rig.get(&path).await, 404, "not_found"), "Not Found");
 }
@@ -283,6 +348,23 @@ async fn a_test_call_is_a_delivery_of_a_sample_for_that_notification_alone() {
 }
 
 #[tokio::test]
+async fn a_test_call_is_sent_past_the_filter_so_that_it_always_shows_something() {
+    let rig = Rig::start().await;
+    // In Quay such a test silently sends nothing: its sample is of refs/heads/somebranch.
+    let filtered = with(&json!({"event": "build_failure", "eventConfig": {"ref-regex": "refs/tags/.*"}}));
+    let made = json_of(&rig.post(COLLECTION, &filtered).await, 201);
+    let answer = rig.send("POST", &format!("{}/test", one(&made)), &[JSON], "{}").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({})));
+    let message = rig.drain_deliveries("webhook", 1).await.remove(0);
+    let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at).expect("an event");
+    assert_eq!((message.notification, event.kind), (id(&made), Kind::BuildFailure));
+    assert_eq!(event.data["trigger_metadata"]["ref"], "refs/heads/somebranch");
+    let kept = rig.store.notification(id(&made)).await.expect("read").expect("it");
+    let filter = kept.check().expect("understood").filter;
+    assert!(filter.allows(&event).is_err(), "the filter would not have let it through");
+}
+
+#[tokio::test]
 async fn error_types_are_described() {
     let rig = Rig::start().await;
     let answer = rig.get("/api/v1/error/invalid_request").await;
@@ -345,10 +427,7 @@ async fn a_pause_shows_and_ends_and_does_not_touch_what_is_disabled() {
     assert_eq!(paused["paused"], true);
     assert_eq!(rig.get(&one(&made)).await.json(), paused);
     assert_eq!(json_of(&act("resume").await, 200).get("paused"), None);
-    rig.store
-        .disable_notification(id(&made), "answered 410", jiff::Timestamp::UNIX_EPOCH)
-        .await
-        .expect("disabled");
+    rig.store.disable_notification(id(&made), "answered 410", Timestamp::UNIX_EPOCH).await.expect("disabled");
     for word in ["pause", "resume"] {
         let detail = quay_problem(&act(word).await, 409, "invalid_request");
         assert!(detail.contains("answered 410") && detail.contains("reset"), "{detail}");

@@ -1,5 +1,6 @@
 //! The settings of each method: what is checked when they are written, in which order, in which words.
 
+use bellbuoy_api::{Reach, ServerLimits};
 use serde_json::{Value, json};
 
 use crate::{
@@ -117,6 +118,53 @@ async fn the_native_surface_asks_the_directory_the_same() {
         let answer = rig.post("/v1/notifications", &wish(method, &config, scope)).await;
         assert_eq!(answer.status, expected, "{scope} {target}: {}", answer.text());
     }
+}
+
+/// A server whose operator closes `localhost` and `10.0.0.1`.
+async fn rig_that_closes() -> Rig {
+    let closes = |url: &str| url.contains("//localhost") || url.contains("//10.0.0.1");
+    let rig = Rig::with(|api| api.reach = Reach::new(move |url| !closes(url)), ServerLimits::default()).await;
+    crate::fill(&rig).await;
+    rig
+}
+
+#[tokio::test]
+async fn a_receiver_that_the_network_rules_close_is_refused_on_making_and_on_changing() {
+    let rig = rig_that_closes().await;
+    let made = rig.webhook("acme/api").await;
+    let uuid = made["uuid"].as_str().expect("an id");
+    let (quays, own) = (format!("{COLLECTION}{uuid}"), format!("/v1/notifications/{uuid}"));
+    for (method, config, expected) in [
+        ("webhook", json!({"url": "http://localhost:8080/hook"}), "Invalid webhook URL"),
+        // The host comes before the template, as there.
+        ("webhook", json!({"url": "http://10.0.0.1/", "template": "${"}), "Invalid webhook URL"),
+        ("slack", json!({"url": "http://localhost/services/A/B/c"}), "Invalid Slack Callback URL"),
+        ("teams", json!({"url": "http://10.0.0.1/"}), "Invalid Teams Callback URL"),
+    ] {
+        let body = body(method, &config);
+        let what = format!("{method} {config}");
+        for answer in
+            [rig.post(COLLECTION, &body).await, rig.send("PUT", &quays, &[JSON], body.to_string()).await]
+        {
+            check(&quay_problem(&answer, 400, "invalid_request"), expected, &what);
+        }
+        let wish = json!({"scope": {"repository": "acme/api"}, "kinds": ["repo_push"], "method": method, "config": config});
+        for answer in [
+            rig.post("/v1/notifications", &wish).await,
+            rig.send("PUT", &own, &[JSON], wish.to_string()).await,
+        ] {
+            let detail = problem(&answer, 400);
+            assert!(detail.starts_with(expected) && detail.ends_with("outbound.allow"), "{what}: {detail}");
+        }
+    }
+    let chain = json!({"scope": {"repository": "acme/api"}, "kinds": ["repo_push"], "method": "webhook", "format": "dockerhub",
+        "config": {"url": "https://ci.example.com/", "chain": ["https://next.example.com/", "http://10.0.0.1/"]}});
+    assert!(problem(&rig.post("/v1/notifications", &chain).await, 400).starts_with("Invalid webhook URL"));
+    let dtrs = json!({"type": "TAG_PUSH", "key": "acme/api", "endpoint": "http://10.0.0.1/"});
+    assert_eq!(rig.post("/api/v0/webhooks", &dtrs).await.status, 400);
+    assert_eq!(rig.get(COLLECTION).await.json()["notifications"].as_array().map(Vec::len), Some(1));
+    taken(&rig, "hipchat", &json!({"notification_token": "t", "room_id": 1, "url": "http://localhost/"}))
+        .await;
 }
 
 async fn taken(rig: &Rig, method: &str, config: &Value) {

@@ -117,10 +117,30 @@ async fn a_login_without_its_word_changes_nothing() {
         problem(&misled.send("POST", "/v1/notifications", "{}").await, 403);
         assert_eq!(misled.send("GET", COLLECTION, "").await.status, 200, "reading needs no word");
     }
-    let answer =
-        rig.raw("POST", COLLECTION, &[("cookie", &kim.cookie), JSON], webhook_body().to_string()).await;
-    quay_problem(&answer, 403, "insufficient_scope");
+    let by_query = async |query: &str, headers: &[(&str, &str)]| {
+        let headers = [&[("cookie", &*kim.cookie), JSON], headers].concat();
+        rig.raw("POST", &format!("{COLLECTION}{query}"), &headers, webhook_body().to_string()).await
+    };
+    for query in ["", "?_csrf_token=", "?_csrf_token=x", &format!("?_csrf_token={}", stranger.word)] {
+        quay_problem(&by_query(query, &[]).await, 403, "insufficient_scope");
+    }
+    let own = format!("?_csrf_token={}", kim.word);
+    let contradicted = by_query(&own, &[("x-csrf-token", "x")]).await;
+    quay_problem(&contradicted, 403, "insufficient_scope");
     assert_eq!(kim.send("GET", COLLECTION, "").await.json(), json!({"notifications": []}));
+}
+
+#[tokio::test]
+async fn the_word_may_stand_in_the_query_as_quay_has_it() {
+    let rig = rig().await;
+    with_password(&rig, "kim").await;
+    let kim = Visitor::signed_in(&rig, "kim").await;
+    let path = format!("{COLLECTION}?_csrf_token={}", kim.word);
+    let headers = [("cookie", &*kim.cookie), JSON];
+    let answer = rig.raw("POST", &path, &headers, webhook_body().to_string()).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let native = format!("/v1/notifications?_csrf_token={}", kim.word);
+    problem(&rig.raw("POST", &native, &headers, "{}").await, 403);
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "outbound.allow",
         "",
-        "Networks that deliveries may reach although they are not public, such as 10.1.0.0/16. The most specific network decides.",
+        "Networks that deliveries may reach although they are not public, such as 10.1.0.0/16. The most specific network decides. In a fleet the API's processes need this too: they take no notification for an address that it does not open.",
     ),
     key(
         "outbound.deny",

@@ -1,12 +1,12 @@
 //! What a receiver is sent: an event as bytes, in one of several forms.
 
-mod acr;
+pub(crate) mod acr;
 mod cloudevents;
-mod distribution;
-mod docker_hub;
+pub(crate) mod distribution;
+pub(crate) mod docker_hub;
 pub mod dtr;
 mod facts;
-mod harbor;
+pub(crate) mod harbor;
 pub mod quay;
 
 use std::{fmt, str::FromStr};
@@ -91,7 +91,7 @@ impl Format {
         }
     }
 
-    fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::CloudEvents | Self::HarborCloudEvents => cloudevents::CONTENT_TYPE,
             Self::Distribution => distribution::CONTENT_TYPE,

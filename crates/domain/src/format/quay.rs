@@ -2,55 +2,123 @@
 //!
 //! The body names no event, no time and no delivery; those are in the request's headers.
 
-use serde_json::{Map, Value};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::{Payload, Registry};
-use crate::{Event, Kind, Level, Subject, python, severity::Severity};
+use crate::{Event, Kind, KindScope, Level, RepositoryName, Subject, python, severity::Severity};
 
 /// Members that say what the event is about. They come from its subject, by which rights are
 /// judged; a producer's own are passed over.
 const IDENTITY: &[&str] = &["repository", "namespace", "name"];
+
+/// Most tags that Quay lists of a vulnerability.
+pub(crate) const MOST_TAGS_OF_A_FINDING: usize = 100;
 
 /// Members that are the operator's matter, such as clients' addresses, and no receiver's: what a
 /// registry sent, as it came.
 const INTERNAL: &[&str] =
     &["distribution", "harbor", "zot", "acr", "dockerhub", "ecr", "ghcr", "request", "instance"];
 
+/// What is told of every event of a repository.
+#[derive(Serialize, JsonSchema)]
+struct OfRepository<'a> {
+    repository: &'a RepositoryName,
+    namespace: &'a str,
+    name: &'a str,
+    docker_url: String,
+    homepage: String,
+    /// Of a queued build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repo: Option<&'a str>,
+}
+
+/// What is told of every event of a namespace.
+#[derive(Serialize, JsonSchema)]
+struct OfNamespace<'a> {
+    namespace: &'a str,
+    homepage: String,
+}
+
+/// What is told of every event of the registry.
+#[derive(Serialize, JsonSchema)]
+struct OfRegistry<'a> {
+    homepage: &'a str,
+}
+
+/// The schema of a payload of that kind: what is common, and what a producer may send of it.
+pub(crate) fn schema(kind: Kind) -> Schema {
+    let inline = || SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut common = inline().for_serialize().into_generator();
+    let mut schema = match kind.scope() {
+        KindScope::Repository => common.subschema_for::<OfRepository<'_>>(),
+        KindScope::Namespace => common.subschema_for::<OfNamespace<'_>>(),
+        KindScope::Registry => common.subschema_for::<OfRegistry<'_>>(),
+    };
+    let data = crate::payload::schema(kind, &mut inline().into_generator());
+    let more = |name: &str| data.get(name).cloned();
+    if let (Some(Value::Object(known)), Some(Value::Object(more))) =
+        (schema.get_mut("properties"), more("properties"))
+    {
+        known.extend(more);
+    }
+    if let (Some(Value::Array(known)), Some(Value::Array(more))) =
+        (schema.get_mut("required"), more("required"))
+    {
+        known.extend(more);
+    }
+    schema.insert("description".to_owned(), more("description").unwrap_or_default());
+    schema
+}
+
 /// Quay's `event_data`: common members, then the kind's own in Quay's order, then all others.
 pub fn payload(event: &Event, registry: &Registry) -> Map<String, Value> {
     let mut payload = common(event, registry);
     let data = &event.data;
-    let listed = members(event.kind).iter().filter_map(|name| data.get_key_value(*name));
+    let listed = members(event).iter().filter_map(|name| data.get_key_value(*name));
     for (name, value) in listed.chain(data) {
-        if !IDENTITY.contains(&name.as_str()) && !INTERNAL.contains(&name.as_str()) {
+        if !says_what_it_is_about(event.kind, name) && !INTERNAL.contains(&name.as_str()) {
             payload.insert(name.clone(), value.clone());
         }
     }
+    if let (Kind::VulnerabilityFound, Some(Value::Array(tags))) = (event.kind, payload.get_mut("tags")) {
+        tags.truncate(MOST_TAGS_OF_A_FINDING);
+    }
     payload
+}
+
+fn says_what_it_is_about(kind: Kind, member: &str) -> bool {
+    IDENTITY.contains(&member) || (kind == Kind::BuildQueued && member == "repo")
+}
+
+/// Whether it is a queued build as Quay tells of one: by its audit log's record. A test call has the form of the other
+/// builds, with a name.
+fn is_of_audit_log(event: &Event) -> bool {
+    event.kind == Kind::BuildQueued && !event.data.contains_key("build_name")
 }
 
 /// What the event is about and where to see it.
 fn common(event: &Event, registry: &Registry) -> Map<String, Value> {
     let base = registry.base();
-    let mut common = Map::new();
-    let mut put = |name: &str, text: String| common.insert(name.to_owned(), Value::String(text));
-    match &event.subject {
-        Subject::Repository(repository) => {
-            put("repository", repository.to_string());
-            put("namespace", repository.namespace().to_owned());
-            put("name", repository.short_name().to_owned());
-            put("docker_url", format!("{}/{repository}", registry.host()));
-            put("homepage", format!("{base}/repository/{repository}{}", subpage(event)));
-        }
+    let common = match &event.subject {
+        Subject::Repository(repository) => json!(OfRepository {
+            repository,
+            namespace: repository.namespace(),
+            name: repository.short_name(),
+            docker_url: format!("{}/{repository}", registry.host()),
+            homepage: format!("{base}/repository/{repository}{}", subpage(event)),
+            repo: is_of_audit_log(event).then(|| repository.short_name()),
+        }),
         Subject::Namespace(namespace) => {
-            put("namespace", namespace.clone());
-            put("homepage", format!("{base}/organization/{namespace}"));
+            json!(OfNamespace { namespace, homepage: format!("{base}/organization/{namespace}") })
         }
-        Subject::Registry => {
-            put("homepage", base.to_owned());
-        }
+        Subject::Registry => json!(OfRegistry { homepage: base }),
+    };
+    match common {
+        Value::Object(common) => common,
+        _ => Map::new(),
     }
-    common
 }
 
 /// A build has a page of its own.
@@ -60,9 +128,19 @@ fn subpage(event: &Event) -> String {
 }
 
 /// A kind's own members in the order in which Quay writes them.
-fn members(kind: Kind) -> &'static [&'static str] {
-    match kind {
+fn members(event: &Event) -> &'static [&'static str] {
+    match event.kind {
         Kind::RepoPush => &["updated_tags", "pruned_image_count"],
+        Kind::BuildQueued if is_of_audit_log(event) => &[
+            "build_id",
+            "docker_tags",
+            "is_manual",
+            "manual_user",
+            "trigger_id",
+            "trigger_kind",
+            "trigger_metadata",
+            "trigger_manual",
+        ],
         Kind::BuildQueued => &[
             "is_manual",
             "build_id",

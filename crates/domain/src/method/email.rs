@@ -7,15 +7,10 @@ use serde_json::{Map, Value};
 
 use super::{ConfigError, given, owners_text};
 use crate::{
-    Event, Format, Markup, Message, Registry, RepositoryName, TemplateError, TextTemplate,
+    Event, Format, Markup, Message, Registry, RepositoryName, Scope, TemplateError, TextTemplate,
     format::{quay, told},
     message::one_line,
 };
-
-/// Longest address, in bytes ([RFC 5321, section 4.5.3.1.3], without the brackets).
-///
-/// [RFC 5321, section 4.5.3.1.3]: https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1.3
-const MAX_ADDRESS_BYTES: usize = 254;
 
 /// Longest part before the `@`, in bytes (section 4.5.3.1.1 of the same).
 const MAX_LOCAL_BYTES: usize = 64;
@@ -44,13 +39,18 @@ impl From<EmailAddress> for String {
 }
 
 impl EmailAddress {
+    /// The longest, in bytes ([RFC 5321, section 4.5.3.1.3], without the brackets).
+    ///
+    /// [RFC 5321, section 4.5.3.1.3]: https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1.3
+    pub const MAX_BYTES: usize = 254;
+
     /// Reads `local@domain`: letters, digits and the signs of [RFC 5321]'s dot-string before the `@`, a DNS
     /// name after it. Names outside ASCII have to be written in their `xn--` form.
     ///
     /// [RFC 5321]: https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2
     pub fn parse(text: &str) -> Option<Self> {
         let (local, domain) = text.split_once('@')?;
-        let fits = text.len() <= MAX_ADDRESS_BYTES
+        let fits = text.len() <= Self::MAX_BYTES
             && local.len() <= MAX_LOCAL_BYTES
             && local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
             && domain.split('.').all(is_label);
@@ -86,21 +86,21 @@ fn is_label(label: &str) -> bool {
 /// Who gets a mail, and in which words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmailConfig {
-    /// To whom.
-    pub address: EmailAddress,
+    /// To whom; nobody in particular where a namespace's mail goes to those to whom the namespace belongs by then.
+    pub address: Option<EmailAddress>,
     /// The owner's own subject instead of ours.
     pub subject: Option<TextTemplate>,
     /// The owner's own text instead of ours, without markup.
     pub text: Option<TextTemplate>,
 }
 
-pub(super) fn parse(config: &Map<String, Value>) -> Result<EmailConfig, ConfigError> {
-    let address = given(config, "email").ok_or(ConfigError::MissingEmail)?;
-    Ok(EmailConfig {
-        address: EmailAddress::parse(&address).ok_or(ConfigError::InvalidEmail)?,
-        subject: owners_text(config, "subject")?,
-        text: owners_text(config, "text")?,
-    })
+pub(super) fn parse(config: &Map<String, Value>, scope: &Scope) -> Result<EmailConfig, ConfigError> {
+    let address = match (given(config, "email"), scope) {
+        (Some(address), _) => Some(EmailAddress::parse(&address).ok_or(ConfigError::InvalidEmail)?),
+        (None, Scope::Namespace(_)) => None,
+        (None, Scope::Repository(_) | Scope::Registry) => return Err(ConfigError::MissingEmail),
+    };
+    Ok(EmailConfig { address, subject: owners_text(config, "subject")?, text: owners_text(config, "text")? })
 }
 
 /// What a mail says.

@@ -85,8 +85,21 @@ pub struct TriggerMetadata {
     pub reference: Option<String>,
     /// The repository's main branch.
     pub default_branch: Option<String>,
+    /// What `ref` means.
+    pub parsed_ref: Option<ParsedRef>,
     /// More of the commit.
     pub commit_info: Option<CommitInfo>,
+}
+
+/// What a reference means: one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct ParsedRef {
+    /// A branch's name.
+    pub branch: Option<String>,
+    /// A tag's name.
+    pub tag: Option<String>,
+    /// A remote's name.
+    pub remote: Option<String>,
 }
 
 /// A commit.

@@ -11,8 +11,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 pub use data::{
-    Actor, Build, Chart, CommitInfo, Image, ImageExpiry, MirrorSync, Quota, RepoPush, Repository, Scan,
-    ScanSummary, ScannerUpdate, TriggerMetadata, Vulnerability, VulnerabilityFound,
+    Actor, Build, Chart, CommitInfo, Image, ImageExpiry, MirrorSync, ParsedRef, Quota, RepoPush, Repository,
+    Scan, ScanSummary, ScannerUpdate, TriggerMetadata, Vulnerability, VulnerabilityFound,
 };
 pub use sample::sample;
 

@@ -180,8 +180,7 @@ impl Plan {
             return first.map(Aim::Address).ok_or(DialError::NoHost);
         }
         // To the proxy these would be itself.
-        let name = host.trim_end_matches('.');
-        if name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost") {
+        if crate::address::is_localhost(host) {
             return Err(DialError::Blocked);
         }
         // Many networks with a proxy know no names of the world outside: what has no address here may have one there.

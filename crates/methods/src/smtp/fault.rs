@@ -34,7 +34,8 @@ pub(super) enum Phase {
 pub(super) struct Failure {
     pub(super) phase: Phase,
     cause: Cause,
-    is_final: bool,
+    /// Whether the server says that it will not change its mind.
+    pub(super) is_final: bool,
 }
 
 impl Failure {
@@ -93,6 +94,11 @@ impl Failure {
             );
         }
         Self::deferred(phase, CauseCode::Reset, "the mail server closed the connection")
+    }
+
+    /// Whether the server has answered that it does not want this, now or ever, and can be asked for other things.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.cause.code, CauseCode::SmtpDeferred | CauseCode::SmtpRejected)
     }
 
     fn refused(phase: Phase, detail: String) -> Self {

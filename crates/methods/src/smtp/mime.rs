@@ -6,8 +6,8 @@ use bellbuoy_domain::EmailAddress;
 use lettre::{
     Message,
     message::{
-        Mailbox, MultiPart,
-        header::{HeaderName, HeaderValue},
+        Mailbox, Mailboxes, MultiPart,
+        header::{HeaderName, HeaderValue, To},
     },
 };
 
@@ -31,11 +31,14 @@ pub(super) enum MimeError {
 pub(super) fn write(mail: &Mail<'_>, sender: &EmailAddress, title: &str) -> Result<Vec<u8>, MimeError> {
     let name: String = title.chars().filter(|letter| !letter.is_control()).collect();
     let from = Mailbox::new(Some(name).filter(|name| !name.is_empty()), sender.as_str().parse()?);
-    let to = Mailbox::new(None, mail.to.as_str().parse()?);
+    let mut to = Mailboxes::new();
+    for address in mail.to {
+        to.push(Mailbox::new(None, address.as_str().parse()?));
+    }
     let parts = MultiPart::alternative_plain_html(in_lines(&mail.letter.text), in_lines(&mail.letter.html));
     let mut message = Message::builder()
         .from(from)
-        .to(to)
+        .mailbox(To::from(to))
         .subject(mail.letter.subject.clone())
         .date(SystemTime::from(mail.now))
         .message_id(Some(format!("<{}@{}>", mail.id, sender.domain())))

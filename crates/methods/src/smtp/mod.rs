@@ -51,7 +51,9 @@ struct Kept {
 /// A mail to be sent.
 pub(crate) struct Mail<'a> {
     /// To whom.
-    pub(crate) to: &'a EmailAddress,
+    pub(crate) to: &'a [EmailAddress],
+    /// Whether one of several who is refused for now keeps it from all, until they can all be written to.
+    pub(crate) waits_for_all: bool,
     /// What it says.
     pub(crate) letter: &'a Letter,
     /// What stands before the `@` of its `Message-ID`: the same for the same mail.
@@ -97,7 +99,7 @@ impl Mailer {
                 "every connection to the mail server was in use; an operator can allow more with smtp.connections",
             );
         };
-        let sent = timeout_at(until, server.send(mail.to, &bytes)).await;
+        let sent = timeout_at(until, server.send(mail, &bytes)).await;
         drop(permit);
         sent.unwrap_or_else(|_| {
             let detail =
@@ -110,9 +112,9 @@ impl Mailer {
 impl Server {
     /// Over a kept connection, or over a new one if there is none or the kept one turns out closed before
     /// the server has heard of this mail.
-    async fn send(&self, to: &EmailAddress, bytes: &[u8]) -> Report {
+    async fn send(&self, mail: &Mail<'_>, bytes: &[u8]) -> Report {
         while let Some(mut kept) = self.take() {
-            match kept.session.send(to, bytes).await {
+            match kept.session.send(mail, bytes).await {
                 Ok(()) => {
                     self.keep(kept);
                     return Report::delivered(None);
@@ -125,7 +127,7 @@ impl Server {
             Ok(session) => session,
             Err(failure) => return failure.report(),
         };
-        match session.send(to, bytes).await {
+        match session.send(mail, bytes).await {
             Ok(()) => {
                 self.keep(Kept { session, since: Instant::now(), mails: 0 });
                 Report::delivered(None)

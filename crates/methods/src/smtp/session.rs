@@ -16,8 +16,10 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tracing::warn;
 
 use super::{
+    Mail,
     fault::{Failure, Phase},
     wire::{self, Wire},
 };
@@ -103,17 +105,42 @@ impl Dialler {
 }
 
 impl Session {
-    /// Sends one mail. After a failure the connection is not used again.
-    pub(super) async fn send(&mut self, to: &EmailAddress, bytes: &[u8]) -> Result<(), Failure> {
+    /// Sends one mail to whoever of its recipients the server takes. After a failure the connection is not used again, and
+    /// nobody has got the mail unless the failure was in the mail itself.
+    pub(super) async fn send(&mut self, mail: &Mail<'_>, bytes: &[u8]) -> Result<(), Failure> {
         let at = |phase| move |error| Failure::of(phase, &error);
         let sender = Some(self.sender.clone());
-        let to =
-            address(to).map_err(|_| Failure::greeting(CauseCode::Internal, "the address can't be used"))?;
-        let connection = &mut self.connection;
-        connection.command(MailFrom::new(sender, Vec::new())).await.map_err(at(Phase::Sender))?;
-        connection.command(Rcpt::new(to, Vec::new())).await.map_err(at(Phase::Recipient))?;
-        connection.command(Data).await.map_err(at(Phase::Content))?;
-        connection.message(bytes).await.map_err(at(Phase::Content))?;
+        self.connection.command(MailFrom::new(sender, Vec::new())).await.map_err(at(Phase::Sender))?;
+        self.name_recipients(mail).await?;
+        self.connection.command(Data).await.map_err(at(Phase::Content))?;
+        self.connection.message(bytes).await.map_err(at(Phase::Content))?;
+        Ok(())
+    }
+
+    /// Fails as the first recipient does that it waits for; if none is taken, as one who may be taken later.
+    async fn name_recipients(&mut self, mail: &Mail<'_>) -> Result<(), Failure> {
+        let mut refusals = Vec::new();
+        for to in mail.to {
+            let to = address(to)
+                .map_err(|_| Failure::greeting(CauseCode::Internal, "the address can't be used"))?;
+            let Err(error) = self.connection.command(Rcpt::new(to, Vec::new())).await else { continue };
+            let failure = Failure::of(Phase::Recipient, &error);
+            if !failure.is_refusal() || (mail.waits_for_all && !failure.is_final) {
+                return Err(failure);
+            }
+            refusals.push(failure);
+        }
+        let (refused, all) = (refusals.len(), mail.to.len());
+        if refused == all {
+            refusals.sort_by_key(|failure| failure.is_final);
+            return refusals.into_iter().next().map_or(Ok(()), Err);
+        }
+        if refused > 0 {
+            warn!(
+                "the mail server refused {refused} of {all} recipients of mail {}; the others get it",
+                mail.id
+            );
+        }
         Ok(())
     }
 }

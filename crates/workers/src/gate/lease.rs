@@ -187,7 +187,7 @@ impl Wishlist {
 /// How many slots this process has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Holdings {
-    /// Of notifications.
+    /// Of notifications and channels.
     pub notifications: u32,
     /// Of hosts.
     pub hosts: u32,
@@ -214,7 +214,7 @@ impl Gate {
         for (place, lane) in &*self.lanes() {
             let count = lane.leased().unwrap_or(0);
             match place {
-                Place::Notification(_) => holdings.notifications += count,
+                Place::Notification(_) | Place::Channel(_) => holdings.notifications += count,
                 Place::Host(_) => holdings.hosts += count,
                 Place::Probation(_) | Place::Pace(..) | Place::Retries(_) => {}
             }

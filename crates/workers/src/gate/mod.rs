@@ -1,6 +1,7 @@
 //! Who may begin an attempt now, so that one slow or dead receiver slows nobody else.
 //!
-//! Attempts pass two lanes: their notification's, and their host's. A lane has a cap, a circuit that opens when the
+//! Attempts pass two lanes: their notification's, and their host's. Notifications that go into one channel of a chat service
+//! share one lane, since the service counts what comes into the channel. A lane has a cap, a circuit that opens when the
 //! receiver stops answering, and the time until which the receiver asked for peace. Where the notification or its service
 //! has a pace, they pass a lane that keeps it; those that follow an earlier attempt pass one more, which leaves places to
 //! first attempts. An attempt that would have its turn soon waits here for it; any other one is held in the broker until its turn
@@ -37,6 +38,7 @@ pub use self::lease::Holdings;
 use self::{
     lane::{Lane, SHORTEST_HOLD, SOON},
     pass::Step,
+    place::Paced,
 };
 pub(crate) use self::{
     lease::{ROUND, Wishlist},
@@ -210,10 +212,11 @@ impl Gate {
         let mut rooms = Vec::with_capacity(3);
         rooms.extend(visit.on_probation.then_some(Place::Probation(visit.notification)));
         rooms.extend(visit.retry_of.map(Place::Retries));
-        rooms.push(Place::Notification(visit.notification));
+        rooms.push(visit.to.channel.map_or(Place::Notification(visit.notification), Place::Channel));
         rooms.extend(visit.to.host.as_deref().map(|host| Place::Host(host.into())));
         let pace = visit.to.pace.or(self.limits.rate.map(Pace::per_minute));
-        Way { rooms, pace: pace.map(|pace| (Place::Pace(visit.notification, pace), pace)) }
+        let paced = visit.to.channel.map_or(Paced::Notification(visit.notification), Paced::Channel);
+        Way { rooms, pace: pace.map(|pace| (Place::Pace(paced, pace), pace)) }
     }
 
     // Counts it among those that wait, if its turn is near.

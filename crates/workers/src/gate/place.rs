@@ -7,6 +7,7 @@ use std::{
 };
 
 use bellbuoy_domain::{CauseCode, MethodName, NotificationId, Outcome, Pace};
+use bellbuoy_methods::ChannelKey;
 
 use super::{GateLimits, Hold};
 
@@ -16,20 +17,29 @@ const PEACE: Duration = Duration::from_secs(1);
 /// The longest that a receiver's wish for peace is heeded here; longer ones its own deliveries wait out.
 const LONGEST_PEACE: Duration = Duration::from_hours(1);
 
-/// What is said of an attempt that is too early for its notification's pace.
+/// What is said of an attempt that is too early for its notification's or its channel's pace.
 pub(super) const PACED: &str = "its service or its owner takes no more requests in this time";
 
 /// Whose lane it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Notification(NotificationId),
+    /// A channel of a chat service: of all notifications that go there, instead of a lane for each.
+    Channel(ChannelKey),
     Host(Arc<str>),
     /// A notification that is on probation.
     Probation(NotificationId),
-    /// A notification's pace.
-    Pace(NotificationId, Pace),
+    /// A pace.
+    Pace(Paced, Pace),
     /// Attempts of a method that follow an earlier one, whomever they go to: those of this process alone.
     Retries(MethodName),
+}
+
+/// Whose pace it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Paced {
+    Notification(NotificationId),
+    Channel(ChannelKey),
 }
 
 /// What an attempt says of a lane's receiver.
@@ -46,7 +56,7 @@ impl Place {
     pub(super) fn cap(&self, limits: GateLimits) -> NonZeroUsize {
         match self {
             Self::Pace(_, pace) => NonZeroUsize::try_from(pace.parts()).unwrap_or(NonZeroUsize::MIN),
-            Self::Notification(_) => limits.per_notification,
+            Self::Notification(_) | Self::Channel(_) => limits.per_notification,
             Self::Host(_) => limits.per_host,
             Self::Retries(_) => limits.retries,
             Self::Probation(_) => NonZeroUsize::MIN,
@@ -67,8 +77,12 @@ impl Place {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Notification(id) => format!("notification:{id}"),
+            Self::Channel(key) => format!("channel:{key}"),
             Self::Host(host) => format!("host:{host}"),
-            Self::Pace(id, pace) => format!("pace:{id}:{}", pace.interval.as_micros()),
+            Self::Pace(Paced::Notification(id), pace) => format!("pace:{id}:{}", pace.interval.as_micros()),
+            Self::Pace(Paced::Channel(key), pace) => {
+                format!("pace:channel:{key}:{}", pace.interval.as_micros())
+            }
             Self::Probation(id) => format!("probation:{id}"),
             Self::Retries(method) => format!("retries:{method}"),
         }
@@ -88,7 +102,7 @@ impl Place {
     /// What is said of an attempt that it has no room for.
     pub(super) fn busy(&self) -> (CauseCode, &'static str) {
         match self {
-            Self::Notification(_) | Self::Host(_) => {
+            Self::Notification(_) | Self::Channel(_) | Self::Host(_) => {
                 (CauseCode::ReceiverBusy, "as many attempts as its receiver may have are in flight")
             }
             Self::Probation(_) => (

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bellbuoy_domain::{Cause, Granted, Outcome};
+use bellbuoy_methods::ChannelKey;
 use uuid::Uuid;
 
 use super::{
@@ -25,7 +26,13 @@ fn notification(number: u128) -> NotificationId {
 }
 
 fn to(host: &str) -> Receiver {
-    Receiver { host: Some(host.to_owned()), pace: None }
+    Receiver { host: Some(host.to_owned()), channel: None, pace: None }
+}
+
+/// A channel of a chat service, which takes one message a second.
+fn channel(address: &str) -> Receiver {
+    let channel = Some(ChannelKey::of(address));
+    Receiver { host: Some("chat:443".into()), channel, pace: Some(Pace::every(SECOND)) }
 }
 
 fn visit(number: u128, to: &Receiver) -> Visit<'_> {
@@ -162,12 +169,12 @@ async fn a_receiver_that_asked_for_less_is_left_in_peace_for_as_long_as_it_asked
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_wants_a_pause_gets_it_between_two_requests_of_one_notification() {
+async fn a_service_gets_a_pause_between_two_requests_into_one_channel_whosesoever_they_are() {
     let gate = gate(8, 8);
-    let chat = Receiver { host: Some("chat:443".into()), pace: Some(Pace::every(SECOND)) };
+    let chat = channel("https://chat.example.com/one");
     let mut begun = Vec::new();
     while begun.len() < 5 {
-        match gate.enter(&visit(1, &chat)).await {
+        match gate.enter(&visit(begun.len() as u128, &chat)).await {
             Entry::Pass(pass) => {
                 begun.push(Instant::now());
                 pass.end(&Outcome::Delivered);
@@ -179,6 +186,42 @@ async fn a_service_that_wants_a_pause_gets_it_between_two_requests_of_one_notifi
         }
     }
     assert!(begun.windows(2).all(|pair| pair[1] - pair[0] >= SECOND), "{begun:?}");
+    let other = channel("https://chat.example.com/two");
+    assert!(
+        matches!(gate.enter(&visit(1, &other)).await, Entry::Pass(_)),
+        "another channel has its own pace"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_wants_peace_gets_it_from_every_notification_that_goes_there_and_no_other_does() {
+    let gate = gate(8, 8);
+    let (one, other) = (channel("https://chat.example.com/one"), channel("https://chat.example.com/two"));
+    let Entry::Pass(pass) = gate.enter(&visit(1, &one)).await else { panic!("the first goes") };
+    pass.end(&deferred(CauseCode::RateLimited, Some(30 * SECOND)));
+    sleep(2 * SECOND).await;
+    for number in [1, 2, 3] {
+        let Entry::Hold(held) = gate.enter(&visit(number, &one)).await else { panic!("{number} goes on") };
+        assert_eq!(held.code, CauseCode::RateLimited);
+        assert!(held.wait >= 27 * SECOND, "{held:?}");
+    }
+    assert!(matches!(gate.enter(&visit(2, &other)).await, Entry::Pass(_)));
+    sleep(31 * SECOND).await;
+    assert!(matches!(gate.enter(&visit(2, &one)).await, Entry::Pass(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_processes_of_a_fleet_call_a_channel_shows_nothing_of_its_address() {
+    let (gate, chat) = (in_fleet(), channel("https://hooks.slack.com/services/AAA/BBB/hunter2"));
+    assert!(matches!(gate.enter(&visit(1, &chat)).await, Entry::Hold(_)), "nothing is leased yet");
+    let mut asked: Vec<_> = gate.wishlist(true).asks().into_iter().map(|ask| ask.receiver).collect();
+    asked.sort();
+    let key = chat.channel.expect("a channel");
+    assert_eq!(
+        asked,
+        [format!("channel:{key}"), "host:chat:443".into(), format!("pace:channel:{key}:1000000")]
+    );
+    assert!(!asked.concat().contains("hunter2") && !asked.concat().contains("AAA"), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,6 +394,7 @@ async fn a_notification_with_a_rate_keeps_to_it_and_what_is_over_is_held_until_i
     let gate = gate(64, 64);
     let to = Receiver {
         host: Some("one:443".into()),
+        channel: None,
         pace: Some(Pace::per_minute(NonZeroU32::new(300).expect("not zero"))),
     };
     let began = Instant::now();

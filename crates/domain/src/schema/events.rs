@@ -1,4 +1,4 @@
-//! The contract of events as JSON Schema, made of the very types that check them.
+//! The contract of events.
 
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
