@@ -49,7 +49,7 @@ const SCHEMAS: &str = "/components/schemas";
 const REFUSALS: &str = "/components/responses";
 
 /// The document while it is written.
-pub(crate) struct Document {
+struct Document {
     paths: Map<String, Value>,
     refusals: BTreeMap<String, Value>,
     /// Of what is read: a member that has a default may be absent.
