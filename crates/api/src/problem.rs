@@ -81,7 +81,7 @@ pub(crate) struct ProblemView<'a> {
 /// What a problem may say of where it lies.
 #[derive(JsonSchema)]
 #[schemars(inline)]
-#[allow(dead_code, reason = "a schema")]
+#[expect(dead_code, reason = "a schema")]
 struct Where {
     /// The member of the body that will not do.
     #[serde(skip_serializing_if = "Option::is_none")]

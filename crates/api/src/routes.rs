@@ -64,11 +64,13 @@ async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
     }
 }
 
-/// A path that is no text once its percent-encoding is undone names nothing.
+/// Refuses a path that is no text once its percent-encoding is undone. To Quay's clients it is one that is not there.
 async fn readable(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match percent_decode_str(request.uri().path()).decode_utf8() {
+    let path = request.uri().path();
+    match percent_decode_str(path).decode_utf8() {
         Ok(_) => next.run(request).await,
-        Err(_) => not_found(State(app), request).await,
+        Err(_) if quay::owns(path) => not_found(State(app), request).await,
+        Err(_) => Problem::bad("the path is not UTF-8 once its percent-encoding is undone").into_response(),
     }
 }
 

@@ -41,12 +41,15 @@ const GUARDED: &[u16] = &[401, 403, 429];
 const WITH_QUERY: &[u16] = &[400];
 const WITH_BODY: &[u16] = &[400, 408, 413];
 
+/// What a place in a path can be refused with: it may be no text. To Quay's clients such a path is not there.
+const WITH_PLACES: &[u16] = &[400];
+
 /// Where the document keeps schemas that have a name, and refusals.
 const SCHEMAS: &str = "/components/schemas";
 const REFUSALS: &str = "/components/responses";
 
 /// The document while it is written.
-pub(crate) struct Document {
+struct Document {
     paths: Map<String, Value>,
     refusals: BTreeMap<String, Value>,
     /// Of what is read: a member that has a default may be absent.
@@ -108,7 +111,7 @@ impl Document {
             let schema = content.shape.make(&mut self.read);
             (content.media_type.to_owned(), json!({ "schema": schema }))
         });
-        json!({ "required": body.is_required, "content": Map::from_iter(contents) })
+        json!({ "required": body.is_required, "content": contents.collect::<Map<_, _>>() })
     }
 
     fn responses(&mut self, operation: &Operation, template: &str) -> Map<String, Value> {
@@ -208,6 +211,9 @@ fn refusals(operation: &Operation, template: &str) -> Vec<u16> {
     }
     if operation.body.is_some() {
         statuses.extend(WITH_BODY);
+    }
+    if template.contains('{') && !quay::owns(template) {
+        statuses.extend(WITH_PLACES);
     }
     statuses
 }

@@ -163,8 +163,7 @@ impl Operation {
         self
     }
 
-    /// Refuses with these, beside what any request of its kind can be refused with: see
-    /// [`Document`](super::Document).
+    /// Refuses with these, beside what any request of its kind can be refused with: see `refusals` in `openapi`.
     #[must_use]
     pub(crate) fn refuses<const N: usize>(mut self, statuses: [u16; N]) -> Self {
         self.refusals.extend(statuses);

@@ -30,9 +30,11 @@ impl Routes {
         H: Handler<T, Arc<App>>,
         T: 'static,
     {
-        for path in [Some(&*operation.path), operation.also.as_deref()].into_iter().flatten() {
-            self.router = self.router.route(path, on(operation.verb.filter(), handler.clone()));
+        let route = on(operation.verb.filter(), handler);
+        if let Some(also) = &operation.also {
+            self.router = self.router.route(also, route.clone());
         }
+        self.router = self.router.route(&operation.path, route);
         self.operations.push(operation);
         self
     }

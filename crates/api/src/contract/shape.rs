@@ -11,7 +11,7 @@ pub(super) struct Shape(fn(&mut SchemaGenerator) -> Schema);
 impl Shape {
     /// By reference, where the type has a name.
     pub(super) fn of<T: JsonSchema>() -> Self {
-        Self(|generator| generator.subschema_for::<T>())
+        Self(SchemaGenerator::subschema_for::<T>)
     }
 
     /// In full, so that its members can be looked at.

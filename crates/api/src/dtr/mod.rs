@@ -59,7 +59,7 @@ pub(crate) fn owns(path: &str) -> bool {
 
 /// What may stand in the query of a list.
 #[derive(JsonSchema)]
-#[allow(dead_code, reason = "a schema: the query holds credentials as well, and is read member by member")]
+#[expect(dead_code, reason = "a schema: the query holds credentials as well, and is read member by member")]
 struct ListQuery {
     /// Those of this event type alone; `any` is any.
     #[schemars(rename = "webhookType")]

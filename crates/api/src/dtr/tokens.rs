@@ -44,7 +44,7 @@ struct Form {
 
 /// What may stand in the query.
 #[derive(JsonSchema)]
-#[allow(dead_code, reason = "a schema: the query holds credentials as well, and is read member by member")]
+#[expect(dead_code, reason = "a schema: the query holds credentials as well, and is read member by member")]
 struct TokenQuery {
     /// Whose token it is to be; the caller's own without it.
     username: Option<String>,

@@ -49,7 +49,7 @@ const MAX_SOURCE_BYTES: usize = 255;
 
 /// What may stand in the query.
 #[derive(JsonSchema)]
-#[allow(
+#[expect(
     dead_code,
     reason = "a schema: a mistake in it must not block a registry, so that it is read member by member"
 )]

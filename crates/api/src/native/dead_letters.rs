@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bellbuoy_domain::{DeadReason, DeliveryId, MethodName, NotificationId, Scope};
+use bellbuoy_domain::{DeadReason, DeliveryId, NotificationId, Scope};
 use bellbuoy_store::{Cursor, DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow, StoreError};
 use http::{StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
@@ -67,7 +67,6 @@ struct DeadLetterView<'a> {
     detail: &'a str,
     delivery: Option<DeliveryId>,
     notification: Option<NotificationId>,
-    #[schemars(with = "Option<MethodName>")]
     method: Option<&'a str>,
     /// The repository or namespace.
     subject: Option<&'a str>,

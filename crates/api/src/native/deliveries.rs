@@ -8,8 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    Cause, CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Event, Kind, MethodName, NotificationId,
-    WIRE_VERSION,
+    Cause, CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Event, Kind, NotificationId, WIRE_VERSION,
 };
 use bellbuoy_store::{AttemptRow, CallbackRow, Cursor, DeliveryDetail, DeliveryQuery, DeliveryRow};
 use http::{StatusCode, Uri};
@@ -57,7 +56,6 @@ struct ListQuery {
 struct DeliveryView<'a> {
     id: DeliveryId,
     notification: NotificationId,
-    #[schemars(with = "MethodName")]
     method: &'a str,
     /// The event's source.
     source: &'a str,

@@ -8,9 +8,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{
-    DeliveryId, Event, Grain, Kind, MethodName, Notification, NotificationId, Scope, Subject,
-};
+use bellbuoy_domain::{DeliveryId, Event, Grain, Kind, Notification, NotificationId, Scope, Subject};
 use bellbuoy_store::StoredEvent;
 use http::Uri;
 use jiff::Timestamp;
@@ -77,7 +75,6 @@ struct EventView<'a> {
 struct VerdictView {
     notification: NotificationId,
     title: Option<String>,
-    #[schemars(with = "MethodName")]
     method: String,
     matches: bool,
     /// The first of `deliveries`.

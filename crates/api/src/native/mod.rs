@@ -52,7 +52,7 @@ pub(crate) fn routes() -> Routes {
 /// Rows of a page: 50 if it is left out.
 #[derive(JsonSchema)]
 #[schemars(inline, transparent)]
-#[allow(dead_code, reason = "a schema")]
+#[expect(dead_code, reason = "a schema")]
 struct Limit(#[schemars(range(min = 1, max = MAX_PAGE))] u32);
 
 /// Reads a query string.

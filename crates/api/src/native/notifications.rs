@@ -105,12 +105,11 @@ pub(super) struct NotificationView<'a> {
     scope: ScopeView<'a>,
     kinds: &'a [Kind],
     filter: &'a Map<String, Value>,
-    #[schemars(with = "MethodName")]
+    /// One of a draft's, unless a newer version wrote it; so is `format`.
     method: &'a str,
     /// The method's settings. What is secret of them is shown as a mask, or not at all; the answer that makes a key to
     /// sign with shows it once, as `secret`.
     pub(super) config: Map<String, Value>,
-    #[schemars(with = "Format")]
     format: &'a str,
     retry: Option<&'a RetryPolicy>,
     state: NotificationState,

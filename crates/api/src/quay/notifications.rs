@@ -43,7 +43,6 @@ struct NotificationView<'a> {
     uuid: NotificationId,
     title: Option<&'a str>,
     event: Option<Kind>,
-    #[schemars(with = "MethodName")]
     method: &'a str,
     config: Map<String, Value>,
     event_config: &'a Map<String, Value>,

@@ -32,6 +32,7 @@ const MOST_ROBOTS: u32 = 1000;
 /// Who the caller is.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "QuayUser")]
+#[expect(clippy::struct_excessive_bools, reason = "Quay has them so")]
 pub(super) struct UserView<'a> {
     /// Always false.
     anonymous: bool,

@@ -49,7 +49,7 @@ pub(crate) struct ProblemView<'a> {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
-#[allow(dead_code, reason = "a schema")]
+#[expect(dead_code, reason = "a schema")]
 struct Beside {
     /// The same as `detail`, where Quay leaves the refusal to its framework.
     #[serde(skip_serializing_if = "Option::is_none")]

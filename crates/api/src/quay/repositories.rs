@@ -32,6 +32,7 @@ pub(super) struct Made<'a> {
 /// A repository as Quay shows it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "QuayRepository")]
+#[expect(clippy::struct_excessive_bools, reason = "Quay has them so")]
 pub(super) struct RepositoryView<'a> {
     namespace: &'a str,
     name: &'a str,

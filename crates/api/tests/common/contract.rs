@@ -190,7 +190,9 @@ impl Contract {
 }
 
 fn pointer(parts: &[&str]) -> String {
-    parts.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+    let escaped = |part: &&str| part.replace('~', "~0").replace('/', "~1");
+    let parts: Vec<String> = parts.iter().map(escaped).collect();
+    format!("/{}", parts.join("/"))
 }
 
 fn put_event(value: &mut Value, event: &Value) {
@@ -222,14 +224,19 @@ fn close(value: &mut Value) {
     }
 }
 
-/// Whether a path is of a template, whose places take one letter or more; those of names take slashes as well.
+/// Whether a path is of a template, whose places take one letter or more; those of names take slashes between others as
+/// well.
 fn fits(template: &str, path: &str) -> bool {
     let Some((literal, rest)) = template.split_once('{') else { return template == path };
     let Some(path) = path.strip_prefix(literal) else { return false };
     let Some((place, rest)) = rest.split_once('}') else { return false };
     let ends = path.char_indices().map(|(at, letter)| at + letter.len_utf8());
     let has_slashes = matches!(place, "repository" | "reponame" | "name" | "email");
-    let mut ends = ends.filter(|end| has_slashes || !path[..*end].contains('/'));
+    let is_name = |name: &str| !name.starts_with('/') && !name.ends_with('/');
+    let mut ends = ends.filter(|end| {
+        let name = &path[..*end];
+        if has_slashes { is_name(name) } else { !name.contains('/') }
+    });
     ends.any(|end| fits(rest, &path[end..]))
 }
 

@@ -50,17 +50,14 @@ impl Walker {
     }
 
     /// Asks for what has to be given; null where it is given without a body.
-    #[track_caller]
-    fn go<'a>(&'a self, verb: &'a str, path: &'a str, body: Value) -> impl Future<Output = Value> + 'a {
-        async move {
-            let (headers, body) = match body {
-                Value::Null => (vec![("authorization", self.authorization.as_str())], String::new()),
-                body => (vec![("authorization", self.authorization.as_str()), JSON], body.to_string()),
-            };
-            let answer = self.rig.raw(verb, path, &headers, body).await;
-            assert!(answer.status.is_success(), "{verb} {path}: {} {}", answer.status, answer.text());
-            serde_json::from_slice(&answer.body).unwrap_or_default()
-        }
+    async fn go(&self, verb: &str, path: &str, body: Value) -> Value {
+        let (headers, body) = match body {
+            Value::Null => (vec![("authorization", self.authorization.as_str())], String::new()),
+            body => (vec![("authorization", self.authorization.as_str()), JSON], body.to_string()),
+        };
+        let answer = self.rig.raw(verb, path, &headers, body).await;
+        assert!(answer.status.is_success(), "{verb} {path}: {} {}", answer.status, answer.text());
+        serde_json::from_slice(&answer.body).unwrap_or_default()
     }
 
     async fn get(&self, path: &str) -> Value {

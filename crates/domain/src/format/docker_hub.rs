@@ -1,6 +1,8 @@
 //! Docker Hub's payload: a push of one tag. Receivers written in Go decode times and counts as
 //! integers, and refuse a push without a tag.
 
+#![expect(clippy::struct_field_names, reason = "members are called as receivers know them")]
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -3,6 +3,8 @@
 //! All texts are there, if empty. `imageName` begins with the registry's host; a parser that was
 //! widely used splits it at the first `:`, so a host with a port confuses it.
 
+#![expect(clippy::struct_field_names, reason = "members are called as receivers know them")]
+
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;

@@ -2,6 +2,8 @@
 //!
 //! Harbor has no word for a tag that is deleted, nor for a repository's life; nor for a replication that begins.
 
+#![expect(clippy::struct_field_names, reason = "members are called as receivers know them")]
+
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;

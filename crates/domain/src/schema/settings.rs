@@ -57,10 +57,12 @@ fn words() -> Value {
 }
 
 /// A setting that counts as absent where it is null or empty.
+#[expect(clippy::needless_pass_by_value, reason = "whoever calls it makes it there")]
 fn or_blank(schema: Value) -> Value {
     json!({"anyOf": [schema, {"enum": [null, ""]}]})
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "whoever calls it makes it there")]
 fn or_null(schema: Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
 }
@@ -71,7 +73,8 @@ fn email() -> Value {
         "maxLength": EmailAddress::MAX_BYTES,
         "pattern": r"^[^@\s]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$",
     });
-    object([("email", address), ("subject", words()), ("text", words())], &["email"])
+    // A namespace's mail goes to whom the namespace belongs if it does not say to whom.
+    object([("email", or_blank(address)), ("subject", words()), ("text", words())], &[])
 }
 
 fn in_app() -> Value {

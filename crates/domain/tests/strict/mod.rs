@@ -312,7 +312,7 @@ impl Read<'_> {
                 self.text(&at("repository/namespace"));
             }
             kind if word(Format::Harbor, kind) == Some(REPLICATION[0]) => {
-                self.replication(&at("replication"))
+                self.replication(&at("replication"));
             }
             _ => {
                 self.text(&at("resources/0/resource_url"));
