@@ -54,9 +54,8 @@ impl Standing {
                 until_connected(&broker, true).await;
                 match self.options.topology.check(&self.url, &self.options).await {
                     Ok(found) => {
-                        let is_well = found.is_well();
-                        self.tell(found);
-                        if is_well {
+                        self.tell(&found);
+                        if found.is_well() {
                             until_connected(&broker, false).await;
                             continue;
                         }
@@ -75,7 +74,7 @@ impl Standing {
     }
 
     /// Logs what is news.
-    fn tell(&self, found: Comparison) {
+    fn tell(&self, found: &Comparison) {
         let before = {
             let mut known = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *known, found.clone())

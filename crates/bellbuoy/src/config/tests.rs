@@ -196,6 +196,20 @@ fn ports_and_name_servers_are_lists() {
 }
 
 #[test]
+fn a_heartbeat_and_a_tolerance_have_bounds() {
+    for (name, wrong) in [
+        ("BELLBUOY_BROKER__HEARTBEAT_SECONDS", ["0", "601", "10s"]),
+        ("BELLBUOY_BROKER__DELAY_TOLERANCE_PERCENT", ["-1", "11", "1%"]),
+    ] {
+        for value in wrong {
+            assert_eq!(mistakes("", &[(name, value)]).len(), 1, "{name} = {value}");
+        }
+    }
+    let exact = variables(&[("BELLBUOY_BROKER__DELAY_TOLERANCE_PERCENT", "0")]);
+    assert_eq!(load(None, &exact, no_files).expect("settings").delay_tolerance, 0);
+}
+
+#[test]
 fn half_of_a_client_identity_is_a_mistake() {
     assert_eq!(mistakes("[outbound]\nclient_key = 'key.pem'", &[]).len(), 1);
 }

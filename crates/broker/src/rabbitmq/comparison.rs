@@ -10,7 +10,7 @@ pub struct Comparison {
     pub left_behind: Vec<String>,
     /// How many exchanges and queues are described.
     pub described: usize,
-    /// Of how many of them RabbitMQ did not say whether they are there: 4.3 and later tell those who may configure.
+    /// Of how many of them RabbitMQ did not say whether they are there: 4.3 and later tell who has some right on them.
     pub unseen: usize,
     /// Whether the arguments of what is there were compared, which only who may configure can have done.
     pub compared: bool,

@@ -454,7 +454,7 @@ impl RabbitMq {
                 match timeout(ANSWER, passive(&channel, &lane.of(queue))).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => match refusal(&error) {
-                        // From 4.3 on a user must be allowed to configure a queue to ask for it.
+                        // From 4.3 on a user has to have some right on a queue to ask for it.
                         Some(Refusal::Forbidden(_)) => {
                             tracing::info!(
                                 "RabbitMQ does not tell this user whether queue `{queue}` is there; if it is not, \
