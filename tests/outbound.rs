@@ -499,6 +499,13 @@ async fn no_spelling_of_a_closed_address_is_taken_or_reached_and_all_are_told_al
         assert_eq!(cause(&detail), ("blocked", ALIKE), "{detail}");
     }
     assert_eq!(receiver.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_url_of_a_receiver_is_refused_and_a_host_behind_the_host_is_none() {
+    let receiver = receiver().await;
+    let port = receiver.address().port();
+    let fleet = Fleet::start(&[ONE_ATTEMPT, USUAL]).await;
     for url in [
         format!("http://public.example@127.0.0.1:{port}/"),
         format!("http://public.example\\@127.0.0.1:{port}/"),

@@ -87,7 +87,7 @@ impl Bench {
         }
         for (owner, email, verified) in owners {
             self.account(owner, AccountKind::User, Some((email, *verified))).await;
-            let owner = AccountName::parse(*owner).expect("a name");
+            let owner = AccountName::parse(owner).expect("a name");
             self.store.add_member(&organization, &name, &owner).await.expect("a store");
         }
     }

@@ -301,16 +301,8 @@ pub(crate) fn load(
         broker_certificate: source
             .optional("broker.client_certificate", parse::PATH, |text| Some(PathBuf::from(text))),
         broker_key: source.optional("broker.client_key", parse::PATH, |text| Some(PathBuf::from(text))),
-        heartbeat: source.get(
-            "broker.heartbeat_seconds",
-            "a whole number of seconds from 1 to 600",
-            |text| parse::seconds(text).filter(|seconds| seconds.as_secs() <= 600),
-        ),
-        delay_tolerance: source.get(
-            "broker.delay_tolerance_percent",
-            "a whole number of percent from 0 to 10",
-            |text| text.parse().ok().filter(|percent| *percent <= 10),
-        ),
+        heartbeat: heartbeat(&mut source),
+        delay_tolerance: delay_tolerance(&mut source),
         store: source.get("store.url", StoreUrl::EXPECTED, StoreUrl::parse),
         secret_keys: secret_keys(&mut source),
         delivery_limit: source
@@ -379,6 +371,18 @@ pub(crate) fn load(
     check_embedded(&mut source, &config);
     whole_sets(&mut source);
     source.finish(config)
+}
+
+fn heartbeat<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> Duration {
+    source.get("broker.heartbeat_seconds", "a whole number of seconds from 1 to 600", |text| {
+        parse::seconds(text).filter(|seconds| seconds.as_secs() <= 600)
+    })
+}
+
+fn delay_tolerance<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> u8 {
+    source.get("broker.delay_tolerance_percent", "a whole number of percent from 0 to 10", |text| {
+        text.parse().ok().filter(|percent| *percent <= 10)
+    })
 }
 
 fn secret_keys<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> SecretKeys {
