@@ -67,6 +67,9 @@ pub(crate) struct Wanted {
     /// The same on RabbitMQ, which takes them more slowly
     #[arg(long, default_value_t = 200_000)]
     waiting_on_fleet: usize,
+    /// Fail if a target was missed
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Wanted {
@@ -97,6 +100,8 @@ pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<()> {
         }
     }
     report.summary();
+    let missed = report.missed();
+    anyhow::ensure!(!wanted.strict || missed.is_empty(), "missed: {}", missed.join(", "));
     Ok(())
 }
 
