@@ -145,6 +145,68 @@ fn as_golden_mail(mail: &Received) -> String {
 }
 
 #[tokio::test]
+async fn what_a_chat_service_says_in_its_answer_decides_what_follows() {
+    let receiver = Receiver::start().await.expect("a receiver");
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "1h")]).await;
+    let teams = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId";
+    let archived = r#"{"ok":false,"error":"channel_is_archived"}"#;
+    let slow = r#"{"message":"You are being rate limited.","retry_after":5400.5,"global":false}"#;
+    let cases = [
+        ("slack", 200, "ok", "delivered", None, "active"),
+        ("slack", 404, "no_service", "dead", Some("channel_gone"), "disabled"),
+        ("slack", 200, archived, "dead", Some("channel_gone"), "disabled"),
+        ("slack", 403, "action_prohibited", "waiting", Some("http_auth"), "active"),
+        ("slack", 400, "invalid_payload", "dead", Some("http_4xx"), "active"),
+        ("mattermost", 200, r#"{"ok":false}"#, "waiting", Some("http_4xx"), "active"),
+        ("rocketchat", 200, r#"{"success":true}"#, "delivered", None, "active"),
+        (
+            "rocketchat",
+            200,
+            r#"{"success":false,"error":"unknown-error"}"#,
+            "waiting",
+            Some("http_4xx"),
+            "active",
+        ),
+        ("teams", 200, "1", "delivered", None, "active"),
+        ("teams", 200, teams, "waiting", Some("rate_limited"), "active"),
+        ("discord", 204, "", "delivered", None, "active"),
+        (
+            "discord",
+            404,
+            r#"{"message":"Unknown Webhook","code":10015}"#,
+            "dead",
+            Some("channel_gone"),
+            "disabled",
+        ),
+        ("discord", 429, slow, "waiting", Some("rate_limited"), "active"),
+    ];
+    let mut wishes = Vec::new();
+    for (number, (method, status, body, ..)) in cases.iter().enumerate() {
+        let path = format!("/{number}");
+        receiver.script(&path, [Answer::text(*status, *body)]);
+        let wish = json!({"scope": {"repository": format!("acme/a{number}")}, "kinds": ["repo_push"],
+            "method": method, "config": {"url": receiver.url(&path)}});
+        wishes.push(fleet.api.wish(&wish).await);
+        fleet.api.publish(&support::push(&path, &format!("acme/a{number}"), "v1")).await;
+    }
+    for (number, (method, status, body, state, code, notification)) in cases.iter().enumerate() {
+        let row = fleet.api.until(&format!("subject=acme/a{number}"), 1, &[*state]).await.remove(0);
+        let delivery = fleet.api.delivery(&row["id"]).await;
+        let attempt = &delivery["attempts"][0];
+        assert_eq!(attempt["cause"]["code"], json!(code), "{method} {status} {body}: {delivery}");
+        assert_eq!((&attempt["status"], &delivery["attempt_count"]), (&json!(status), &json!(1)));
+        let path = format!("/v1/notifications/{}", wishes[number].id);
+        let is_so = async || (fleet.api.get(&path).await["state"] == *notification).then_some(());
+        eventually(SOON, is_so).await;
+        if *body == slow {
+            let time = |value: &Value| value.as_str().expect("a time").parse::<Timestamp>().expect("a time");
+            let wait = time(&delivery["next_due_at"]).duration_since(time(&attempt["started_at"]));
+            assert!(wait.as_secs() >= 5400, "it is asked again when it said: {delivery}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_kind_arrives_as_a_mail_over_tls_with_login() {
     let authority = Authority::new("ours").expect("an authority");
     let folder = tempfile::tempdir().expect("a folder");

@@ -112,7 +112,12 @@ async fn a_port_that_refuses_and_one_that_never_speaks_are_told_apart() {
     let silent = Receiver::start_with(Setup { silent: true, ..Setup::default() }).await.expect("a receiver");
     fleet.api.webhook("acme/refused", "repo_push", &format!("http://127.0.0.1:{}/", free_port())).await;
     fleet.api.webhook("acme/silent", "repo_push", &silent.url("/")).await;
-    fleet.api.webhook("acme/forbidden", "repo_push", "http://169.254.169.254/latest/meta-data").await;
+    // Named outright it would be refused at once.
+    let led = receiver().await;
+    led.script("/", [Answer::status(307).with("location", "http://169.254.169.254/latest/meta-data")]);
+    let forbidden = json!({"scope": {"repository": "acme/forbidden"}, "kinds": ["repo_push"], "method": "webhook",
+        "config": {"url": led.url("/"), "follow_redirects": true}});
+    fleet.api.wish(&forbidden).await;
     for (repository, code) in
         [("acme/refused", "connect"), ("acme/silent", "timeout"), ("acme/forbidden", "blocked")]
     {
@@ -180,10 +185,10 @@ async fn a_wait_says_when_the_delivery_is_next_due() {
 
 #[tokio::test]
 async fn a_client_error_is_given_up_after_three_attempts_and_a_server_error_at_the_schedules_end() {
-    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "20ms,20ms,20ms,20ms,20ms")]).await;
+    let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "20ms,20ms,20ms")]).await;
     let receiver = receiver().await;
     for (status, attempts) in
-        [(400, 3), (404, 3), (413, 3), (422, 3), (401, 6), (403, 6), (429, 6), (500, 6), (503, 6), (302, 6)]
+        [(400, 3), (404, 3), (413, 3), (422, 3), (401, 4), (403, 4), (429, 4), (500, 4), (503, 4), (302, 4)]
     {
         let (path, repository) = (format!("/{status}"), format!("acme/s{status}"));
         receiver.script(&path, [Answer::status(status)]);
@@ -206,6 +211,7 @@ async fn a_receiver_that_is_gone_ends_its_notification_and_a_reset_brings_it_bac
     let fleet = Fleet::start(&[]).await;
     let receiver = receiver().await;
     receiver.script("/hook", [Answer::status(410), Answer::status(200)]);
+    let kim = keeper(&fleet.api, "acme/api").await;
     let wish = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
     let path = format!("/v1/notifications/{}", wish.id);
     let detail = deliver(&fleet.api, "acme/api", &["dead"]).await;
@@ -217,6 +223,15 @@ async fn a_receiver_that_is_gone_ends_its_notification_and_a_reset_brings_it_bac
         Some(fleet.api.get(&path).await).filter(|notification| notification["state"] == "disabled")
     });
     assert_eq!(disabled.await["state_reason"], "its receiver answered 410 Gone");
+    let told = async || {
+        let page = kim.get("/v1/inbox").await;
+        page["items"].as_array().filter(|items| !items.is_empty()).cloned()
+    };
+    let told = eventually(SOON, told).await;
+    assert_eq!((told.len(), &told[0]["kind"]), (1, &json!("notification_disabled")), "{told:?}");
+    let said = &told[0]["metadata"];
+    assert_eq!((&said["notification_uuid"], &said["repository"]), (&json!(wish.id), &json!("acme/api")));
+    assert_eq!(said["message"], "its receiver answered 410 Gone");
     let letters = async || Some(fleet.api.dead_letters("").await).filter(|letters| !letters.is_empty());
     assert_eq!(eventually(SOON, letters).await[0]["reason"], "rejected");
 
@@ -233,6 +248,17 @@ async fn a_receiver_that_is_gone_ends_its_notification_and_a_reset_brings_it_bac
     assert_eq!(fleet.api.post(&format!("{path}/reset"), &json!({})).await.status, 200);
     fleet.api.publish(&push("third", "acme/api", "v3")).await;
     fleet.api.until("event=third", 1, &["delivered"]).await;
+    assert_eq!(kim.get("/v1/inbox").await["items"], json!(told), "once for each disabling");
+}
+
+/// The API as kim sees it, who looks after `repository`.
+async fn keeper(api: &Client, repository: &str) -> Client {
+    let people = json!({"version": 1, "users": [{"name": "kim"}],
+        "repositories": [{"name": repository, "permissions": [{"grantee": "kim", "role": "admin"}]}]});
+    assert_eq!(api.post("/v1/directory/import", &people).await.status, 200);
+    let body = json!({"title": "kim", "account": "kim", "scopes": ["user:admin"]});
+    let made = api.post("/v1/tokens", &body).await.json();
+    Client::new(&api.url, made["token"].as_str().expect("a token"))
 }
 
 #[tokio::test]

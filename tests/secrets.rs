@@ -14,12 +14,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bellbuoy_testkit::{
     certs::Authority,
     http::{Answer as HttpAnswer, Http},
+    postgres::Postgres,
+    rabbitmq::Node,
     receiver::{Answer, Receiver},
     wait::eventually,
 };
 use http::Method;
 use serde_json::{Value, json};
-use support::{BINARY, Fleet, SOON, TOKEN, push};
+use support::{BINARY, Client, Deployment, Fleet, SOON, TOKEN, push};
 
 /// The text of each secret, and what it is: no two share a text.
 struct Marked(BTreeMap<String, String>);
@@ -66,7 +68,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
         let path = entry.path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else {
+        } else if path.is_file() {
             found.push((path.display().to_string(), fs::read(&path).expect("a file")));
         }
     }
@@ -144,6 +146,17 @@ async fn sign_in(fleet: &Fleet, marked: &mut Marked) -> Vec<HttpAnswer> {
     answers
 }
 
+/// The API as kim sees it, who looks after `repository`.
+async fn keeper(api: &Client, marked: &mut Marked, repository: &str) -> Client {
+    let people = json!({"version": 1, "users": [{"name": "kim"}],
+        "repositories": [{"name": repository, "permissions": [{"grantee": "kim", "role": "admin"}]}]});
+    let answer = api.post("/v1/directory/import", &people).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = json!({"title": "kim", "account": "kim", "scopes": ["user:admin"]});
+    let made = api.post("/v1/tokens", &body).await.json();
+    Client::new(&api.url, &marked.keep("kim's token", made["token"].as_str().expect("a token")))
+}
+
 #[expect(clippy::too_many_lines, reason = "a list of places, one after the other")]
 #[tokio::test]
 async fn no_marked_secret_is_told_or_stored_in_the_open() {
@@ -179,6 +192,7 @@ async fn no_marked_secret_is_told_or_stored_in_the_open() {
     );
     receiver.script("/there", [Answer::text(403, marked.mark("a receiver's body"))]);
     receiver.script("/cut", [Answer::CloseUnanswered]);
+    receiver.script("/gone", [Answer::status(410)]);
     let mut ids = Vec::new();
     let mut create = async |body: Value| {
         let answer = fleet.api.post("/v1/notifications", &body).await;
@@ -188,15 +202,19 @@ async fn no_marked_secret_is_told_or_stored_in_the_open() {
     create(wish("full", "webhook", &full_webhook(&mut marked, &receiver.url("/full")))).await;
     for (name, url) in [
         ("cut", receiver.url("/cut")),
+        ("gone", receiver.url("/gone")),
         ("tls", receiver.url("/tls").replace("http:", "https:")),
         ("refused", "http://127.0.0.1:9009/hook".to_owned()),
         ("proxied", "http://93.184.215.14/hook".to_owned()),
-        ("blocked", "http://169.254.169.254/x".to_owned()),
         ("dns", "http://receiver.invalid/hook".to_owned()),
     ] {
         let url = format!("{url}?k={}", marked.mark(&format!("url's query, {name}")));
         create(wish(name, "webhook", &json!({ "url": url }))).await;
     }
+    let closed = format!("http://169.254.169.254/x?k={}", marked.mark("location, blocked"));
+    receiver.script("/blocked", [Answer::status(307).with("location", &closed)]);
+    let led = json!({"url": receiver.url("/blocked"), "follow_redirects": true});
+    create(wish("blocked", "webhook", &led)).await;
     let password = marked.mark("password");
     marked.keep("basic credentials", &STANDARD.encode(format!("kim:{password}"))[..24]);
     let basic = json!({"url": receiver.url("/away"), "username": "kim", "password": password, "follow_redirects": true});
@@ -246,7 +264,8 @@ async fn no_marked_secret_is_told_or_stored_in_the_open() {
     assert_eq!(token.status, 201, "{}", token.text());
     marked.keep("a token", token.json()["token"].as_str().expect("shown once"));
     answers.extend(sign_in(&fleet, &mut marked).await);
-    let guess = support::Client::new(&fleet.api.url, &marked.mark("a wrong token"));
+    let kim = keeper(&fleet.api, &mut marked, "acme/gone").await;
+    let guess = Client::new(&fleet.api.url, &marked.mark("a wrong token"));
     answers.push(guess.send(Method::GET, "/v1/notifications", "", "").await);
     let in_query = format!("/v1/notifications?token={}", marked.mark("a token in the query"));
     answers.push(fleet.api.send(Method::GET, &in_query, "", "").await);
@@ -255,6 +274,7 @@ async fn no_marked_secret_is_told_or_stored_in_the_open() {
     let names = [
         "full",
         "cut",
+        "gone",
         "tls",
         "refused",
         "blocked",
@@ -326,14 +346,26 @@ async fn no_marked_secret_is_told_or_stored_in_the_open() {
     paths
         .extend(letters.iter().map(|row| format!("/v1/dead-letters/{}", row["id"].as_str().expect("an id"))));
     paths.extend(
-        ["/metrics", "/readyz", "/healthz", "/", "/api/v1/repository/acme/full/notification/"]
-            .map(str::to_owned),
+        [
+            "/metrics",
+            "/readyz",
+            "/healthz",
+            "/",
+            "/api/v1/repository/acme/full/notification/",
+            "/api/v0/webhooks?webhookType=any",
+        ]
+        .map(str::to_owned),
     );
     for path in paths {
         let answer = fleet.api.send(Method::GET, &path, "", "").await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         marked.assert_none_in(&path, answer.text().as_bytes());
     }
+    // Who looks after a notification is told that it was disabled, and no more.
+    let told = async || Some(kim.get("/v1/inbox").await).filter(|page| page["items"] != json!([]));
+    let told = eventually(SOON, told).await.to_string();
+    assert!(told.contains("notification_disabled"), "{told}");
+    marked.assert_none_in("/v1/inbox", told.as_bytes());
     for args in [
         &["config", "show"][..],
         &["config", "check"],
@@ -414,4 +446,146 @@ async fn without_a_key_secrets_are_stored_as_they_are_which_is_said_and_a_rewrit
     fleet.launch_again();
     fleet.process.wait_for_line("which `store.secret_key` does not hold", SOON).await;
     assert_eq!(fleet.process.wait_exit(SOON).await.code(), Some(1));
+}
+
+/// The URLs of a broker and of a database with a user of their own each, whose passwords are marked; and that database.
+async fn grounds(node: &Node, postgres: &Postgres, marked: &mut Marked) -> (String, String, String) {
+    let (broker_password, store_password) = (marked.mark("broker.url"), marked.mark("store.url"));
+    node.add_vhosts(&["fleet"]).await;
+    node.ctl(&["add_user", "bells", &broker_password]).await;
+    node.ctl(&["set_permissions", "-p", "fleet", "bells", ".*", ".*", ".*"]).await;
+    let broker = format!("amqp://bells:{broker_password}@{}/fleet", node.address());
+    let url = postgres.database().await;
+    let database = url.rsplit('/').next().expect("a name").to_owned();
+    let role = format!(
+        "CREATE ROLE bells LOGIN PASSWORD '{store_password}'; ALTER DATABASE {database} OWNER TO bells"
+    );
+    postgres.sql("postgres", &role).await;
+    let store = format!("postgres://bells:{store_password}@{}/{database}", postgres.address());
+    (broker, store, database)
+}
+
+/// A dump, and after it whatever it has of bytes, which it writes in hexadecimal, as they are.
+fn readable(dump: &str) -> Vec<u8> {
+    let mut all = dump.as_bytes().to_vec();
+    for value in dump.split(r"\\x").skip(1) {
+        let digits = value.chars().map_while(|digit| u8::try_from(digit.to_digit(16)?).ok());
+        all.push(b'\n');
+        all.extend(digits.collect::<Vec<u8>>().chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]));
+    }
+    all
+}
+
+/// Makes notifications with marked secrets, whose receivers fail or are no more; gives back their names.
+async fn plant(api: &Client, marked: &mut Marked, receiver: &Receiver) -> Vec<&'static str> {
+    receiver.script("/full", [Answer::status(500)]);
+    receiver.script("/chat", [Answer::status(503)]);
+    let address = |marked: &mut Marked, name: &str| receiver.url(&format!("/chat?sig={}", marked.mark(name)));
+    let (slack, teams) = (address(marked, "slack"), address(marked, "teams"));
+    let wishes = [
+        ("full", "webhook", full_webhook(marked, &receiver.url("/full"))),
+        (
+            "verbatim",
+            "webhook",
+            json!({"url": receiver.url("/full"), "authorization": marked.mark("authorization")}),
+        ),
+        ("slack", "slack", json!({ "url": slack })),
+        ("teams", "teams", json!({ "url": teams })),
+        ("flowdock", "flowdock", json!({"flow_api_token": marked.mark("flowdock")})),
+    ];
+    for (name, method, config) in &wishes {
+        let wish = json!({"scope": {"repository": format!("acme/{name}")}, "kinds": ["repo_push"],
+            "method": method, "config": config});
+        let answer = api.post("/v1/notifications", &wish).await;
+        assert_eq!(answer.status, 201, "{name}: {}", answer.text());
+        if *name == "full" {
+            let id = answer.json()["id"].as_str().expect("an id").to_owned();
+            let rotated = api.post(&format!("/v1/notifications/{id}/rotate"), &json!({})).await.json();
+            let secret = rotated["config"]["secret"].as_str().expect("shown once").to_owned();
+            marked.keep("a rotated secret", secret.trim_start_matches("whsec_"));
+        }
+    }
+    wishes.map(|(name, ..)| name).to_vec()
+}
+
+#[tokio::test]
+async fn no_marked_secret_is_in_a_message_a_database_or_a_log_of_a_fleet() {
+    const TOLD: &str = "TOLDxOFxTHExEVENT";
+    let mut marked = Marked::new();
+    let (node, postgres, receiver) = tokio::join!(Node::start(), Postgres::start(), Receiver::start());
+    let receiver = receiver.expect("a receiver");
+    let (broker, store, database) = grounds(&node, &postgres, &mut marked).await;
+    let store_key = STANDARD.encode("MARK of the key of the store....");
+    marked.keep("store.secret_key", store_key.trim_end_matches('='));
+    marked.keep("auth.admin_token", TOKEN);
+    let proxy = format!("http://kim:{}@127.0.0.1:9", marked.mark("outbound.proxy"));
+    let (github, smtp) = (marked.mark("ingest.github_secret"), marked.mark("smtp.password"));
+    let fleet = Deployment::new(
+        &broker,
+        &store,
+        &[
+            ("BELLBUOY_LOG__FILTER", "debug"),
+            ("BELLBUOY_STORE__SECRET_KEY", &store_key),
+            ("BELLBUOY_INGEST__GITHUB_SECRET", &github),
+            ("BELLBUOY_SMTP__HOST", "127.0.0.1"),
+            ("BELLBUOY_SMTP__PORT", "9"),
+            ("BELLBUOY_SMTP__USER", "bells"),
+            ("BELLBUOY_SMTP__PASSWORD", &smtp),
+            ("BELLBUOY_SMTP__FROM", "bells@example.com"),
+            ("BELLBUOY_OUTBOUND__PROXY", &proxy),
+            ("BELLBUOY_OUTBOUND__NO_PROXY", "127.0.0.0/8"),
+            // What failed waits on the broker for as long as this takes.
+            ("BELLBUOY_RETRY__STEPS", "1h"),
+        ],
+    );
+    fleet.apply_topology().await;
+    let (api, fanout, deliver, record) =
+        tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("deliver"), fleet.role("record"));
+    let client = api.client().await;
+    let kim = keeper(&client, &mut marked, "acme/full").await;
+    let names = plant(&client, &mut marked, &receiver).await;
+    let publish = async |round: &str| {
+        for name in &names {
+            client.publish(&push(&format!("{name} {round}"), &format!("acme/{name}"), TOLD)).await;
+        }
+    };
+    // Some have failed and wait for hours, one is a dead letter, and some were never tried.
+    publish("tried").await;
+    client.until("state=waiting", names.len() - 1, &["waiting"]).await;
+    client.until("state=dead", 1, &["dead"]).await;
+    deliver.stop().await;
+    publish("never tried").await;
+    client.until("state=pending", names.len(), &["pending"]).await;
+
+    let sent: Vec<u8> =
+        receiver.requests().iter().flat_map(|request| format!("{request:?}").into_bytes()).collect();
+    let reached = marked.found_in(&sent);
+    for place in ["url's query", "bearer_token", "secret_headers", "authorization", "slack", "teams"] {
+        assert!(reached.contains(&place), "{place} reached nobody: {reached:?}");
+    }
+    for path in ["notifications", "deliveries", "dead-letters", "audit", "tokens", "secrets"] {
+        let answer = client.send(Method::GET, &format!("/v1/{path}"), "", "").await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        marked.assert_none_in(path, answer.text().as_bytes());
+    }
+    marked.assert_none_in("/v1/inbox", kim.get("/v1/inbox").await.to_string().as_bytes());
+    for member in [&api, &fanout, &record] {
+        marked.assert_none_in(&member.name, member.client().await.metrics().await.as_bytes());
+    }
+    let dump = readable(&postgres.dump(&database).await);
+    assert!(String::from_utf8_lossy(&dump).contains(TOLD), "the search would find what is there");
+    marked.assert_none_in("the database", &dump);
+    node.kill_9();
+    let on_disk = files(node.folder());
+    let holds_event = |(_, bytes): &(String, Vec<u8>)| String::from_utf8_lossy(bytes).contains(TOLD);
+    assert!(on_disk.iter().any(holds_event), "the search would find what is there");
+    for (name, bytes) in &on_disk {
+        marked.assert_none_in(name, bytes);
+    }
+    let logs = files(fleet.folder());
+    let text: String = logs.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect();
+    assert!(text.contains("DEBUG") || text.contains("\"debug\""), "the logs are not at their most talkative");
+    for (name, bytes) in &logs {
+        marked.assert_none_in(name, bytes);
+    }
 }

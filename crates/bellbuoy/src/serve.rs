@@ -441,6 +441,7 @@ impl Crew {
                     metrics.set(Gauge::BrokerBlocked, &[], figure(now.blocked));
                 }
                 metrics.set(Gauge::CircuitsOpen, &[], gate.open_circuits() as f64);
+                metrics.set(Gauge::ReceiversInPeace, &[], gate.in_peace() as f64);
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -457,6 +458,7 @@ fn gate(config: &Config) -> Gate {
         circuit_failures: config.circuit_failures,
         retries: GateLimits::retries_of(config.in_flight),
         rate: config.rate,
+        rate_per_host: config.rate_per_host,
     };
     if !config.is_of_a_fleet() {
         return Gate::new(limits);

@@ -66,6 +66,7 @@ impl Target {
 pub(crate) struct Report {
     figures: Mutex<Vec<Vec<String>>>,
     ratios: Mutex<Vec<Vec<String>>>,
+    missed: Mutex<Vec<String>>,
 }
 
 impl Report {
@@ -100,7 +101,16 @@ impl Report {
             &json!({"ratio": what, "on": on, "value": value, "target": target.words(), "holds": holds}),
         );
         let word = if holds { "holds" } else { "MISSED" };
-        keep(&self.ratios, vec![format!("{what} ({on})"), value.to_string(), target.words(), word.into()]);
+        let name = format!("{what} ({on})");
+        if !holds {
+            self.missed.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        }
+        keep(&self.ratios, vec![name, value.to_string(), target.words(), word.into()]);
+    }
+
+    /// The ratios whose targets were missed.
+    pub(crate) fn missed(&self) -> Vec<String> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Two tables, on standard error.
@@ -168,6 +178,15 @@ mod tests {
     fn a_table_is_as_wide_as_its_widest_cells() {
         let rows = [vec!["one".to_owned(), "12345".to_owned()], vec!["longer".to_owned(), "1".to_owned()]];
         assert_eq!(table(&["", "rate"], &rows), "         rate\none     12345\nlonger      1");
+    }
+
+    #[test]
+    fn what_missed_its_target_is_named() {
+        let report = Report::default();
+        report.ratio("rate", "embedded", 0.95, Target::AtLeast(0.9));
+        report.ratio("p99", "embedded", 2.5, Target::Below(2.0));
+        report.ratio("p99", "fleet", f64::NAN, Target::Below(2.0));
+        assert_eq!(report.missed(), ["p99 (embedded)", "p99 (fleet)"]);
     }
 
     #[test]

@@ -10,14 +10,23 @@
 //!     probing --> open : it was not, and the pause doubles
 //!     open --> closed : a straggler was answered
 //! ```
+//!
+//! In a fleet each process has one, and takes over what all know together ([`Health`]).
 
 use std::{num::NonZeroU32, time::Duration};
 
+use crate::Health;
+
 /// The pause after a circuit opened; doubled for each probe that fails.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest pause between two probes.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// The pause after a probe that failed, when the one before it was `pause`.
+pub(crate) fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
 
 /// Whether a receiver is worth an attempt now. One that never failed is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,7 +92,7 @@ impl Circuit {
                 self.state = State::Open { until: now.saturating_add(FIRST_PAUSE), pause: FIRST_PAUSE };
             }
             State::Probing { pause } if was_probe => {
-                let pause = (pause * 2).min(LONGEST_PAUSE);
+                let pause = longer(pause);
                 self.state = State::Open { until: now.saturating_add(pause), pause };
             }
             State::Closed | State::Open { .. } | State::Probing { .. } => {}
@@ -94,6 +103,21 @@ impl Circuit {
     pub fn probe_cut_off(&mut self, now: Duration) {
         if let State::Probing { pause } = self.state {
             self.state = State::Open { until: now, pause };
+        }
+    }
+
+    /// Takes over what a fleet knows of its receiver, with moments counted from `now`, and what this process has not
+    /// told it yet: `untold` failures since. A probe of our own that is out goes on.
+    pub fn adopt(&mut self, known: Health, untold: u32, now: Duration, to_open: NonZeroU32) {
+        self.failures = known.failures.saturating_add(untold);
+        match (known.open, self.state) {
+            (Some(_), State::Probing { .. }) => {}
+            (Some(open), _) => {
+                self.state = State::Open { until: now.saturating_add(open.until), pause: open.pause };
+            }
+            // It has opened here, and that is not told yet.
+            (None, State::Open { .. }) if untold > 0 && self.failures >= to_open.get() => {}
+            (None, _) => self.state = State::Closed,
         }
     }
 
@@ -111,6 +135,7 @@ impl Circuit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Opened;
 
     const SECOND: Duration = Duration::from_secs(1);
     const TO_OPEN: NonZeroU32 = NonZeroU32::new(5).unwrap();
@@ -169,6 +194,46 @@ mod tests {
         circuit.probe();
         circuit.failed(6 * SECOND, false, TO_OPEN);
         assert!(matches!(circuit.admits(6 * SECOND), Admission::Wait(_)), "the probe is still out");
+        circuit.failed(7 * SECOND, true, TO_OPEN);
+        assert_eq!(circuit.admits(7 * SECOND), Admission::Wait(10 * SECOND));
+    }
+
+    fn opened(until: Duration) -> Health {
+        Health { failures: 5, open: Some(Opened { until, pause: FIRST_PAUSE }), ..Health::default() }
+    }
+
+    #[test]
+    fn what_the_fleet_knows_opens_and_closes_it() {
+        let mut circuit = Circuit::default();
+        circuit.adopt(opened(3 * SECOND), 0, SECOND, TO_OPEN);
+        assert_eq!(circuit.admits(2 * SECOND), Admission::Wait(2 * SECOND));
+        assert_eq!(circuit.admits(4 * SECOND), Admission::Probe);
+        circuit.adopt(Health::default(), 0, 2 * SECOND, TO_OPEN);
+        assert_eq!(circuit.admits(2 * SECOND), Admission::Free);
+        assert!(circuit.is_new());
+    }
+
+    #[test]
+    fn what_others_failed_at_counts_and_what_it_has_not_told_is_not_forgotten() {
+        let others = |failures| Health { failures, ..Health::default() };
+        let mut circuit = Circuit::default();
+        circuit.failed(SECOND, false, TO_OPEN);
+        circuit.adopt(others(3), 1, SECOND, TO_OPEN);
+        assert_eq!(circuit.admits(SECOND), Admission::Free);
+        circuit.failed(SECOND, false, TO_OPEN);
+        assert_eq!(circuit.admits(SECOND), Admission::Wait(FIRST_PAUSE), "the fifth in a row");
+        circuit.adopt(others(3), 2, SECOND, TO_OPEN);
+        assert_eq!(circuit.admits(SECOND), Admission::Wait(FIRST_PAUSE), "not told yet");
+        circuit.adopt(Health::default(), 2, SECOND, TO_OPEN);
+        assert_eq!(circuit.admits(SECOND), Admission::Free, "another was answered meanwhile");
+    }
+
+    #[test]
+    fn a_probe_that_is_out_goes_on_whatever_is_heard() {
+        let mut circuit = open_at(Duration::ZERO);
+        circuit.probe();
+        circuit.adopt(opened(Duration::ZERO), 0, 6 * SECOND, TO_OPEN);
+        assert!(matches!(circuit.admits(6 * SECOND), Admission::Wait(_)));
         circuit.failed(7 * SECOND, true, TO_OPEN);
         assert_eq!(circuit.admits(7 * SECOND), Admission::Wait(10 * SECOND));
     }

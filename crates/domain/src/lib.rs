@@ -8,10 +8,12 @@ mod directory;
 mod event;
 mod filter;
 mod format;
+mod health;
 mod id;
 mod in_app;
 pub mod ingest;
 mod kind;
+mod learnt;
 mod masked;
 mod message;
 mod method;
@@ -51,14 +53,16 @@ pub use format::{
     Context, Format, Inexpressible, Payload, PayloadError, Registry, UnknownFormat, dtr, quay,
     webhook_payload,
 };
+pub use health::{Health, Opened, Sighting};
 pub use id::{DeliveryId, NotificationId};
 pub use in_app::InAppKind;
 pub use kind::{Kind, KindScope, Level, UnknownKind};
+pub use learnt::Learnt;
 pub use masked::{masked, unmask};
 pub use message::{Markup, Message};
 pub use method::{
-    Channel, ChatConfig, ChatService, ConfigError, EmailAddress, EmailConfig, InAppTarget, Letter,
-    MethodConfig, MethodName, TargetKind, UnknownMethod, WebhookConfig,
+    CHAT_ANSWER_BYTES, Channel, ChatAnswer, ChatConfig, ChatService, ConfigError, EmailAddress, EmailConfig,
+    InAppTarget, Letter, MethodConfig, MethodName, TargetKind, UnknownMethod, WebhookConfig,
 };
 pub use name::{NameError, RepositoryName, Subject};
 pub use notification::{CheckedNotification, Notification, NotificationError, NotificationState, Scope};

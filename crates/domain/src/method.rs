@@ -2,6 +2,7 @@
 //! the messages that Quay's clients know.
 
 mod chat;
+mod chat_answer;
 mod email;
 
 use std::{borrow::Cow, fmt, str::FromStr};
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 pub use chat::{Channel, ChatConfig, ChatService};
+pub use chat_answer::{CHAT_ANSWER_BYTES, ChatAnswer};
 pub use email::{EmailAddress, EmailConfig, Letter};
 
 use crate::{

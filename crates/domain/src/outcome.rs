@@ -98,6 +98,8 @@ cause_codes! {
     RateLimited = "rate_limited",
     /// 410: the receiver wants no more of this notification.
     Gone = "gone",
+    /// The chat service said that the channel, or the address that stands for it, is no more.
+    ChannelGone = "channel_gone",
     /// The receiver's answer said `webhook-delivery: disable`: it wants no more of this notification.
     Unwanted = "unwanted",
     /// The receiver's answer said `webhook-delivery: abort-message`: it wants no more of this delivery.
@@ -155,7 +157,7 @@ cause_codes! {
 impl CauseCode {
     /// Whether the receiver wants no more of the notification: it is to be switched off.
     pub fn ends_notification(self) -> bool {
-        matches!(self, Self::Gone | Self::Unwanted)
+        matches!(self, Self::Gone | Self::ChannelGone | Self::Unwanted)
     }
 
     /// Whether the fault is ours, so that it must not spend a receiver's attempts.

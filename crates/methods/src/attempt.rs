@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     Callbacks, ChannelKey, Outbound, Services, SetupError, chat, email,
-    http::{Client, Target},
+    http::{Client, MayFollow, Target},
     in_app,
     smtp::{Mail, Mailer},
     webhook,
@@ -173,13 +173,18 @@ impl Methods {
     /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings'
     /// deadline. Dropping it closes its connection; the receiver may have got the request.
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Report {
+        self.attempt_where(attempt, None).await
+    }
+
+    /// The same, where `may_follow` says whether it may go on to another host, to which a redirect leads.
+    pub async fn attempt_where(&self, attempt: Attempt<'_>, may_follow: Option<&dyn MayFollow>) -> Report {
         let ways = self.ways();
         match &attempt.checked.method {
             MethodConfig::Webhook(config) => {
                 let awaits = webhook::awaits_callback(&attempt);
                 let callbacks = self.callbacks.as_ref().filter(|_| awaits);
                 let callbacks = callbacks.map(|callbacks| (callbacks, &self.store));
-                webhook::attempt(&ways.client, &self.registry, config, callbacks, &attempt).await
+                webhook::attempt(&ways.client, &self.registry, config, callbacks, &attempt, may_follow).await
             }
             MethodConfig::Email(config) => {
                 email::attempt(&ways.mailer, &self.store, &self.registry, config, &attempt).await

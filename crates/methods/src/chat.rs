@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use bellbuoy_domain::{CauseCode, Channel, ChatConfig, ChatService, Registry};
+use bellbuoy_domain::{
+    CHAT_ANSWER_BYTES, Cause, CauseCode, Channel, ChatAnswer, ChatConfig, ChatService, Outcome, Registry,
+};
 use http::{HeaderMap, HeaderValue, header};
 use ring::digest;
 use url::Url;
 
 use crate::{
     Attempt, Report, Services,
-    http::{Client, Target},
+    http::{Client, Target, code_of},
 };
 
 /// What Flowdock is told as the sender where the settings name none: Quay's default.
@@ -44,7 +46,7 @@ impl fmt::Debug for ChannelKey {
 /// Posts the event into the channel.
 ///
 /// A text of the owner's that can't be filled is final, and so is a service that has closed and that
-/// nobody runs here.
+/// nobody runs here. The service's answer is read as it means it ([`ChatAnswer`]).
 pub(crate) async fn attempt(
     client: &Client,
     services: &Services,
@@ -62,7 +64,52 @@ pub(crate) async fn attempt(
     };
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(payload.content_type));
-    client.post(&url, headers, payload.body.into(), attempt.now).await
+    let kept = (attempt.now, CHAT_ANSWER_BYTES);
+    let (report, body) = client.post_and_read(&url, headers, payload.body.into(), kept).await;
+    match (report.status, body) {
+        (Some(status), Some(body)) => heed(report, status, config.service.answer(status, &body)),
+        _ => report,
+    }
+}
+
+/// What the report of a whole answer becomes by what the service says in the body.
+fn heed(report: Report, status: u16, said: ChatAnswer) -> Report {
+    let hint = match &report.outcome {
+        Outcome::Deferred { hint, .. } => *hint,
+        Outcome::Delivered | Outcome::Rejected { .. } => None,
+    };
+    let deferred =
+        |code, detail: String, hint| Report::deferred_after(Some(status), Cause::new(code, detail), hint);
+    match said {
+        ChatAnswer::AsStatus => report,
+        ChatAnswer::As(meant) if meant == status => report,
+        ChatAnswer::As(meant) => match code_of(meant) {
+            CauseCode::Gone => {
+                Report::rejected(Some(status), CauseCode::Gone, format!("answered {status} and said {meant}"))
+            }
+            code => deferred(code, format!("answered {status} and said {meant}"), hint),
+        },
+        ChatAnswer::NoChannel(word) => Report::rejected(
+            Some(status),
+            CauseCode::ChannelGone,
+            format!("answered {status} and that the channel is no more: {word}"),
+        ),
+        ChatAnswer::Unfit(word) => Report::rejected(
+            Some(status),
+            CauseCode::Http4xx,
+            format!("answered {status} and that it takes no such message: {word}"),
+        ),
+        ChatAnswer::TooMany(wait) => deferred(
+            CauseCode::RateLimited,
+            format!("answered {status} and that there were too many messages"),
+            hint.max(wait),
+        ),
+        ChatAnswer::Failed => deferred(
+            CauseCode::Http4xx,
+            format!("answered {status} and that it did not take the message"),
+            hint,
+        ),
+    }
 }
 
 /// Where the message goes; `None` if the service has closed and the settings name no server that stands in.
@@ -102,6 +149,8 @@ fn closed(service: ChatService) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn services() -> Services {
@@ -114,6 +163,49 @@ mod tests {
 
     fn config(service: ChatService, channel: Channel) -> ChatConfig {
         ChatConfig { service, channel, text: None }
+    }
+
+    #[test]
+    fn what_a_service_says_decides_and_the_longer_wait_counts() {
+        let hint = Some(Duration::from_secs(3));
+        let limited = || Report::deferred_after(Some(429), Cause::new(CauseCode::RateLimited, "429"), hint);
+        let delivered = || Report::delivered(Some(200));
+        for (report, status, said, expected, wait) in [
+            (delivered(), 200, ChatAnswer::AsStatus, None, None),
+            (delivered(), 200, ChatAnswer::As(429), Some(CauseCode::RateLimited), None),
+            (delivered(), 200, ChatAnswer::As(413), Some(CauseCode::Http4xx), None),
+            (delivered(), 200, ChatAnswer::As(410), Some(CauseCode::Gone), None),
+            (delivered(), 200, ChatAnswer::As(503), Some(CauseCode::Http5xx), None),
+            (delivered(), 200, ChatAnswer::Failed, Some(CauseCode::Http4xx), None),
+            (delivered(), 200, ChatAnswer::NoChannel("no_service"), Some(CauseCode::ChannelGone), None),
+            (delivered(), 200, ChatAnswer::Unfit("no_text"), Some(CauseCode::Http4xx), None),
+            (limited(), 429, ChatAnswer::TooMany(None), Some(CauseCode::RateLimited), Some(3)),
+            (
+                limited(),
+                429,
+                ChatAnswer::TooMany(Some(Duration::from_secs(7))),
+                Some(CauseCode::RateLimited),
+                Some(7),
+            ),
+            (
+                limited(),
+                429,
+                ChatAnswer::TooMany(Some(Duration::from_secs(1))),
+                Some(CauseCode::RateLimited),
+                Some(3),
+            ),
+            (limited(), 429, ChatAnswer::AsStatus, Some(CauseCode::RateLimited), Some(3)),
+        ] {
+            let heeded = heed(report, status, said);
+            assert_eq!(heeded.outcome.cause().map(|cause| cause.code), expected, "{said:?}");
+            assert_eq!(heeded.status, Some(status));
+            let is_final =
+                matches!(said, ChatAnswer::NoChannel(_) | ChatAnswer::Unfit(_) | ChatAnswer::As(410));
+            assert_eq!(matches!(heeded.outcome, Outcome::Rejected { .. }), is_final, "{said:?}");
+            if let Outcome::Deferred { hint, .. } = heeded.outcome {
+                assert_eq!(hint.map(|hint| hint.as_secs()), wait, "{said:?}");
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::{
     Attempt, Callbacks, Report,
-    http::{Client, OwnTls, Sending},
+    http::{Client, MayFollow, OwnTls, Sending},
     signature::{sign, sign_asymmetric, sign_body},
     trace,
 };
@@ -26,7 +26,8 @@ const BELLBUOY_ATTEMPT: HeaderName = HeaderName::from_static("bellbuoy-attempt")
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Sends what the delivery is of the event, in the notification's format, as the notification's settings
-/// say: signed with its secret if it has one. With `callbacks`, its receiver may call back.
+/// say: signed with its secret if it has one. With `callbacks`, its receiver may call back; `may_follow` says whether it may
+/// lead to another host.
 ///
 /// A template that can't be applied is final, and so is a format that can't tell of the event: the same
 /// ends the same.
@@ -36,6 +37,7 @@ pub(crate) async fn attempt(
     config: &WebhookConfig,
     callbacks: Option<(&Callbacks, &Store)>,
     attempt: &Attempt<'_>,
+    may_follow: Option<&dyn MayFollow>,
 ) -> Report {
     let (format, options) = (attempt.checked.format, &config.options);
     let place = attempt.event.place(attempt.delivery, attempt.notification.id);
@@ -90,6 +92,7 @@ pub(crate) async fn attempt(
         body,
         success: Some(&success),
         follow: options.follow_redirects,
+        may_follow,
         private: &private,
         tls,
     };

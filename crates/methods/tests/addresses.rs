@@ -180,6 +180,7 @@ async fn each_redirect_is_looked_up_and_judged_anew() -> anyhow::Result<()> {
             body: "{}".into(),
             success: None,
             follow: true,
+            may_follow: None,
             private: &[],
             tls: None,
         };

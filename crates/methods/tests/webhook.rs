@@ -2,12 +2,18 @@
 
 mod common;
 
+use std::sync::Mutex;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bellbuoy_domain::{
     CauseCode, Event, Grain, Kind, Notification, NotificationState, Outcome, Registry, RepositoryName, Scope,
     Secrets, Subject,
 };
-use bellbuoy_methods::{Attempt, Methods, Report, sign_body};
+use bellbuoy_methods::{
+    Attempt, Methods, Report,
+    http::{Leave, MayFollow, Sending},
+    sign_body,
+};
 use bellbuoy_store::Store;
 use bellbuoy_testkit::receiver::{Answer, Receiver, Recorded};
 use common::{assert_deferred, settings};
@@ -264,5 +270,48 @@ async fn a_redirect_in_a_circle_ends_and_one_to_another_server_takes_no_secrets_
     bench.receiver.script("/hook", [to("http://169.254.169.254/latest/")]);
     let report = bench.push("quay", json!({"follow_redirects": true})).await?.remove(0);
     assert_deferred(&report, CauseCode::Blocked, "the network rules do not allow this address");
+    Ok(())
+}
+
+/// Notes who is asked for, and always says the same.
+struct Keeper {
+    lets: bool,
+    asked: Mutex<Vec<String>>,
+}
+
+impl MayFollow for Keeper {
+    fn may_follow(&self, host: String) -> Leave<'_> {
+        self.asked.lock().expect("no panic").push(host);
+        Box::pin(std::future::ready(self.lets))
+    }
+}
+
+#[tokio::test]
+async fn another_host_is_asked_only_where_somebody_lets_it_be() -> anyhow::Result<()> {
+    let (first, other) = (Receiver::start().await?, Receiver::start().await?);
+    let to = |location: String| Answer::status(307).with("location", &location);
+    first.script("/hook", [to("/here".to_owned())]);
+    first.script("/here", [to(other.url("/there"))]);
+    let client = common::client(settings());
+    for (lets, expected) in [(false, Some(CauseCode::ReceiverBusy)), (true, None)] {
+        let keeper = Keeper { lets, asked: Mutex::default() };
+        let url = first.url("/hook");
+        let sending = Sending {
+            method: http::Method::POST,
+            url: &url,
+            headers: http::HeaderMap::new(),
+            body: "{}".into(),
+            success: None,
+            follow: true,
+            may_follow: Some(&keeper),
+            private: &[],
+            tls: None,
+        };
+        let report = client.send(sending, Timestamp::now()).await;
+        assert_eq!(common::code(&report), expected);
+        let asked = keeper.asked.into_inner().expect("no panic");
+        assert_eq!(asked, [other.address().to_string()], "the same host needs no leave");
+        assert_eq!(other.requests().len(), usize::from(lets));
+    }
     Ok(())
 }

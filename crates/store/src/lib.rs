@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod events;
 mod follow;
+mod health;
 mod history;
 mod import;
 mod inbox;
@@ -46,6 +47,7 @@ pub use digests::{Collected, Collecting, DueDigest, OpenDigest};
 pub use directory::{Account, DirectoryError, Put, Team};
 pub use error::{OpenError, StoreError};
 pub use events::{Admission, EventPage, SeenEvent, StoredEvent};
+pub use health::{ReceiverHealth, SeenReceiver};
 pub use history::{AttemptRow, DeliveryCount, DeliveryDetail, DeliveryPage, DeliveryQuery, DeliveryRow};
 pub use import::{
     DIRECTORY_VERSION, DirectoryChange, DirectoryDocument, OrganizationEntry, PermissionEntry,
@@ -58,6 +60,6 @@ pub use repositories::{AuthorizedEmail, Permission, Repository};
 pub use retention::Pruned;
 pub use seal::SecretKeys;
 pub use sealing::Sealing;
-pub use slots::{SlotAsk, SlotTerms};
+pub use slots::{SlotAnswer, SlotAsk, SlotCall, SlotTerms};
 pub use store::Store;
 pub use tokens::Token;

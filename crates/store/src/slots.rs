@@ -1,7 +1,9 @@
-//! Slots of receivers, leased to processes: how a fleet keeps a receiver's cap.
+//! Slots of receivers, leased to processes: how a fleet keeps a receiver's cap, and tells all its processes how its
+//! receivers are.
 //!
 //! Every end of a lease is a time of the database's clock, read in the same transaction, so no process's clock matters.
-//! One transaction at a time hands out slots; it takes what a process wants of all its receivers at once.
+//! One transaction at a time hands out slots; it takes what a process wants of all its receivers, and has seen of them,
+//! at once.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,9 +12,9 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError,
+    ReceiverHealth, SeenReceiver, Store, StoreError,
     call::values,
-    sql,
+    health, sql,
     text::Text,
     value::number,
     writing::{Writing, retried},
@@ -31,6 +33,29 @@ pub struct SlotAsk {
     pub wanted: u32,
 }
 
+/// What a process says in one call. The default says nothing and hears all that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SlotCall {
+    /// What it wants; receivers are named once each.
+    pub asks: Vec<SlotAsk>,
+    /// What it has seen; receivers are named once each.
+    pub seen: Vec<SeenReceiver>,
+    /// [`SlotAnswer::heard`] of the answer before; 0 for none.
+    pub heard: i64,
+}
+
+/// What a process is told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SlotAnswer {
+    /// One for each ask, in their order.
+    pub granted: Vec<Granted>,
+    /// How receivers are: those asked for of which anything is remembered, and all that have changed since the process
+    /// last heard. By the same moment as what was granted: who is granted another's slot knows what that one has told.
+    pub health: Vec<ReceiverHealth>,
+    /// Up to where it has heard now.
+    pub heard: i64,
+}
+
 /// How slots are leased.
 #[derive(Debug, Clone, Copy)]
 pub struct SlotTerms {
@@ -43,64 +68,78 @@ pub struct SlotTerms {
 }
 
 impl Store {
-    /// Leases slots to a process, one answer per ask and in their order; receivers are named once each.
+    /// Leases slots to a process, and takes in what it has seen of its receivers.
     ///
     /// Leases and wishes that are over are forgotten first: who asks after the end of its lease holds nothing, whatever it
     /// says. Of the others' slots none is granted, so that those leased of a receiver are never more than its cap. An
-    /// answer that gets lost does no harm: what was granted by it ends by itself or is confirmed by the next call.
+    /// answer that gets lost does no harm: what was granted by it ends by itself or is confirmed by the next call, and what
+    /// was seen may be told twice. A call that neither asks nor tells writes nothing.
     pub async fn lease_slots(
         &self,
         process: Uuid,
-        asks: &[SlotAsk],
+        call: &SlotCall,
         terms: SlotTerms,
-    ) -> Result<Vec<Granted>, StoreError> {
-        if asks.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<SlotAnswer, StoreError> {
+        if call.asks.is_empty() && call.seen.is_empty() {
+            let (health, heard) = self.health_since(call.heard).await?;
+            return Ok(SlotAnswer { granted: Vec::new(), health, heard });
         }
-        retried(|| self.lease_once(process, asks, terms)).await
+        retried(|| self.lease_once(process, call, terms)).await
     }
 
     async fn lease_once(
         &self,
         process: Uuid,
-        asks: &[SlotAsk],
+        call: &SlotCall,
         terms: SlotTerms,
-    ) -> Result<Vec<Granted>, StoreError> {
+    ) -> Result<SlotAnswer, StoreError> {
         let mut writing = self.write().await?;
         let now = writing.lock_slots().await?;
-        writing.run(sql::FORGET_SLOTS, &values![now]).await?;
-        let mut receivers = read_receivers(&mut writing, asks).await?;
-        let turn = now.unsigned_abs() / millis(terms.turn).unsigned_abs().max(1);
-        let mut granted = Vec::with_capacity(asks.len());
-        let (mut kept, mut left) = (Vec::new(), Vec::new());
-        for ask in asks {
-            let answer = receivers.entry(&ask.receiver).or_default().answer(process, ask, turn);
-            let wish = if answer.held > 0 { terms.lease } else { terms.wish };
-            if answer.held > 0 || ask.wanted > 0 {
-                kept.push(Row {
-                    receiver: &ask.receiver,
-                    held: answer.held,
-                    wanted: ask.wanted,
-                    ends_at: now + millis(wish),
-                });
-            } else {
-                left.push(ask);
-            }
-            granted.push(answer);
-        }
-        let columns = |row: &Row<'_>| row.receiver.len();
-        writing.run_many(&sql::LEASE_SLOTS, &kept, columns, |row| row.columns(process)).await?;
-        writing
-            .run_many(
-                &sql::RETURN_SLOTS,
-                &left,
-                |ask| ask.receiver.len(),
-                |ask| values![ask.receiver.as_str(), process],
-            )
-            .await?;
+        let asked: Vec<&str> = call.asks.iter().map(|ask| ask.receiver.as_str()).collect();
+        let (health, heard) = health::hear(&mut writing, &call.seen, &asked, (call.heard, now)).await?;
+        let granted = lease(&mut writing, process, &call.asks, (terms, now)).await?;
         writing.commit().await?;
-        Ok(granted)
+        Ok(SlotAnswer { granted, health, heard })
     }
+}
+
+async fn lease(
+    writing: &mut Writing,
+    process: Uuid,
+    asks: &[SlotAsk],
+    (terms, now): (SlotTerms, i64),
+) -> Result<Vec<Granted>, StoreError> {
+    writing.run(sql::FORGET_SLOTS, &values![now]).await?;
+    let mut receivers = read_receivers(writing, asks).await?;
+    let turn = now.unsigned_abs() / millis(terms.turn).unsigned_abs().max(1);
+    let mut granted = Vec::with_capacity(asks.len());
+    let (mut kept, mut left) = (Vec::new(), Vec::new());
+    for ask in asks {
+        let answer = receivers.entry(&ask.receiver).or_default().answer(process, ask, turn);
+        let wish = if answer.held > 0 { terms.lease } else { terms.wish };
+        if answer.held > 0 || ask.wanted > 0 {
+            kept.push(Row {
+                receiver: &ask.receiver,
+                held: answer.held,
+                wanted: ask.wanted,
+                ends_at: now + millis(wish),
+            });
+        } else {
+            left.push(ask);
+        }
+        granted.push(answer);
+    }
+    let bytes = |row: &Row<'_>| row.receiver.len();
+    writing.run_many(&sql::LEASE_SLOTS, &kept, bytes, |row| row.columns(process)).await?;
+    writing
+        .run_many(
+            &sql::RETURN_SLOTS,
+            &left,
+            |ask| ask.receiver.len(),
+            |ask| values![ask.receiver.as_str(), process],
+        )
+        .await?;
+    Ok(granted)
 }
 
 /// What is to stand in the table.

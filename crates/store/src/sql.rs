@@ -325,6 +325,11 @@ texts! {
 
     FORGET_SLOTS = "DELETE FROM slots WHERE ends_at <= $1";
 
+    HEALTH_SINCE =
+        "SELECT receiver, failures, open_until, pause, peace_until, changed_at FROM health WHERE changed_at > $1";
+    LAST_HEALTH = "SELECT coalesce(max(changed_at), 0) FROM health";
+    FORGET_HEALTH = "DELETE FROM health WHERE changed_at <= $1";
+
     /// The sweeps of retention: the next rows in order, whether each is old, and whether it may go.
     SWEEP_DELIVERIES =
         "SELECT seq, accepted_at < $3 AS old, \
@@ -403,6 +408,14 @@ many! {
         "ON CONFLICT (receiver, process) DO UPDATE SET held = excluded.held, wanted = excluded.wanted, \
          ends_at = excluded.ends_at";
     RETURN_SLOTS = [Text Uuid] "DELETE FROM slots WHERE (receiver, process) IN (", ")";
+
+    HEALTH = [Text]
+        "SELECT receiver, failures, open_until, pause, peace_until, changed_at FROM health WHERE receiver IN (",
+        ")";
+    KEEP_HEALTH = [Text Int Int Int Int Int]
+        "INSERT INTO health (receiver, failures, open_until, pause, peace_until, changed_at)",
+        "ON CONFLICT (receiver) DO UPDATE SET failures = excluded.failures, open_until = excluded.open_until, \
+         pause = excluded.pause, peace_until = excluded.peace_until, changed_at = excluded.changed_at";
 
     REMOVE_DELIVERIES = [Int]
         "DELETE FROM deliveries WHERE state IN ('delivered', 'dead', 'cancelled') AND seq IN (",
@@ -566,6 +579,7 @@ mod tests {
             SELECT gen_random_uuid(), gen_random_uuid(), 'user', (i % 1000)::text, 'repo_push', '{}', i, false
             FROM generate_series(1, 50000) i;
         INSERT INTO slots SELECT 'host:' || i, gen_random_uuid(), 1, 1, i FROM generate_series(1, 50000) i;
+        INSERT INTO health SELECT 'host:' || i, 1, NULL, 0, 0, i FROM generate_series(1, 50000) i;
         INSERT INTO callbacks (delivery, first, link, notification, source, event, subject, expires_at)
             SELECT gen_random_uuid(), gen_random_uuid(), 0, gen_random_uuid(), 'registry', i::text, 'acme/api', i
             FROM generate_series(1, 50000) i;

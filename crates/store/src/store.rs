@@ -134,6 +134,15 @@ impl Store {
         .await
     }
 
+    /// The database's time, in Unix milliseconds.
+    pub(crate) async fn database_time(&self) -> Result<i64, StoreError> {
+        let mut held = self.inner.engine.reader().await?;
+        let now = if held.is_postgres() { sql::POSTGRES_NOW } else { sql::SQLITE_NOW };
+        let rows: Vec<(i64,)> = held.fetch(Call::one(now, &[])).await?;
+        held.give_back();
+        Ok(rows.first().ok_or(sqlx::Error::RowNotFound)?.0)
+    }
+
     /// Begins a transaction that may write.
     pub(crate) async fn write(&self) -> Result<Writing, StoreError> {
         Writing::begin(&self.inner.engine, self.audit.clone()).await

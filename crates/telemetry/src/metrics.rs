@@ -113,6 +113,8 @@ metrics! {
         DeliverySlots = "delivery_slots" ["method"],
         /// Receivers (notifications and hosts) that stopped answering and are tried by one attempt at a time.
         CircuitsOpen = "circuits_open" [],
+        /// Receivers that asked for fewer requests and are left in peace for now.
+        ReceiversInPeace = "receivers_in_peace" [],
         /// Slots of receivers that this process of a fleet holds: attempts it may have in flight without asking.
         SlotsLeased = "slots_leased" ["lane"],
         /// Receivers of which this process of a fleet could use more slots than it has.

@@ -108,6 +108,19 @@ impl Postgres {
         said
     }
 
+    /// All that a database holds, as `pg_dump` writes it.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be dumped; the text shows why.
+    pub async fn dump(&self, database: &str) -> String {
+        let dump = program(self.folder.path(), "pg_dump").args(["--dbname", &self.url(database)]).start();
+        let ended = dump.wait_exit(LIMIT).await;
+        let said = dump.lines().join("\n");
+        assert!(ended.success(), "pg_dump failed:\n{said}");
+        said
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()

@@ -158,6 +158,11 @@ impl Node {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.settings.amqp))
     }
 
+    /// Where its data and its logs are.
+    pub fn folder(&self) -> &Path {
+        &self.settings.folder
+    }
+
     /// The URL of one of its virtual hosts, with the user that a fresh node has. `vhost` is written as in a URL:
     /// `%2f` for the one called `/`.
     pub fn url(&self, vhost: &str) -> String {

@@ -14,7 +14,7 @@ use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryMessage, DeliveryState, Event,
     MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
 };
-use bellbuoy_methods::{Attempt, Methods, Receiver, Report};
+use bellbuoy_methods::{Attempt, Methods, Receiver, Report, http::MayFollow};
 use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Gauge, Histogram, Metrics};
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use crate::{
     aside::{Why, put_aside},
     clock,
     error::{Halt, sentence},
-    gate::{self, Entry, Gate, Visit},
+    gate::{self, Entry, Gate, Pass, Visit},
     intake::Intake,
     patience::Patience,
     pool::{self, Served},
@@ -260,7 +260,7 @@ impl Deliver {
             },
         };
         *began = Begun::now();
-        let attempt = self.attempt(delivery, notification, checked, *began);
+        let attempt = self.attempt(delivery, notification, checked, *began, pass.as_ref());
         let report = match &pass {
             None => attempt.await,
             Some(pass) => match pass.guard(attempt).await {
@@ -268,6 +268,10 @@ impl Deliver {
                 None => return self.hold(delivery, CauseCode::Internal, STOOD_STILL, Duration::ZERO),
             },
         };
+        // Nobody's fault, and told to nobody's circuit: the host that a redirect leads to has as much as it may have.
+        if let Some(hold) = pass.as_ref().and_then(Pass::refused) {
+            return self.hold_for_receiver(delivery, policy, &hold);
+        }
         if let Some(pass) = pass {
             pass.end(&report.outcome);
         }
@@ -292,6 +296,7 @@ impl Deliver {
         notification: &Notification,
         checked: &CheckedNotification,
         began: Begun,
+        pass: Option<&Pass>,
     ) -> Report {
         let message = &delivery.message;
         let lag = clock::since(message.due_at, began.at);
@@ -304,7 +309,8 @@ impl Deliver {
             checked,
             now: began.at,
         };
-        let report = self.methods.attempt(attempt).await;
+        let may_follow = pass.map(|pass| pass as &dyn MayFollow);
+        let report = self.methods.attempt_where(attempt, may_follow).await;
         self.count(message, &report, began);
         report
     }
@@ -373,7 +379,8 @@ impl Deliver {
 
     // A hold is counted as one, and not as an attempt that it isn't.
     fn count(&self, message: &DeliveryMessage, report: &Report, began: Begun) {
-        if report.outcome.cause().is_some_and(|cause| cause.code.is_ours()) {
+        let is_held = |code: CauseCode| code.is_ours() || code == CauseCode::ReceiverBusy;
+        if report.outcome.cause().is_some_and(|cause| is_held(cause.code)) {
             return;
         }
         let (method, outcome) = (self.method.name(), report.outcome.name());

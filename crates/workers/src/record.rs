@@ -148,6 +148,7 @@ impl Record {
         for (id, (at, code)) in gone(told) {
             let reason = match code {
                 CauseCode::Unwanted => "its receiver answered `webhook-delivery: disable`",
+                CauseCode::ChannelGone => "its channel is no more, as the chat service says",
                 _ => "its receiver answered 410 Gone",
             };
             self.disable(&patience, (id, at), Disabling::Unwanted(code), reason).await?;

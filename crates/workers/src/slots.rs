@@ -1,8 +1,9 @@
-//! Leases the gate's slots from the store, and gives them back.
+//! Leases the gate's slots from the store, and gives them back; tells the other processes how receivers are, and hears it.
 //!
-//! One call at a time asks for all receivers that need it: at once for those that somebody waits for, and once a second
-//! for those whose leases are to be renewed, whose slots others ask for, or that are used no more. While the store is out
-//! of reach leases go on to their ends, and then the gate holds what is for their receivers.
+//! One call at a time asks for all receivers that need it: at once for those that somebody waits for or that are to be left
+//! alone from now on, and once a second for those whose leases are to be renewed, whose slots others ask for, or that are
+//! used no more. While the store is out of reach leases go on to their ends, and then the gate holds what is for their
+//! receivers; what is seen of them meanwhile counts here, and is told afterwards.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,11 +71,11 @@ impl Slots {
 
     async fn ask(&self, wishlist: &Wishlist) {
         let Some(terms) = self.gate.terms().filter(|_| !wishlist.is_empty()) else { return };
-        let asks = wishlist.asks();
+        let call = wishlist.call();
         let sent = Instant::now();
-        let failure = match timeout(PATIENCE, self.store.lease_slots(self.process, &asks, terms)).await {
-            Ok(Ok(answers)) => {
-                self.gate.granted(wishlist, &answers, sent);
+        let failure = match timeout(PATIENCE, self.store.lease_slots(self.process, &call, terms)).await {
+            Ok(Ok(answer)) => {
+                self.gate.answered(wishlist, &answer, sent);
                 self.metrics.count(Counter::SlotAsks, &["answered"], 1);
                 if self.vital.goes_on() {
                     info!("slots are leased again: the store answers");
@@ -110,7 +111,7 @@ mod tests {
         },
     };
 
-    use bellbuoy_domain::{Outcome, Pace};
+    use bellbuoy_domain::{Cause, CauseCode, Outcome, Pace};
     use bellbuoy_methods::{ChannelKey, Receiver};
     use bellbuoy_testkit::wait::eventually;
     use tempfile::TempDir;
@@ -277,6 +278,39 @@ mod tests {
         let least = begun.windows(2).map(|pair| pair[1] - pair[0]).min().expect("many");
         assert!(least >= EVERY, "{least:?} between two");
         assert_eq!(begun.len(), 12);
+    }
+
+    fn deferred(code: CauseCode, hint: Option<Duration>) -> Outcome {
+        Outcome::Deferred { cause: Cause::new(code, "seen in a test"), hint }
+    }
+
+    #[tokio::test]
+    async fn a_peace_that_one_process_was_asked_for_all_others_keep_and_whoever_comes_later() {
+        let mut rig = Rig::start().await;
+        let (first, second) = (rig.process(16, LONG), rig.process(16, LONG));
+        pass(&second).await.end(&Outcome::Delivered);
+        pass(&first).await.end(&deferred(CauseCode::RateLimited, Some(LONG)));
+        eventually(LONG, async || (second.gate.in_peace() == 1).then_some(())).await;
+        let third = rig.process(16, LONG);
+        for slots in [&first, &second, &third] {
+            match enter(slots).await {
+                Entry::Hold(hold) => assert_eq!(hold.code, CauseCode::RateLimited),
+                Entry::Pass(_) => panic!("it wants peace"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn failures_of_all_processes_open_a_circuit_for_all() {
+        let mut rig = Rig::start().await;
+        let processes = [rig.process(8, LONG), rig.process(8, LONG)];
+        // As many as open it, but not those of one process alone.
+        for number in 0..20 {
+            pass(&processes[number % 2]).await.end(&deferred(CauseCode::Connect, None));
+        }
+        for slots in &processes {
+            eventually(LONG, async || (slots.gate.open_circuits() == 2).then_some(())).await;
+        }
     }
 
     #[tokio::test]

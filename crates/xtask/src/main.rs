@@ -58,7 +58,7 @@ const COMMANDS: &[Verb] = &[
     Verb { name: "test", about: "all of the above, then: did they leave the git tree alone?", run: test },
     Verb {
         name: "bench",
-        about: "measure a release build beside the bare limits [SCENARIO...] [--on embedded|fleet] [--help]",
+        about: "measure a release build beside the bare limits [SCENARIO...] [--on embedded|fleet] [--strict] [--help]",
         run: checks::bench,
     },
     Verb { name: "help", about: "this list", run: help },

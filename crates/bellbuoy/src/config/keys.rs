@@ -239,6 +239,11 @@ pub(crate) const KEYS: &[Key] = &[
         "Most attempts a minute for one notification, over all processes; what is over waits its turn in the broker. Nothing for none. A webhook's own `rate` comes first, and a chat service's pace of one a second.",
     ),
     key(
+        "limits.rate_per_host",
+        "",
+        "Most attempts a minute to one host and port, over all processes, whichever notifications they are for; a mail server is one too. Nothing for none.",
+    ),
+    key(
         "limits.circuit_failures",
         "20",
         "Attempts in a row that a receiver leaves unanswered (or answers with 5xx) before it is tried by one at a time, and all else for it is held.",

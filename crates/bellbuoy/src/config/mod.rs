@@ -154,6 +154,7 @@ pub(crate) struct Config {
     pub(crate) circuit_failures: NonZeroU32,
     pub(crate) slot_lease: Duration,
     pub(crate) rate: Option<NonZeroU32>,
+    pub(crate) rate_per_host: Option<NonZeroU32>,
     pub(crate) shards: Shards,
     pub(crate) drain: Duration,
     pub(crate) stalled_after: Duration,
@@ -348,6 +349,7 @@ pub(crate) fn load(
         per_host: source.get("limits.per_host", parse::COUNT, parse::count),
         circuit_failures: source.get("limits.circuit_failures", parse::COUNT, parse::count),
         rate: source.optional("limits.rate", parse::RATE, parse::rate),
+        rate_per_host: source.optional("limits.rate_per_host", parse::RATE, parse::rate),
         slot_lease: source.get("limits.slot_lease_seconds", parse::SECONDS, parse::seconds),
         shards: Shards::new(source.get("limits.shards", "a whole number from 1 to 64", |text| {
             text.parse().ok().filter(|count: &NonZeroU16| count.get() <= 64)

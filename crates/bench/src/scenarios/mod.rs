@@ -63,6 +63,9 @@ pub(crate) struct Wanted {
     /// How many retries wait in the scenario `waiting`
     #[arg(long, default_value_t = 1_000_000)]
     waiting: usize,
+    /// Fail if a target was missed
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Wanted {
@@ -93,6 +96,8 @@ pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<()> {
         }
     }
     report.summary();
+    let missed = report.missed();
+    anyhow::ensure!(!wanted.strict || missed.is_empty(), "missed: {}", missed.join(", "));
     Ok(())
 }
 

@@ -55,21 +55,29 @@ pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, asked: &Url, now: T
         410 => "answered 410: it wants no more of this notification".to_owned(),
         _ => format!("answered {number}"),
     };
-    let code = match number {
-        300..=399 => CauseCode::Http3xx,
-        410 => return Report::rejected(Some(number), CauseCode::Gone, detail),
-        408 | 409 | 425 => CauseCode::HttpRetryable,
-        401 | 403 | 407 => CauseCode::HttpAuth,
-        429 => CauseCode::RateLimited,
-        400..=499 => CauseCode::Http4xx,
-        500..=599 => CauseCode::Http5xx,
-        _ => CauseCode::HttpOther,
+    let code = match code_of(number) {
+        CauseCode::Gone => return Report::rejected(Some(number), CauseCode::Gone, detail),
+        code => code,
     };
     let hint = headers
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| retry_after(value, now));
     Report::deferred_after(Some(number), Cause::new(code, detail), hint)
+}
+
+/// What a status that does not mean success stands for.
+pub(crate) fn code_of(status: u16) -> CauseCode {
+    match status {
+        300..=399 => CauseCode::Http3xx,
+        410 => CauseCode::Gone,
+        408 | 409 | 425 => CauseCode::HttpRetryable,
+        401 | 403 | 407 => CauseCode::HttpAuth,
+        429 => CauseCode::RateLimited,
+        400..=499 => CauseCode::Http4xx,
+        500..=599 => CauseCode::Http5xx,
+        _ => CauseCode::HttpOther,
+    }
 }
 
 /// The host of `Location`, and nothing else of it: the rest may hold secrets.

@@ -1,6 +1,10 @@
 //! The client: one request, one report, within one deadline.
 
-use std::{fmt, pin::pin, time::Duration};
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use bellbuoy_domain::{Cause, CauseCode, SuccessStatuses};
 use bytes::{Bytes, BytesMut};
@@ -55,10 +59,29 @@ pub struct Sending<'a> {
     /// Whether a 307 or 308 is followed: the same method and body, at most [`MOST_REDIRECTS`] times, not
     /// from `https` to `http`.
     pub follow: bool,
+    /// Who says whether another host may be asked to which that leads; `None` for any.
+    pub may_follow: Option<&'a dyn MayFollow>,
     /// Headers that are for the URL's own origin alone: not sent along to another.
     pub private: &'a [HeaderName],
     /// What its notification wants of TLS, for the URL's own origin alone; `None` for what the operator does.
     pub tls: Option<OwnTls<'a>>,
+}
+
+impl<'a> Sending<'a> {
+    /// A request without headers and with nothing out of the ordinary about it.
+    fn plain(method: Method, url: &'a str, body: Bytes) -> Self {
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body,
+            success: None,
+            follow: false,
+            may_follow: None,
+            private: &[],
+            tls: None,
+        }
+    }
 }
 
 /// Without its URL, headers and body, any of which may be secret.
@@ -67,6 +90,16 @@ impl fmt::Debug for Sending<'_> {
         f.debug_struct("Sending").field("method", &self.method).finish_non_exhaustive()
     }
 }
+
+/// Says whether a request may go on to another host, to which a redirect leads, so that a cap on what is in flight there
+/// holds for it too. A trait because whoever keeps the caps is above this crate.
+pub trait MayFollow: Send + Sync {
+    /// Whether `host` (`name:port`) may be asked as well. May wait; the request's deadline goes on meanwhile.
+    fn may_follow(&self, host: String) -> Leave<'_>;
+}
+
+/// An answer of [`MayFollow`].
+pub type Leave<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// Most redirects that one request follows.
 pub const MOST_REDIRECTS: usize = 3;
@@ -96,24 +129,49 @@ impl Client {
     /// deadline and the limits; everything else is a cause. `now` is what dates in the answer are
     /// measured from.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: Bytes, now: Timestamp) -> Report {
-        let method = Method::POST;
-        let sending =
-            Sending { method, url, headers, body, success: None, follow: false, private: &[], tls: None };
-        self.send(sending, now).await
+        self.send(Sending { headers, ..Sending::plain(Method::POST, url, body) }, now).await
+    }
+
+    /// The same, with the first `kept` bytes of the answer's body; `None` where none came or it broke off.
+    pub(crate) async fn post_and_read(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        (now, kept): (Timestamp, usize),
+    ) -> (Report, Option<Vec<u8>>) {
+        let sending = Sending { headers, ..Sending::plain(Method::POST, url, body) };
+        let mut read = Vec::new();
+        let (report, is_whole) = self
+            .exchange(sending, now, |data| {
+                read.extend_from_slice(&data[..data.len().min(kept - read.len())]);
+            })
+            .await;
+        (report, is_whole.then_some(read))
     }
 
     /// Sends a request. Success is a whole answer with a status that means so, within the deadline and
     /// the limits; everything else is a cause. Redirects that are followed count towards the same
     /// deadline. `now` is what dates in the answer are measured from.
-    pub async fn send(&self, mut sending: Sending<'_>, now: Timestamp) -> Report {
+    pub async fn send(&self, sending: Sending<'_>, now: Timestamp) -> Report {
+        self.exchange(sending, now, |_| ()).await.0
+    }
+
+    /// The same, with each piece of the last answer's body shown to `keep`; and whether that came to its end.
+    async fn exchange(
+        &self,
+        mut sending: Sending<'_>,
+        now: Timestamp,
+        mut keep: impl FnMut(&[u8]),
+    ) -> (Report, bool) {
         let mut target = match Target::parse(sending.url) {
             Ok(target) => target,
-            Err(error) => return Report::deferred(CauseCode::Blocked, error.to_string()),
+            Err(error) => return (Report::deferred(CauseCode::Blocked, error.to_string()), false),
         };
         sending.headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let mut pool = match self.pools.of(sending.tls.as_ref()) {
             Ok(pool) => pool,
-            Err(problem) => return Report::deferred(CauseCode::Tls, problem),
+            Err(problem) => return (Report::deferred(CauseCode::Tls, problem), false),
         };
         let begun = Instant::now();
         let until = begun + self.deadline;
@@ -121,7 +179,7 @@ impl Client {
         loop {
             let (response, connection) = match self.ask(&pool, &sending, &target, until).await {
                 Ok(answered) => answered,
-                Err(report) => return report,
+                Err(report) => return (report, false),
             };
             self.retire_if_old(&response, &connection);
             let status = response.status();
@@ -130,17 +188,27 @@ impl Client {
                 None => status.is_success(),
             };
             if taken {
-                return self.whole(response, until, &connection).await;
+                return self.whole(response, until, &connection, keep).await;
             }
             let next = if left > 0 { redirected(&response, &target) } else { None };
             let waited = SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::ZERO);
             let now = now.saturating_add(waited).unwrap_or(now);
             let report = judge(status, response.headers(), &target.url, now);
-            let drained = timeout(DRAIN, read_whole(response.into_body(), self.max_body)).await;
+            let is_last = next.is_none();
+            let kept = |data: &[u8]| {
+                if is_last {
+                    keep(data);
+                }
+            };
+            let drained = timeout(DRAIN, read_body(response.into_body(), self.max_body, kept)).await;
             if drained.is_err() {
                 retire(&connection);
             }
-            let Some(next) = next else { return report };
+            let Some(next) = next else { return (report, matches!(drained, Ok(Ok(())))) };
+            if next.authority() != target.authority() && !may_follow(&sending, &next).await {
+                let detail = "a redirect leads to a host that may have no further request now";
+                return (Report::deferred(CauseCode::ReceiverBusy, detail), false);
+            }
             if next.url.origin() != target.url.origin() {
                 for name in sending.private {
                     sending.headers.remove(name);
@@ -161,9 +229,7 @@ impl Client {
         let target = Target::parse(url).map_err(|error| Cause::new(CauseCode::Blocked, error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, self.user_agent.clone());
-        let (method, body) = (Method::GET, Bytes::new());
-        let sending =
-            Sending { method, url, headers, body, success: None, follow: false, private: &[], tls: None };
+        let sending = Sending { headers, ..Sending::plain(Method::GET, url, Bytes::new()) };
         let pool = self.pools.of(None).map_err(|problem| Cause::new(CauseCode::Tls, problem))?;
         let why = |report: Report| {
             let cause = report.outcome.cause().cloned();
@@ -229,11 +295,12 @@ impl Client {
         response: Response<Incoming>,
         until: Instant,
         connection: &CaptureConnection,
-    ) -> Report {
+        keep: impl FnMut(&[u8]),
+    ) -> (Report, bool) {
         let status = Some(response.status().as_u16());
         let was_last = steering(response.headers()) == Some(Steering::Disable);
-        let cause = match timeout_at(until, read_whole(response.into_body(), self.max_body)).await {
-            Ok(Ok(())) => return Report { was_last, ..Report::delivered(status) },
+        let cause = match timeout_at(until, read_body(response.into_body(), self.max_body, keep)).await {
+            Ok(Ok(())) => return (Report { was_last, ..Report::delivered(status) }, true),
             Ok(Err(error)) => self.broken(error),
             Err(_) => {
                 retire(connection);
@@ -241,7 +308,7 @@ impl Client {
                 Cause::new(CauseCode::Timeout, detail)
             }
         };
-        Report::deferred_after(status, cause, None)
+        (Report::deferred_after(status, cause, None), false)
     }
 
     fn broken(&self, error: BodyError) -> Cause {
@@ -295,18 +362,20 @@ fn redirected(response: &Response<Incoming>, from: &Target) -> Option<Target> {
     (from.url.scheme() != "https" || next.url.scheme() == "https").then_some(next)
 }
 
+async fn may_follow(sending: &Sending<'_>, next: &Target) -> bool {
+    match sending.may_follow {
+        Some(keeper) => keeper.may_follow(next.authority()).await,
+        None => true,
+    }
+}
+
 enum BodyError {
     TooLarge,
     Broken(hyper::Error),
 }
 
-/// Reads a body to its end and drops it. Dropping one that is not at its end, as when it is too
-/// large, closes the connection.
-async fn read_whole(body: Incoming, most: usize) -> Result<(), BodyError> {
-    read_body(body, most, |_| ()).await
-}
-
-/// The same, with each piece shown to `keep`.
+/// Reads a body to its end, shows each piece to `keep`, and drops it. Dropping one that is not at its end, as when it is
+/// too large, closes the connection.
 async fn read_body(mut body: Incoming, most: usize, mut keep: impl FnMut(&[u8])) -> Result<(), BodyError> {
     if body.size_hint().lower() > most as u64 {
         return Err(BodyError::TooLarge);

@@ -13,8 +13,9 @@ mod room;
 mod target;
 mod tls;
 
+pub(crate) use answer::code_of;
 pub use answer::retry_after;
-pub use client::{Client, MOST_REDIRECTS, Sending};
+pub use client::{Client, Leave, MOST_REDIRECTS, MayFollow, Sending};
 pub(crate) use dial::{DialError, Dialer};
 pub use port::PortRules;
 pub use proxy::Proxy;

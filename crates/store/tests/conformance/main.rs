@@ -154,6 +154,9 @@ checks! {
         who_asks_after_its_end_holds_nothing,
         what_is_given_back_is_free_at_once_and_a_wish_is_forgotten,
         receivers_are_apart_and_many_are_asked_for_at_once,
+        what_processes_see_of_a_receiver_is_one_health_that_each_change_of_is_heard_once,
+        who_is_granted_slots_of_a_receiver_knows_how_it_is,
+        what_many_processes_tell_at_once_is_all_counted_and_heard,
     }
     callbacks {
         a_callback_is_found_by_the_tokens_of_all_attempts_and_by_no_other,

@@ -1,13 +1,14 @@
 //! Slots, leased to processes.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use bellbuoy_domain::Granted;
-use bellbuoy_store::{SlotAsk, SlotTerms, Store};
+use bellbuoy_domain::{Granted, Health, Opened, Sighting};
+use bellbuoy_store::{SeenReceiver, SlotAnswer, SlotAsk, SlotCall, SlotTerms, Store};
 use bellbuoy_testkit::wait::eventually;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -28,8 +29,15 @@ fn granted(held: u32, share: u32, is_contended: bool) -> Granted {
 }
 
 async fn lease(store: &Store, number: u128, held: u32, wanted: u32, terms: SlotTerms) -> Granted {
-    let asks = [ask("host:a:443", held, wanted)];
-    store.lease_slots(process(number), &asks, terms).await.expect("an answer")[0]
+    ask_for(store, number, vec![ask("host:a:443", held, wanted)], terms).await[0]
+}
+
+async fn ask_for(store: &Store, number: u128, asks: Vec<SlotAsk>, terms: SlotTerms) -> Vec<Granted> {
+    call(store, number, SlotCall { asks, ..SlotCall::default() }, terms).await.granted
+}
+
+async fn call(store: &Store, number: u128, call: SlotCall, terms: SlotTerms) -> SlotAnswer {
+    store.lease_slots(process(number), &call, terms).await.expect("an answer")
 }
 
 pub(crate) async fn slots_of_a_receiver_are_never_more_than_its_cap_and_come_to_all_who_ask(store: Store) {
@@ -101,10 +109,93 @@ pub(crate) async fn what_is_given_back_is_free_at_once_and_a_wish_is_forgotten(s
 }
 
 pub(crate) async fn receivers_are_apart_and_many_are_asked_for_at_once(store: Store) {
-    assert_eq!(store.lease_slots(process(1), &[], TERMS).await.expect("an answer"), []);
+    assert_eq!(ask_for(&store, 1, Vec::new(), TERMS).await, []);
     let asks: Vec<_> = (0..1000).map(|number| ask(&format!("host:{number}\0\u{e9}:443"), 0, 5)).collect();
-    let answers = store.lease_slots(process(1), &asks, TERMS).await.expect("an answer");
+    let answers = ask_for(&store, 1, asks.clone(), TERMS).await;
     assert_eq!(answers, vec![granted(5, 5, false); 1000]);
-    let answers = store.lease_slots(process(2), &asks, TERMS).await.expect("an answer");
+    let answers = ask_for(&store, 2, asks, TERMS).await;
     assert_eq!(answers, vec![granted(3, 4, true); 1000]);
+}
+
+fn seen(receiver: &str, sighting: Sighting) -> SeenReceiver {
+    SeenReceiver { receiver: receiver.to_owned(), sighting, to_open: NonZeroU32::new(5).expect("not zero") }
+}
+
+fn failures(failures: u32) -> Sighting {
+    Sighting { failures, ..Sighting::default() }
+}
+
+/// Tells what was seen of `host:a:443`, and says how it is then.
+async fn tell(store: &Store, number: u128, sighting: Sighting) -> Health {
+    let told = SlotCall { seen: vec![seen("host:a:443", sighting)], heard: i64::MAX, ..SlotCall::default() };
+    let health = call(store, number, told, TERMS).await.health;
+    assert_eq!(health.len(), 1, "{health:?}");
+    health[0].health
+}
+
+/// What has changed since `heard`, by receiver, and up to where that is.
+async fn listen(store: &Store, heard: i64) -> (BTreeMap<String, Health>, i64) {
+    let answer = call(store, 9, SlotCall { heard, ..SlotCall::default() }, TERMS).await;
+    (answer.health.into_iter().map(|known| (known.receiver, known.health)).collect(), answer.heard)
+}
+
+pub(crate) async fn what_processes_see_of_a_receiver_is_one_health_that_each_change_of_is_heard_once(
+    store: Store,
+) {
+    assert_eq!(listen(&store, 0).await, (BTreeMap::new(), 0));
+    assert_eq!(tell(&store, 1, failures(3)).await, Health { failures: 3, ..Health::default() });
+    let (known, first) = listen(&store, 0).await;
+    assert_eq!(known["host:a:443"].failures, 3);
+    assert_eq!(listen(&store, first).await, (BTreeMap::new(), first));
+
+    let open = tell(&store, 2, failures(2)).await.open.expect("the fifth in a row");
+    assert_eq!(open.pause, Duration::from_secs(5));
+    let other = SlotCall { seen: vec![seen("host:\0\u{e9}:443", failures(1))], ..SlotCall::default() };
+    call(&store, 2, other, TERMS).await;
+    let (known, second) = listen(&store, first).await;
+    assert!(second > first && known.len() == 2 && known["host:\0\u{e9}:443"].failures == 1, "{known:?}");
+    assert!(known["host:a:443"].open.expect("open").until <= open.until, "time goes on");
+
+    let answered = Sighting { answered: true, peace: LONG, ..Sighting::default() };
+    let closed = tell(&store, 1, answered).await;
+    assert_eq!((closed.failures, closed.open), (0, None::<Opened>));
+    let (known, third) = listen(&store, second).await;
+    assert!(third > second && known.len() == 1, "{known:?}");
+    let left = known["host:a:443"].peace_until;
+    assert!(left <= LONG && left > LONG / 2, "{left:?} is left of the peace");
+}
+
+pub(crate) async fn who_is_granted_slots_of_a_receiver_knows_how_it_is(store: Store) {
+    tell(&store, 1, failures(5)).await;
+    let asks = vec![ask("host:a:443", 0, 1), ask("host:b:443", 0, 1)];
+    let answer = call(&store, 2, SlotCall { asks, heard: i64::MAX, ..SlotCall::default() }, TERMS).await;
+    assert_eq!(answer.granted, vec![granted(1, 1, false); 2]);
+    let told: Vec<_> =
+        answer.health.iter().map(|known| (known.receiver.as_str(), known.health.failures)).collect();
+    assert_eq!(told, [("host:a:443", 5)]);
+}
+
+pub(crate) async fn what_many_processes_tell_at_once_is_all_counted_and_heard(store: Store) {
+    const PROCESSES: u32 = 6;
+    const EACH: u32 = 20;
+    let mut tasks = JoinSet::new();
+    for number in 0..PROCESSES {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for _ in 0..EACH {
+                tell(&store, number.into(), failures(1)).await;
+            }
+        });
+    }
+    // Whoever listens all the while hears the last word.
+    let (mut heard, mut last) = (0, Health::default());
+    let patience = Duration::from_mins(1);
+    eventually(patience, async || {
+        let (known, now) = listen(&store, heard).await;
+        heard = now;
+        last = known.get("host:a:443").copied().unwrap_or(last);
+        (last.failures == PROCESSES * EACH).then_some(())
+    })
+    .await;
+    tasks.join_all().await;
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_domain::{Admission, Bucket, CauseCode, Circuit, Granted, Pace};
+use bellbuoy_domain::{Admission, Bucket, CauseCode, Circuit, Granted, Health, Learnt, Pace, Sighting};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -16,8 +16,9 @@ use tokio::{
 use super::{
     Hold, LeaseTerms,
     lease::{Lease, Wish},
+    news::News,
     pass::Step,
-    place::{PACED, Sign},
+    place::{LEARNT, PACED, Sign, UNANSWERED},
 };
 
 /// What is said of an attempt that there is no room for.
@@ -53,10 +54,15 @@ pub(super) struct Lane {
     /// How long an attempt took of late.
     pace: Duration,
     pub(super) circuit: Circuit,
+    /// What the fleet has not heard yet of the receiver.
+    news: News,
     /// Until then the receiver wants peace.
     peace_until: Option<Instant>,
     /// What is left of the pace that it keeps, if it does.
     bucket: Bucket,
+    /// How fast the receiver lets itself be asked by this process, as far as it has refused any, and what is left of that.
+    learnt: Learnt,
+    tokens: Bucket,
     /// When the last of those that were held is likely to have its turn.
     last_turn: Option<Instant>,
 }
@@ -77,14 +83,24 @@ impl Lane {
             next_number: 0,
             pace: Duration::ZERO,
             circuit: Circuit::default(),
+            news: News::default(),
             peace_until: None,
             bucket: Bucket::default(),
+            learnt: Learnt::default(),
+            tokens: Bucket::default(),
             last_turn: None,
         }
     }
 
     pub(super) fn is_idle(&self, at: Duration) -> bool {
-        self.begun.is_empty() && self.waiting == 0 && self.bucket.is_full(at)
+        self.begun.is_empty()
+            && self.waiting == 0
+            && self.bucket.is_full(at)
+            && (self.lease.is_none() || self.news.is_told())
+    }
+
+    pub(super) fn is_in_peace(&self, now: Instant) -> bool {
+        self.peace_until.is_some_and(|until| until > now)
     }
 
     /// How many slots of its receiver this process has, if it leases them.
@@ -201,10 +217,7 @@ impl Lane {
     }
 
     /// Refuses an attempt whose turn is not near; `busy` is what is said then.
-    pub(super) fn admits(&mut self, now: Instant, at: Duration, busy: Busy) -> Result<(), Hold> {
-        if let Some(hold) = self.forbids(now, at) {
-            return Err(hold);
-        }
+    pub(super) fn admits(&mut self, now: Instant, busy: Busy) -> Result<(), Hold> {
         if self.until_turn(now) > SOON {
             let (code, detail) = busy;
             return Err(Hold { code, detail, wait: self.turn(now, Duration::ZERO) });
@@ -226,14 +239,18 @@ impl Lane {
         Some(self.bucket.wait(at, pace.share(self.most)?))
     }
 
-    /// One begins, if the pace allows it.
-    pub(super) fn take_paced(&mut self, now: Instant, at: Duration, pace: Pace) -> Result<(), Hold> {
-        match (self.until_paced(at, pace), pace.share(self.most)) {
-            (Some(Duration::ZERO), Some(share)) => {
-                self.bucket.take(at, share);
-                Ok(())
-            }
-            (wait, _) => Err(self.too_early(now, wait.unwrap_or(pace.interval), pace)),
+    /// Refuses an attempt that the pace does not allow at once.
+    pub(super) fn lacks_token(&mut self, now: Instant, at: Duration, pace: Pace) -> Option<Hold> {
+        match self.until_paced(at, pace) {
+            Some(Duration::ZERO) => None,
+            wait => Some(self.too_early(now, wait.unwrap_or(pace.interval), pace)),
+        }
+    }
+
+    /// One begins that the pace allows.
+    pub(super) fn take_token(&mut self, at: Duration, pace: Pace) {
+        if let Some(share) = pace.share(self.most) {
+            self.bucket.take(at, share);
         }
     }
 
@@ -243,21 +260,42 @@ impl Lane {
         Hold { code: CauseCode::RateLimited, detail: PACED, wait }
     }
 
+    /// How long until one more is no faster than what was learnt.
+    pub(super) fn until_learnt(&self, at: Duration) -> Duration {
+        self.learnt.pace(at).map(|pace| self.tokens.wait(at, pace)).unwrap_or_default()
+    }
+
+    /// Refuses an attempt that would be faster than what was learnt, by more than `near`.
+    pub(super) fn is_too_fast(&mut self, now: Instant, at: Duration, near: Duration) -> Option<Hold> {
+        let wait = self.until_learnt(at);
+        if wait <= near {
+            return None;
+        }
+        let step = self.learnt.pace(at).map(|pace| pace.interval).unwrap_or_default();
+        Some(Hold { code: CauseCode::RateLimited, detail: LEARNT, wait: self.turn_after(now, wait, step) })
+    }
+
     /// Why no attempt may begin, whatever room there is.
     pub(super) fn forbids(&mut self, now: Instant, at: Duration) -> Option<Hold> {
         if let Admission::Wait(wait) = self.circuit.admits(at) {
             let wait = self.turn(now, wait);
-            return Some(Hold {
-                code: CauseCode::CircuitOpen,
-                detail: "the receiver has stopped answering, and is tried by one attempt at a time",
-                wait,
-            });
+            return Some(Hold { code: CauseCode::CircuitOpen, detail: UNANSWERED, wait });
         }
         if let Some(left) = self.peace_until.and_then(|until| until.checked_duration_since(now)) {
             let detail = "the receiver asked for fewer requests";
             return Some(Hold { code: CauseCode::RateLimited, detail, wait: self.turn(now, left) });
         }
         None
+    }
+
+    /// Refuses an attempt whose receiver has stopped answering since it was queued up, and which is not the one of the
+    /// fleet that finds out.
+    pub(super) fn lacks_probe(&mut self, now: Instant, is_probed: bool) -> Option<Hold> {
+        if is_probed || !self.circuit.is_open() {
+            return None;
+        }
+        let wait = self.turn(now, Duration::ZERO);
+        Some(Hold { code: CauseCode::CircuitOpen, detail: UNANSWERED, wait })
     }
 
     /// Refuses an attempt that could outlast the lease.
@@ -307,12 +345,17 @@ impl Lane {
         if is_probe {
             self.circuit.probe();
         }
+        if let Some(pace) = self.learnt.pace(at) {
+            self.tokens.take(at, pace);
+        }
+        self.learnt.begun(at);
         let number = self.next_number;
         self.next_number += 1;
         self.begun.insert(number, now);
         (number, is_probe)
     }
 
+    /// An attempt has ended. Whether the fleet is to hear of it at once.
     pub(super) fn end(
         &mut self,
         step: &Step,
@@ -320,10 +363,10 @@ impl Lane {
         took: Duration,
         now: Instant,
         (at, to_open): (Duration, NonZeroU32),
-    ) {
+    ) -> bool {
         self.begun.remove(&step.number);
         // How fast it fails says nothing of how fast it answers.
-        let answered = matches!(sign, Sign::Answered | Sign::WantsPeace(_));
+        let answered = matches!(sign, Sign::Answered | Sign::Refused(_));
         self.pace = if !answered {
             self.pace
         } else if self.pace.is_zero() {
@@ -331,15 +374,53 @@ impl Lane {
         } else {
             self.pace.mul_f64(0.9) + took.mul_f64(0.1)
         };
+        let was_open = self.circuit.is_open();
         match sign {
-            Sign::Answered => self.circuit.answered(),
-            Sign::Failed => self.circuit.failed(at, step.is_probe, to_open),
-            Sign::WantsPeace(wait) => {
+            Sign::Answered | Sign::Refused(_) => {
                 self.circuit.answered();
-                self.peace_until = self.peace_until.max(Some(now + wait));
+                self.news.answered();
+            }
+            Sign::Failed | Sign::Overloaded(_) => {
+                self.news.failed(step.is_probe && was_open);
+                self.circuit.failed(at, step.is_probe, to_open);
             }
             Sign::None if step.is_probe => self.circuit.probe_cut_off(at),
             Sign::None => {}
+        }
+        match sign {
+            Sign::Answered => self.learnt.answered(),
+            Sign::Refused(_) => self.learnt.refused(at.saturating_sub(took), at),
+            Sign::Failed | Sign::Overloaded(_) | Sign::None => {}
+        }
+        let peace = sign.peace();
+        if let Some(wait) = peace {
+            self.peace_until = self.peace_until.max(Some(now + wait));
+            self.news.wants_peace(now + wait);
+        }
+        let has_probed = was_open && step.is_probe && sign != Sign::None;
+        has_probed || was_open != self.circuit.is_open() || peace.is_some()
+    }
+
+    /// What the fleet is to hear now, if anything.
+    pub(super) fn tell(&mut self, now: Instant) -> Option<Sighting> {
+        self.news.tell(now)
+    }
+
+    /// Whether the fleet has heard what was told.
+    pub(super) fn was_told(&mut self, heard: bool) {
+        if heard { self.news.was_heard() } else { self.news.was_not_heard() }
+    }
+
+    /// Takes over what the fleet knows of the receiver, with moments counted from `now`.
+    pub(super) fn hear(&mut self, health: Health, now: Instant, (at, to_open): (Duration, NonZeroU32)) {
+        self.news.is_doubted(health.is_doubted());
+        if !health.peace_until.is_zero() {
+            self.peace_until = self.peace_until.max(Some(now + health.peace_until));
+        }
+        let fresh = self.news.fresh();
+        // An answer that the fleet has not heard of yet counts for more.
+        if !fresh.answered {
+            self.circuit.adopt(health, fresh.failures, at, to_open);
         }
     }
 }

@@ -1,19 +1,21 @@
-//! What a lane has of its receiver's slots where a fleet shares them: how many, until when, and when to ask again.
+//! What a lane has of its receiver's slots where a fleet shares them: how many, until when, and when to ask again; and
+//! what the processes tell each other of the receivers.
 //!
 //! Slots are given up here before the store is told, and are here only after it has said so: what is used is never
 //! more than what it counts, whichever answer gets lost. The end of a lease is counted from before it was asked for.
 
 use std::{
-    collections::HashSet,
-    sync::{MutexGuard, PoisonError},
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use bellbuoy_domain::Granted;
-use bellbuoy_store::{SlotAsk, SlotTerms};
+use bellbuoy_domain::{Granted, Health, Sighting};
+use bellbuoy_store::{SeenReceiver, SlotAnswer, SlotAsk, SlotCall, SlotTerms};
 use tokio::time::Instant;
 
-use super::{Fleet, Gate, LeaseTerms, Place};
+use super::{Fleet, Gate, LeaseTerms, Place, lane::Lane};
 
 /// So many slots are leased at least, so that a receiver that is used little costs one ask.
 const LEAST: u32 = 4;
@@ -161,26 +163,39 @@ impl Lease {
     }
 }
 
-/// What the store is asked for, lane by lane.
+/// What the store is asked for and told, lane by lane.
 #[derive(Debug, Default)]
 pub(crate) struct Wishlist {
     wishes: Vec<(Place, Wish)>,
+    seen: Vec<(Place, Sighting, NonZeroU32)>,
+    /// Whether the answer is wanted even if nothing is asked: for what others have told.
+    listens: bool,
+    heard: i64,
 }
 
 impl Wishlist {
     pub(crate) fn is_empty(&self) -> bool {
-        self.wishes.is_empty()
+        self.wishes.is_empty() && self.seen.is_empty() && !self.listens
     }
 
     /// In the store's words.
-    pub(crate) fn asks(&self) -> Vec<SlotAsk> {
+    pub(crate) fn call(&self) -> SlotCall {
         let ask = |(place, wish): &(Place, Wish)| SlotAsk {
             receiver: place.name(),
             cap: wish.cap,
             held: wish.held,
             wanted: wish.wanted,
         };
-        self.wishes.iter().map(ask).collect()
+        let seen = |(place, sighting, to_open): &(Place, Sighting, NonZeroU32)| SeenReceiver {
+            receiver: place.name(),
+            sighting: *sighting,
+            to_open: *to_open,
+        };
+        SlotCall {
+            asks: self.wishes.iter().map(ask).collect(),
+            seen: self.seen.iter().map(seen).collect(),
+            heard: self.heard,
+        }
     }
 }
 
@@ -216,7 +231,7 @@ impl Gate {
             match place {
                 Place::Notification(_) | Place::Channel(_) => holdings.notifications += count,
                 Place::Host(_) => holdings.hosts += count,
-                Place::Probation(_) | Place::Pace(..) | Place::Retries(_) => {}
+                Place::Probation(_) | Place::Probe(_) | Place::Pace(..) | Place::Retries(_) => {}
             }
             holdings.short += usize::from(lane.is_short());
         }
@@ -238,52 +253,90 @@ impl Gate {
         }
     }
 
-    /// What is to be asked now: for whom somebody waits and, if `all` are looked at, whose lease is to be renewed or
-    /// given back.
+    /// What is to be asked and told now: for whom somebody waits, of whom the others are to hear at once, and if `all` are
+    /// looked at, whose lease is to be renewed or given back, and who has failed.
     pub(crate) fn wishlist(&self, all: bool) -> Wishlist {
         let Some(fleet) = &self.fleet else { return Wishlist::default() };
         let now = Instant::now();
         let at = self.at(now);
         let mut lanes = self.lanes();
-        let urgent = std::mem::take(&mut *fleet.urgent());
-        let mut wishes = Vec::with_capacity(urgent.len());
-        for place in urgent {
-            let wish = lanes.get_mut(&place).filter(|lane| lane.is_urgent());
-            if let Some(wish) = wish.and_then(|lane| lane.wish(now, at)) {
-                wishes.push((place, wish));
+        let urgent: HashSet<Place> = std::mem::take(&mut *fleet.urgent()).into_iter().collect();
+        let mut list = Wishlist {
+            listens: all && !lanes.is_empty(),
+            heard: fleet.heard.load(Ordering::Relaxed),
+            ..Wishlist::default()
+        };
+        let mut add = |place: &Place, lane: &mut Lane| {
+            if (all || lane.is_urgent())
+                && let Some(wish) = lane.wish(now, at)
+            {
+                list.wishes.push((place.clone(), wish));
             }
-        }
+            if let Some(sighting) = lane.tell(now) {
+                list.seen.push((place.clone(), sighting, place.to_open(self.limits)));
+            }
+        };
         if all {
-            // Those above are asked for already.
-            let known: HashSet<Place> = wishes.iter().map(|(place, _)| place.clone()).collect();
             for (place, lane) in &mut *lanes {
-                if !known.contains(place)
-                    && let Some(wish) = lane.wish(now, at)
-                {
-                    wishes.push((place.clone(), wish));
+                add(place, lane);
+            }
+        } else {
+            for place in &urgent {
+                if let Some(lane) = lanes.get_mut(place) {
+                    add(place, lane);
                 }
             }
         }
-        Wishlist { wishes }
+        list
     }
 
-    /// All that is not in use is to be given back.
+    /// All that is not in use is to be given back, and all that was seen to be told.
     pub(crate) fn farewell(&self) -> Wishlist {
-        let at = self.at(Instant::now());
-        let mut lanes = self.lanes();
-        let wishes = lanes.iter_mut().filter_map(|(place, lane)| Some((place.clone(), lane.give_back(at)?)));
-        Wishlist { wishes: wishes.collect() }
+        let Some(fleet) = &self.fleet else { return Wishlist::default() };
+        let now = Instant::now();
+        let at = self.at(now);
+        let mut list = Wishlist { heard: fleet.heard.load(Ordering::Relaxed), ..Wishlist::default() };
+        for (place, lane) in &mut *self.lanes() {
+            list.wishes.extend(lane.give_back(at).map(|wish| (place.clone(), wish)));
+            let seen = lane.tell(now).map(|seen| (place.clone(), seen, place.to_open(self.limits)));
+            list.seen.extend(seen);
+        }
+        list
     }
 
-    /// The answers to a wishlist that was sent at `sent`.
-    pub(crate) fn granted(&self, wishlist: &Wishlist, answers: &[Granted], sent: Instant) {
-        let at = self.at(Instant::now());
+    /// The answer to a wishlist that was sent at `sent`.
+    pub(crate) fn answered(&self, wishlist: &Wishlist, answer: &SlotAnswer, sent: Instant) {
+        let now = Instant::now();
+        let at = self.at(now);
         let mut lanes = self.lanes();
-        for ((place, wish), granted) in wishlist.wishes.iter().zip(answers) {
+        for (place, ..) in &wishlist.seen {
+            if let Some(lane) = lanes.get_mut(place) {
+                lane.was_told(true);
+            }
+        }
+        // Before what was granted: who has another's slot of a receiver knows how that one found it.
+        self.hear(&mut lanes, answer, now);
+        for ((place, wish), granted) in wishlist.wishes.iter().zip(&answer.granted) {
             match (lanes.get_mut(place), place.pace()) {
                 (Some(lane), Some(pace)) => lane.grant_paced(wish, *granted, sent, (at, pace)),
                 (Some(lane), None) => lane.grant(wish, *granted, sent),
                 (None, _) => {}
+            }
+        }
+    }
+
+    fn hear(&self, lanes: &mut HashMap<Place, Lane>, answer: &SlotAnswer, now: Instant) {
+        if let Some(fleet) = &self.fleet {
+            fleet.heard.store(answer.heard, Ordering::Relaxed);
+        }
+        if answer.health.is_empty() {
+            return;
+        }
+        let known: HashMap<&str, Health> =
+            answer.health.iter().map(|known| (known.receiver.as_str(), known.health)).collect();
+        for (place, lane) in lanes {
+            if let Some(health) = known.get(place.name().as_str()) {
+                lane.hear(*health, now, (self.at(now), place.to_open(self.limits)));
             }
         }
     }
@@ -294,6 +347,11 @@ impl Gate {
         for (place, _) in &wishlist.wishes {
             if let Some(lane) = lanes.get_mut(place) {
                 lane.was_not_answered();
+            }
+        }
+        for (place, ..) in &wishlist.seen {
+            if let Some(lane) = lanes.get_mut(place) {
+                lane.was_told(false);
             }
         }
     }

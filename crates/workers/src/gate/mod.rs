@@ -1,20 +1,26 @@
 //! Who may begin an attempt now, so that one slow or dead receiver slows nobody else.
 //!
-//! Attempts pass two lanes: their notification's, and their host's. Notifications that go into one channel of a chat service
-//! share one lane, since the service counts what comes into the channel. A lane has a cap, a circuit that opens when the
-//! receiver stops answering, and the time until which the receiver asked for peace. Where the notification or its service
-//! has a pace, they pass a lane that keeps it; those that follow an earlier attempt pass one more, which leaves places to
+//! Attempts pass two lanes: their notification's, and their host's; where a redirect leads them to another host, its lane as
+//! well, before they go on. Notifications that go into one channel of a chat service share one lane, since the service
+//! counts what comes into the channel. A lane has a cap, a circuit that opens when the receiver stops answering, the time
+//! until which the receiver asked for peace, and what was learnt of how fast it may be asked when it refused what came too
+//! fast. Where the notification, its service or its host has a pace, they pass a lane that keeps it; those that follow an
+//! earlier attempt pass one more, which leaves places to
 //! first attempts. An attempt that would have its turn soon waits here for it; any other one is held in the broker until its turn
 //! is likely, where it takes nobody's place. What waits here is therefore bounded by what its receiver takes in that
 //! time, and a receiver that hangs keeps no more than its cap.
 //!
 //! In a fleet the cap is that of all processes. Each leases slots of it from the store ([`Slots`](crate::Slots)), in
 //! batches, for longer than an attempt takes, and begins no attempt that could outlast its lease: one that is stopped
-//! or cut off from the store uses nothing that another one has by then. Paces are leased in parts likewise. Circuits, peace and
-//! the lane of retries are each process's own.
+//! or cut off from the store uses nothing that another one has by then. Paces are leased in parts likewise. What a process
+//! learns of a receiver, its failures in a row and the peace that it asked for, it tells the others by the same calls: at
+//! once when it has to be left alone or is back, and within a round, about a second, otherwise. Each of them hears it in its
+//! next round. The attempt that finds out whether a receiver is back passes a lane of its own, with one slot for the whole
+//! fleet. What is learnt of a receiver's speed, each process learns of its own share; the lane of retries is its own too.
 
 mod lane;
 mod lease;
+mod news;
 mod pass;
 mod place;
 #[cfg(test)]
@@ -23,7 +29,7 @@ mod tests;
 use std::{
     collections::HashMap,
     num::{NonZeroU32, NonZeroUsize},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -66,6 +72,8 @@ pub struct GateLimits {
     pub retries: NonZeroUsize,
     /// Most attempts a minute for a notification that says nothing of it.
     pub rate: Option<NonZeroU32>,
+    /// Most attempts a minute to one host and port.
+    pub rate_per_host: Option<NonZeroU32>,
 }
 
 impl GateLimits {
@@ -76,7 +84,7 @@ impl GateLimits {
 }
 
 impl Default for GateLimits {
-    /// 32, a quarter of a worker's slots; 64; 96 of 128; no rate; 20, which a receiver that fails every third request never has.
+    /// 32, a quarter of a worker's slots; 64; 96 of 128; no rates; 20, which a receiver that fails every third request never has.
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -85,6 +93,7 @@ impl Default for GateLimits {
             circuit_failures: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
             retries: count(96),
             rate: None,
+            rate_per_host: None,
         }
     }
 }
@@ -118,9 +127,11 @@ pub struct Gate {
 #[derive(Debug)]
 struct Fleet {
     terms: LeaseTerms,
-    /// Whose slots are asked for next.
+    /// Whose slots are asked for next, and of whom the others are told.
     urgent: Mutex<Vec<Place>>,
     wake: Notify,
+    /// Up to where this process has heard how receivers are.
+    heard: AtomicI64,
 }
 
 /// Who asks for an attempt, and whom it would load.
@@ -138,13 +149,13 @@ pub(crate) struct Visit<'a> {
 struct Way {
     /// Those that it is in until it ends.
     rooms: Vec<Place>,
-    /// The one that counts its begin.
-    pace: Option<(Place, Pace)>,
+    /// Those that count its begin.
+    paces: Vec<(Place, Pace)>,
 }
 
 impl Way {
     fn all(&self) -> impl Iterator<Item = &Place> {
-        self.rooms.iter().chain(self.pace.as_ref().map(|(whose, _)| whose))
+        self.rooms.iter().chain(self.paces.iter().map(|(whose, _)| whose))
     }
 }
 
@@ -173,7 +184,8 @@ impl Gate {
 
     /// A gate of one process of a fleet: it stays shut until [`Slots`](crate::Slots) runs, and leases what is wanted.
     pub fn in_fleet(limits: GateLimits, terms: LeaseTerms) -> Self {
-        let fleet = Fleet { terms, urgent: Mutex::default(), wake: Notify::new() };
+        let fleet =
+            Fleet { terms, urgent: Mutex::default(), wake: Notify::new(), heard: AtomicI64::default() };
         Self { fleet: Some(fleet), ..Self::new(limits) }
     }
 
@@ -182,10 +194,25 @@ impl Gate {
         self.lanes().values().filter(|lane| lane.circuit.is_open()).count()
     }
 
+    /// How many receivers are left in peace now because they asked for it.
+    pub fn in_peace(&self) -> usize {
+        let now = Instant::now();
+        self.lanes().values().filter(|lane| lane.is_in_peace(now)).count()
+    }
+
     /// Asks for one attempt, and waits if its turn is near.
     pub(crate) async fn enter(self: &Arc<Self>, visit: &Visit<'_>) -> Entry {
-        let way = self.way(visit);
-        let rooms = match self.queue_up(&way) {
+        self.enter_by(self.way(visit)).await
+    }
+
+    /// The same, of an attempt that has begun and is led to another host (`name:port`).
+    async fn enter_host(self: &Arc<Self>, host: &str) -> Entry {
+        let paces = self.host_pace(host).into_iter().collect();
+        self.enter_by(Way { rooms: vec![Place::Host(host.into())], paces }).await
+    }
+
+    async fn enter_by(self: &Arc<Self>, mut way: Way) -> Entry {
+        let rooms = match self.queue_up(&mut way) {
             Ok(rooms) => rooms,
             Err(hold) => return Entry::Hold(hold),
         };
@@ -214,36 +241,45 @@ impl Gate {
         rooms.extend(visit.retry_of.map(Place::Retries));
         rooms.push(visit.to.channel.map_or(Place::Notification(visit.notification), Place::Channel));
         rooms.extend(visit.to.host.as_deref().map(|host| Place::Host(host.into())));
+        let mut paces = Vec::with_capacity(2);
         let pace = visit.to.pace.or(self.limits.rate.map(Pace::per_minute));
         let paced = visit.to.channel.map_or(Paced::Notification(visit.notification), Paced::Channel);
-        Way { rooms, pace: pace.map(|pace| (Place::Pace(paced, pace), pace)) }
+        paces.extend(pace.map(|pace| (Place::Pace(paced, pace), pace)));
+        paces.extend(visit.to.host.as_deref().and_then(|host| self.host_pace(host)));
+        Way { rooms, paces }
+    }
+
+    fn host_pace(&self, host: &str) -> Option<(Place, Pace)> {
+        let pace = Pace::per_minute(self.limits.rate_per_host?);
+        Some((Place::Pace(Paced::Host(host.into()), pace), pace))
     }
 
     // Counts it among those that wait, if its turn is near.
-    fn queue_up(&self, way: &Way) -> Result<Vec<Arc<Semaphore>>, Hold> {
+    fn queue_up(&self, way: &mut Way) -> Result<Vec<Arc<Semaphore>>, Hold> {
         let now = Instant::now();
         let at = self.at(now);
         let mut lanes = self.lanes();
         if lanes.len() >= MOST_LANES {
             lanes.retain(|_, lane| !lane.is_idle(at));
         }
+        self.find_out(way, &mut lanes, now)?;
         for place in way.all() {
-            let terms = self.fleet.as_ref().filter(|_| place.is_shared()).map(|fleet| fleet.terms);
-            let new = || Lane::new(place.cap(self.limits), terms);
-            let lane = lanes.entry(place.clone()).or_insert_with(new);
-            if lane.is_wanted(now, place.pace().is_some()) {
+            if self.lane(&mut lanes, place).is_wanted(now, place.pace().is_some()) {
                 self.ask_soon(place);
             }
         }
         for place in &way.rooms {
             if let Some(lane) = lanes.get_mut(place) {
-                lane.admits(now, at, place.busy()).map_err(|hold| place.worded(hold))?;
+                lane.admits(now, place.busy()).map_err(|hold| place.worded(hold))?;
+                if let Some(hold) = lane.is_too_fast(now, at, SOON) {
+                    return Err(place.worded(hold));
+                }
             }
         }
-        if let Some((whose, pace)) = &way.pace
-            && let Some(lane) = lanes.get_mut(whose)
-        {
-            lane.admits_paced(now, at, *pace)?;
+        for (whose, pace) in &way.paces {
+            if let Some(lane) = lanes.get_mut(whose) {
+                lane.admits_paced(now, at, *pace)?;
+            }
         }
         let mut rooms = Vec::with_capacity(way.rooms.len());
         for place in &way.rooms {
@@ -255,6 +291,28 @@ impl Gate {
         Ok(rooms)
     }
 
+    // Refuses one whose receiver is left alone, before slots are asked for it; in a fleet one that is to find out whether
+    // its receiver is back passes the lane of those that do.
+    fn find_out(&self, way: &mut Way, lanes: &mut HashMap<Place, Lane>, now: Instant) -> Result<(), Hold> {
+        let mut probes = Vec::new();
+        for place in &way.rooms {
+            let lane = self.lane(lanes, place);
+            if let Some(hold) = lane.forbids(now, self.at(now)) {
+                return Err(place.worded(hold));
+            }
+            if self.fleet.is_some() && lane.circuit.is_open() {
+                probes.extend(place.probe());
+            }
+        }
+        way.rooms.splice(0..0, probes);
+        Ok(())
+    }
+
+    fn lane<'a>(&self, lanes: &'a mut HashMap<Place, Lane>, place: &Place) -> &'a mut Lane {
+        let terms = self.fleet.as_ref().filter(|_| place.is_shared()).map(|fleet| fleet.terms);
+        lanes.entry(place.clone()).or_insert_with(|| Lane::new(place.cap(self.limits), terms))
+    }
+
     fn busy(&self, place: &Place) -> Hold {
         let now = Instant::now();
         let (code, detail) = place.busy();
@@ -263,9 +321,11 @@ impl Gate {
     }
 
     fn until_paced(&self, way: &Way) -> Duration {
-        let Some((whose, pace)) = &way.pace else { return Duration::ZERO };
         let at = self.at(Instant::now());
-        self.lanes().get(whose).and_then(|lane| lane.until_paced(at, *pace)).unwrap_or_default()
+        let lanes = self.lanes();
+        let paced = way.paces.iter().filter_map(|(whose, pace)| lanes.get(whose)?.until_paced(at, *pace));
+        let learnt = way.rooms.iter().filter_map(|place| Some(lanes.get(place)?.until_learnt(at)));
+        paced.chain(learnt).max().unwrap_or_default()
     }
 
     // Much may have happened while it waited.
@@ -274,18 +334,26 @@ impl Gate {
         let at = self.at(now);
         let mut lanes = self.lanes();
         for place in way.all() {
-            let hold = lanes
-                .get_mut(place)
-                .and_then(|lane| lane.forbids(now, at).or_else(|| lane.lacks_time(now, place.busy())));
+            let is_probed =
+                self.fleet.is_none() || place.probe().is_none_or(|probe| way.rooms.contains(&probe));
+            let hold = lanes.get_mut(place).and_then(|lane| {
+                let hold = lane.forbids(now, at).or_else(|| lane.lacks_probe(now, is_probed));
+                let hold = hold.or_else(|| lane.lacks_time(now, place.busy()));
+                hold.or_else(|| lane.is_too_fast(now, at, Duration::ZERO))
+            });
             if let Some(hold) = hold {
                 return Entry::Hold(place.worded(hold));
             }
         }
-        if let Some((whose, pace)) = &way.pace
-            && let Some(lane) = lanes.get_mut(whose)
-            && let Err(hold) = lane.take_paced(now, at, *pace)
-        {
-            return Entry::Hold(hold);
+        for (whose, pace) in &way.paces {
+            if let Some(hold) = lanes.get_mut(whose).and_then(|lane| lane.lacks_token(now, at, *pace)) {
+                return Entry::Hold(hold);
+            }
+        }
+        for (whose, pace) in &way.paces {
+            if let Some(lane) = lanes.get_mut(whose) {
+                lane.take_token(at, *pace);
+            }
         }
         let ends = way.all().filter_map(|place| lanes.get(place)?.ends()).min();
         let steps = way.rooms.iter().zip(permits).filter_map(|(place, room)| {
@@ -293,7 +361,8 @@ impl Gate {
             Some(Step { place: place.clone(), number, is_probe, room })
         });
         let steps = steps.collect();
-        Entry::Pass(Pass { gate: Arc::clone(self), steps, began: now, ends })
+        let gate = Arc::clone(self);
+        Entry::Pass(Pass { gate, steps, began: now, ends, further: Mutex::default() })
     }
 
     fn at(&self, now: Instant) -> Duration {

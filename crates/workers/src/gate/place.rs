@@ -17,8 +17,16 @@ const PEACE: Duration = Duration::from_secs(1);
 /// The longest that a receiver's wish for peace is heeded here; longer ones its own deliveries wait out.
 const LONGEST_PEACE: Duration = Duration::from_hours(1);
 
-/// What is said of an attempt that is too early for its notification's or its channel's pace.
-pub(super) const PACED: &str = "its service or its owner takes no more requests in this time";
+/// What is said of an attempt that is too early for its notification's, its channel's or its host's pace.
+pub(super) const PACED: &str = "its service, its owner or the operator allows no more requests in this time";
+
+/// What is said of an attempt that would come faster than its receiver took others.
+pub(super) const LEARNT: &str =
+    "the receiver refused requests that came too fast, and gets fewer for a while";
+
+/// What is said of an attempt whose receiver has stopped answering.
+pub(super) const UNANSWERED: &str =
+    "the receiver has stopped answering, and is tried by one attempt at a time";
 
 /// Whose lane it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,6 +37,8 @@ pub(crate) enum Place {
     Host(Arc<str>),
     /// A notification that is on probation.
     Probation(NotificationId),
+    /// The finding out, over a whole fleet, whether a receiver is back that had stopped answering.
+    Probe(Box<Place>),
     /// A pace.
     Pace(Paced, Pace),
     /// Attempts of a method that follow an earlier one, whomever they go to: those of this process alone.
@@ -36,10 +46,11 @@ pub(crate) enum Place {
 }
 
 /// Whose pace it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Paced {
     Notification(NotificationId),
     Channel(ChannelKey),
+    Host(Arc<str>),
 }
 
 /// What an attempt says of a lane's receiver.
@@ -47,9 +58,22 @@ pub(crate) enum Paced {
 pub(super) enum Sign {
     Answered,
     Failed,
-    WantsPeace(Duration),
+    /// It answered that there were too many, and wants peace.
+    Refused(Duration),
+    /// It failed, and wants peace.
+    Overloaded(Duration),
     /// Nothing.
     None,
+}
+
+impl Sign {
+    /// For how long the receiver wants peace, if it does.
+    pub(super) fn peace(self) -> Option<Duration> {
+        match self {
+            Self::Refused(wait) | Self::Overloaded(wait) => Some(wait),
+            Self::Answered | Self::Failed | Self::None => None,
+        }
+    }
 }
 
 impl Place {
@@ -59,13 +83,19 @@ impl Place {
             Self::Notification(_) | Self::Channel(_) => limits.per_notification,
             Self::Host(_) => limits.per_host,
             Self::Retries(_) => limits.retries,
-            Self::Probation(_) => NonZeroUsize::MIN,
+            Self::Probation(_) | Self::Probe(_) => NonZeroUsize::MIN,
         }
     }
 
     /// Whether all processes of a fleet share it.
     pub(super) fn is_shared(&self) -> bool {
         !matches!(self, Self::Retries(_))
+    }
+
+    /// The lane that its probes pass in a fleet, if it can have more than one attempt in flight.
+    pub(super) fn probe(&self) -> Option<Self> {
+        let is_probed = matches!(self, Self::Notification(_) | Self::Channel(_) | Self::Host(_));
+        is_probed.then(|| Self::Probe(Box::new(self.clone())))
     }
 
     /// The pace, if it is one.
@@ -83,7 +113,11 @@ impl Place {
             Self::Pace(Paced::Channel(key), pace) => {
                 format!("pace:channel:{key}:{}", pace.interval.as_micros())
             }
+            Self::Pace(Paced::Host(host), pace) => {
+                format!("pace:host:{host}:{}", pace.interval.as_micros())
+            }
             Self::Probation(id) => format!("probation:{id}"),
+            Self::Probe(place) => format!("probe:{}", place.name()),
             Self::Retries(method) => format!("retries:{method}"),
         }
     }
@@ -102,6 +136,7 @@ impl Place {
     /// What is said of an attempt that it has no room for.
     pub(super) fn busy(&self) -> (CauseCode, &'static str) {
         match self {
+            Self::Probe(_) => (CauseCode::CircuitOpen, UNANSWERED),
             Self::Notification(_) | Self::Channel(_) | Self::Host(_) => {
                 (CauseCode::ReceiverBusy, "as many attempts as its receiver may have are in flight")
             }
@@ -123,7 +158,8 @@ impl Place {
             return Sign::Failed;
         }
         let Outcome::Deferred { cause, hint } = outcome else { return Sign::Answered };
-        if matches!(self, Self::Retries(_)) {
+        // These say nothing of a receiver.
+        if matches!(self, Self::Retries(_) | Self::Probe(_)) {
             return Sign::Answered;
         }
         let is_host = matches!(self, Self::Host(_));
@@ -131,6 +167,9 @@ impl Place {
             CauseCode::Dns | CauseCode::Connect | CauseCode::Tls => Sign::Failed,
             // Of a host that many share, one address that hangs says nothing about the others.
             CauseCode::Timeout if is_host => Sign::None,
+            CauseCode::Http5xx if !is_host && hint.is_some() => {
+                Sign::Overloaded(peace(hint.unwrap_or(PEACE)))
+            }
             CauseCode::Timeout
             | CauseCode::Reset
             | CauseCode::Http5xx
@@ -140,12 +179,14 @@ impl Place {
             {
                 Sign::Failed
             }
-            CauseCode::RateLimited if !is_host => {
-                Sign::WantsPeace(hint.unwrap_or(PEACE).clamp(PEACE, LONGEST_PEACE))
-            }
+            CauseCode::RateLimited if !is_host => Sign::Refused(peace(hint.unwrap_or(PEACE))),
             code if code.is_ours() => Sign::None,
             _ if matches!(self, Self::Probation(_)) => Sign::Failed,
             _ => Sign::Answered,
         }
     }
+}
+
+fn peace(asked: Duration) -> Duration {
+    asked.clamp(PEACE, LONGEST_PEACE)
 }

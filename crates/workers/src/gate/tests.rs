@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bellbuoy_domain::{Cause, Granted, Outcome};
-use bellbuoy_methods::ChannelKey;
+use bellbuoy_domain::{Asker, Cause, Granted, Health, Outcome, grant};
+use bellbuoy_methods::{ChannelKey, http::MayFollow};
+use bellbuoy_store::{ReceiverHealth, SlotAnswer, SlotAsk};
 use uuid::Uuid;
 
 use super::{
@@ -214,7 +215,7 @@ async fn a_channel_that_wants_peace_gets_it_from_every_notification_that_goes_th
 async fn what_the_processes_of_a_fleet_call_a_channel_shows_nothing_of_its_address() {
     let (gate, chat) = (in_fleet(), channel("https://hooks.slack.com/services/AAA/BBB/hunter2"));
     assert!(matches!(gate.enter(&visit(1, &chat)).await, Entry::Hold(_)), "nothing is leased yet");
-    let mut asked: Vec<_> = gate.wishlist(true).asks().into_iter().map(|ask| ask.receiver).collect();
+    let mut asked: Vec<_> = asks(&gate).into_iter().map(|ask| ask.receiver).collect();
     asked.sort();
     let key = chat.channel.expect("a channel");
     assert_eq!(
@@ -251,6 +252,126 @@ async fn lanes_that_are_idle_are_forgotten_when_there_are_many() {
     kept.end(&Outcome::Delivered);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_redirect_takes_a_place_of_the_host_that_it_leads_to_until_the_attempt_ends() {
+    let gate = gate(8, 2);
+    let mut led = Vec::new();
+    for (number, host) in [(1, "a:443"), (2, "b:443")] {
+        let pass = pass(&gate, number, host).await;
+        assert!(pass.may_follow("victim:443".to_owned()).await);
+        assert!(pass.may_follow("victim:443".to_owned()).await, "it has a place there");
+        assert!(pass.may_follow(host.to_owned()).await, "back to where it began");
+        led.push(pass);
+    }
+    sleep(SECOND).await;
+    let third = pass(&gate, 3, "c:443").await;
+    assert!(!third.may_follow("victim:443".to_owned()).await);
+    assert_eq!(third.refused().map(|hold| hold.code), Some(CauseCode::ReceiverBusy));
+    assert_eq!(hold(&gate, 4, "victim:443").await.code, CauseCode::ReceiverBusy);
+    led.pop().expect("two").end(&Outcome::Delivered);
+    assert!(third.may_follow("victim:443".to_owned()).await);
+    drop((led, third));
+    assert!(gate.lanes().values().all(|lane| lane.is_idle(Duration::ZERO)), "all places are free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_a_redirected_attempt_is_said_of_the_host_that_it_led_to() {
+    let gate = gate(8, 8);
+    for number in 0..5 {
+        let pass = pass(&gate, number, "a:443").await;
+        assert!(pass.may_follow("b:443".to_owned()).await && pass.may_follow("gone:443".to_owned()).await);
+        pass.end(&deferred(CauseCode::Connect, None));
+    }
+    for host in ["a:443", "b:443"] {
+        pass(&gate, 9, host).await.end(&Outcome::Delivered);
+    }
+    assert_eq!(hold(&gate, 9, "gone:443").await.code, CauseCode::CircuitOpen);
+    let from_a = pass(&gate, 9, "a:443").await;
+    assert!(!from_a.may_follow("gone:443".to_owned()).await);
+    assert_eq!(from_a.refused().map(|hold| hold.code), Some(CauseCode::CircuitOpen));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_says_for_how_long_leaves_its_notification_in_peace_and_counts_as_one() {
+    let gate = gate(8, 8);
+    let wish = Some(30 * SECOND);
+    pass(&gate, 1, "busy:443").await.end(&deferred(CauseCode::Http5xx, wish));
+    let held = hold(&gate, 1, "busy:443").await;
+    assert_eq!(held.code, CauseCode::RateLimited);
+    assert!(held.wait >= 29 * SECOND, "{held:?}");
+    pass(&gate, 2, "busy:443").await.end(&Outcome::Delivered);
+    for _ in 1..5 {
+        sleep(31 * SECOND).await;
+        pass(&gate, 1, "busy:443").await.end(&deferred(CauseCode::Http5xx, wish));
+    }
+    assert_eq!(hold(&gate, 1, "busy:443").await.code, CauseCode::CircuitOpen, "the fifth in a row");
+}
+
+/// How long so many attempts take to begin, one after the other as soon as each may. Without an outcome they end as if cut
+/// off.
+async fn time_to_begin(gate: &Arc<Gate>, count: u32, outcome: Option<&Outcome>) -> Duration {
+    let (began, mut left) = (Instant::now(), count);
+    while left > 0 {
+        match gate.enter(&visit(1, &to("one:443"))).await {
+            Entry::Pass(pass) => {
+                left -= 1;
+                if let Some(outcome) = outcome {
+                    pass.end(outcome);
+                }
+            }
+            Entry::Hold(hold) => sleep(hold.wait).await,
+        }
+    }
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_refused_what_came_too_fast_gets_less_and_by_and_by_more_again() {
+    let gate = gate(8, 8);
+    for _ in 0..300 {
+        time_to_begin(&gate, 1, Some(&Outcome::Delivered)).await;
+        sleep(SECOND / 10).await;
+    }
+    assert_eq!(time_to_begin(&gate, 50, None).await, Duration::ZERO, "nothing is known of a limit");
+    sleep(30 * SECOND).await;
+    for _ in 0..300 {
+        time_to_begin(&gate, 1, Some(&Outcome::Delivered)).await;
+        sleep(SECOND / 10).await;
+    }
+    time_to_begin(&gate, 1, Some(&deferred(CauseCode::RateLimited, None))).await;
+    sleep(2 * SECOND).await;
+    let slowed = time_to_begin(&gate, 50, None).await;
+    assert!(slowed >= 8 * SECOND, "{slowed:?} for 50 after ten a second were refused");
+    pass(&gate, 2, "one:443").await.end(&Outcome::Delivered);
+    time_to_begin(&gate, 200, Some(&Outcome::Delivered)).await;
+    assert_eq!(time_to_begin(&gate, 50, None).await, Duration::ZERO, "it is forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_with_a_rate_has_it_over_all_its_notifications() {
+    let limits = GateLimits { rate_per_host: NonZeroU32::new(300), ..GateLimits::default() };
+    let gate = Arc::new(Gate::new(limits));
+    let mut at_once = 0;
+    for number in 0..20 {
+        match gate.enter(&visit(number, &to("one:443"))).await {
+            Entry::Pass(pass) => {
+                at_once += 1;
+                pass.end(&Outcome::Delivered);
+            }
+            Entry::Hold(hold) => assert_eq!(hold.code, CauseCode::RateLimited),
+        }
+    }
+    assert_eq!(at_once, 5, "those of a second");
+    pass(&gate, 1, "other:443").await.end(&Outcome::Delivered);
+    let paced = Receiver { pace: Some(Pace::every(SECOND)), ..to("other:443") };
+    let Entry::Pass(first) = gate.enter(&visit(2, &paced)).await else { panic!("the first of a second") };
+    first.end(&Outcome::Delivered);
+    let Entry::Hold(held) = gate.enter(&visit(2, &paced)).await else {
+        panic!("its own pace counts as well")
+    };
+    assert_eq!(held.code, CauseCode::RateLimited);
+}
+
 const TERMS: LeaseTerms = LeaseTerms { attempt: Duration::from_secs(10), spare: Duration::from_secs(6) };
 
 fn in_fleet() -> Arc<Gate> {
@@ -262,14 +383,21 @@ fn in_fleet() -> Arc<Gate> {
 /// Answers what the gate asks for now as a store would that has so many slots of each receiver left.
 fn answer(gate: &Gate, left: u32) -> usize {
     let wishlist = gate.wishlist(true);
-    let asks = wishlist.asks();
+    let asks = wishlist.call().asks;
     let granted = asks.iter().map(|ask| {
         let held = ask.wanted.min(left).max(ask.held);
         Granted { held, share: held, is_contended: false }
     });
-    let granted: Vec<_> = granted.collect();
-    gate.granted(&wishlist, &granted, Instant::now());
+    answered(gate, &wishlist, granted.collect());
     asks.len()
+}
+
+fn answered(gate: &Gate, wishlist: &Wishlist, granted: Vec<Granted>) {
+    gate.answered(wishlist, &SlotAnswer { granted, ..SlotAnswer::default() }, Instant::now());
+}
+
+fn asks(gate: &Gate) -> Vec<SlotAsk> {
+    gate.wishlist(true).call().asks
 }
 
 /// A pass by way of the store.
@@ -327,7 +455,7 @@ async fn a_lease_in_use_is_renewed_before_it_is_needed_and_one_without_use_is_gi
         assert_eq!(answer(&gate, 64), 2);
     }
     sleep(TERMS.spare).await;
-    let farewell: Vec<_> = gate.wishlist(true).asks().iter().map(|ask| (ask.held, ask.wanted)).collect();
+    let farewell: Vec<_> = asks(&gate).iter().map(|ask| (ask.held, ask.wanted)).collect();
     assert_eq!(farewell, [(0, 0), (0, 0)]);
 }
 
@@ -340,16 +468,15 @@ async fn slots_that_others_ask_for_are_given_up_as_attempts_end_and_used_no_more
     }
     sleep(TERMS.spare / 3).await;
     let wishlist = gate.wishlist(true);
-    let granted: Vec<_> =
-        wishlist.asks().iter().map(|ask| Granted { held: ask.held, share: 2, is_contended: true }).collect();
-    gate.granted(&wishlist, &granted, Instant::now());
+    let granted = |ask: &SlotAsk| Granted { held: ask.held, share: 2, is_contended: true };
+    answered(&gate, &wishlist, wishlist.call().asks.iter().map(granted).collect());
     assert_eq!(gate.holdings().notifications, 4, "attempts are not cut off for it");
     for pass in passes.drain(..2) {
         pass.end(&Outcome::Delivered);
     }
     assert_eq!(gate.holdings().notifications, 2);
     assert_eq!(hold(&gate, 1, "one:443").await.code, CauseCode::ReceiverBusy);
-    let told: Vec<_> = gate.wishlist(true).asks().iter().map(|ask| ask.held).collect();
+    let told: Vec<_> = asks(&gate).iter().map(|ask| ask.held).collect();
     assert_eq!(told, [2, 2]);
 }
 
@@ -462,4 +589,173 @@ async fn on_probation_one_attempt_finds_out_and_after_its_failure_nobody_follows
     assert!(matches!(held, Entry::Hold(_)), "{held:?}");
     probe.end(&Outcome::Delivered);
     assert!(matches!(gate.enter(&visit).await, Entry::Pass(_)));
+}
+
+/// What a store keeps for the processes of a fleet, without its leases' ends.
+#[derive(Default)]
+struct Ledger {
+    held: HashMap<String, Vec<Asker>>,
+    health: HashMap<String, Health>,
+}
+
+impl Ledger {
+    /// One round of each process.
+    fn round(&mut self, gates: &[Arc<Gate>]) {
+        for me in 0..gates.len() {
+            self.serve(gates, me, true);
+        }
+    }
+
+    fn serve(&mut self, gates: &[Arc<Gate>], me: usize, all: bool) {
+        let (wishlist, now) = (gates[me].wishlist(all), gates[0].at(Instant::now()));
+        let call = wishlist.call();
+        for seen in &call.seen {
+            self.health.entry(seen.receiver.clone()).or_default().hear(seen.sighting, now, seen.to_open);
+        }
+        let granted = call.asks.iter().map(|ask| {
+            let askers = self.held.entry(ask.receiver.clone()).or_default();
+            askers.resize(gates.len(), Asker::default());
+            // A wish of before is forgotten.
+            askers.iter_mut().filter(|asker| asker.held == 0).for_each(|asker| asker.wanted = 0);
+            askers[me] = Asker { held: ask.held, wanted: ask.wanted };
+            let granted = grant(ask.cap, askers, me, 0);
+            askers[me].held = granted.held;
+            granted
+        });
+        let granted = granted.collect();
+        let health = self.health.iter().map(|(receiver, health)| ReceiverHealth {
+            receiver: receiver.clone(),
+            health: health.from(now),
+        });
+        let answer = SlotAnswer { granted, health: health.collect(), heard: 0 };
+        gates[me].answered(&wishlist, &answer, Instant::now());
+    }
+
+    /// An attempt by process `me`, which is answered at once where it asks.
+    async fn enter(&mut self, gates: &[Arc<Gate>], me: usize) -> Entry {
+        let to = to("one:443");
+        let visit = visit(1, &to);
+        let mut entering = std::pin::pin!(gates[me].enter(&visit));
+        loop {
+            tokio::select! {
+                biased;
+                () = gates[me].wanted() => self.serve(gates, me, false),
+                entry = &mut entering => return entry,
+            }
+        }
+    }
+
+    async fn pass(&mut self, gates: &[Arc<Gate>], me: usize) -> Pass {
+        match self.enter(gates, me).await {
+            Entry::Pass(pass) => pass,
+            Entry::Hold(hold) => panic!("held: {hold:?}"),
+        }
+    }
+
+    async fn hold(&mut self, gates: &[Arc<Gate>], me: usize) -> Hold {
+        match self.enter(gates, me).await {
+            Entry::Pass(_) => panic!("it may begin"),
+            Entry::Hold(hold) => hold,
+        }
+    }
+}
+
+fn three() -> (Ledger, [Arc<Gate>; 3]) {
+    (Ledger::default(), [in_fleet(), in_fleet(), in_fleet()])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_asked_one_process_for_peace_has_it_of_all_after_a_round() {
+    let (mut ledger, gates) = three();
+    for me in 0..3 {
+        ledger.pass(&gates, me).await.end(&Outcome::Delivered);
+    }
+    let began = Instant::now();
+    ledger.pass(&gates, 0).await.end(&deferred(CauseCode::RateLimited, Some(30 * SECOND)));
+    sleep(SECOND).await;
+    ledger.round(&gates);
+    for me in 0..3 {
+        let held = ledger.hold(&gates, me).await;
+        assert_eq!(held.code, CauseCode::RateLimited);
+        assert!(began.elapsed() + held.wait >= 30 * SECOND, "{held:?} is too early");
+    }
+    sleep(31 * SECOND).await;
+    ledger.round(&gates);
+    for me in 0..3 {
+        ledger.pass(&gates, me).await.end(&Outcome::Delivered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_count_over_all_processes_and_one_probe_of_the_fleet_closes_for_all() {
+    let (mut ledger, gates) = three();
+    let fails = deferred(CauseCode::Connect, None);
+    for me in [0, 1, 2, 0, 1] {
+        ledger.pass(&gates, me).await.end(&fails);
+        ledger.round(&gates);
+    }
+    for me in 0..3 {
+        ledger.serve(&gates, me, true);
+        assert_eq!(ledger.hold(&gates, me).await.code, CauseCode::CircuitOpen);
+        assert!(gates[me].open_circuits() > 0);
+    }
+    sleep(6 * SECOND).await;
+    // It fails: the pause is longer for all, whoever would be next.
+    let probe = ledger.pass(&gates, 1).await;
+    for me in 0..3 {
+        assert_eq!(ledger.hold(&gates, me).await.code, CauseCode::CircuitOpen, "one at a time");
+    }
+    probe.end(&fails);
+    ledger.round(&gates);
+    ledger.round(&gates);
+    sleep(6 * SECOND).await;
+    for me in 0..3 {
+        assert_eq!(ledger.hold(&gates, me).await.code, CauseCode::CircuitOpen, "ten seconds this time");
+    }
+    sleep(5 * SECOND).await;
+    ledger.round(&gates);
+    // Who was refused the one slot asks for it again in the next round.
+    let probe = loop {
+        match ledger.enter(&gates, 2).await {
+            Entry::Pass(pass) => break pass,
+            Entry::Hold(hold) => {
+                ledger.round(&gates);
+                sleep(hold.wait).await;
+            }
+        }
+    };
+    probe.end(&Outcome::Delivered);
+    ledger.round(&gates);
+    ledger.round(&gates);
+    for (me, gate) in gates.iter().enumerate() {
+        assert_eq!(gate.open_circuits(), 0);
+        ledger.pass(&gates, me).await.end(&Outcome::Delivered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_word_from_the_store_a_process_leaves_a_receiver_alone_by_what_it_knows_and_tells_it_later() {
+    let (mut ledger, gates) = three();
+    for me in 0..2 {
+        ledger.pass(&gates, me).await.end(&Outcome::Delivered);
+    }
+    for _ in 0..5 {
+        let Entry::Pass(pass) = gates[0].enter(&visit(1, &to("one:443"))).await else {
+            panic!("it has slots")
+        };
+        pass.end(&deferred(CauseCode::Connect, None));
+        gates[0].not_answered(&gates[0].wishlist(true));
+    }
+    assert_eq!(hold(&gates[0], 1, "one:443").await.code, CauseCode::CircuitOpen);
+    assert_eq!(gates[1].open_circuits(), 0);
+    ledger.round(&gates);
+    assert_eq!(gates[1].open_circuits(), 2, "its notification's and its host's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_not_there_hears_of_a_receiver_when_it_first_asks_for_it() {
+    let (mut ledger, gates) = three();
+    ledger.pass(&gates, 0).await.end(&deferred(CauseCode::RateLimited, Some(30 * SECOND)));
+    ledger.round(&gates[..1]);
+    assert_eq!(ledger.hold(&gates, 2).await.code, CauseCode::RateLimited);
 }
