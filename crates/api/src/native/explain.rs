@@ -80,6 +80,8 @@ pub(crate) async fn explain(
     // One that can't be read is in the log, and keeps none of the others from being told of.
     let events = recent.iter().filter_map(|stored| Seen::of(&notification, stored, &deliveries).ok());
     let events: Vec<Seen<'_>> = events.collect();
+    let standing =
+        Standing { deliveries: &deliveries, callbacks: &callbacks, collecting: &collecting, events: &events };
     Ok(Json(json!({
         "notification": notification.id,
         "title": notification.title,
@@ -87,7 +89,7 @@ pub(crate) async fn explain(
         "state_reason": notification.state_reason,
         "failures": notification.failures,
         "succeeded_at": notification.succeeded_at.map(|at| at.to_string()),
-        "why": why(&notification, &Standing { deliveries: &deliveries, callbacks: &callbacks, collecting: &collecting, events: &events }),
+        "why": why(&notification, &standing),
         "deliveries": by_state(&deliveries),
         "callbacks": by_answer(&callbacks),
         "collecting": collecting.iter().map(digest).collect::<Vec<_>>(),
