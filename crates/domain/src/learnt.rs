@@ -165,7 +165,7 @@ mod tests {
     fn it_is_forgotten_in_time() {
         let (mut learnt, now) = asked(10);
         learnt.refused(now, now);
-        assert!(learnt.pace(now + FORGOTTEN - SECOND).is_some());
+        assert!(learnt.pace(now + FORGOTTEN.saturating_sub(SECOND)).is_some());
         assert_eq!(learnt.pace(now + FORGOTTEN), None);
         let later = now + FORGOTTEN;
         learnt.begun(later);

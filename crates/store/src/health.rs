@@ -81,10 +81,10 @@ pub(crate) async fn hear(
             let health = known.entry(seen.receiver.clone()).or_default();
             health.hear(seen.sighting, moment(now), seen.to_open);
         }
-        let changed: Vec<(&str, Health)> =
+        let kept: Vec<(&str, Health)> =
             seen.iter().map(|seen| (seen.receiver.as_str(), known[&seen.receiver])).collect();
         writing
-            .run_many(&sql::KEEP_HEALTH, &changed, |row| row.0.len(), |row| columns(row.0, row.1, last))
+            .run_many(&sql::KEEP_HEALTH, &kept, |row| row.0.len(), |row| columns(row.0, row.1, last))
             .await?;
     }
     let told =
