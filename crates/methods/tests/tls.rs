@@ -78,6 +78,7 @@ async fn post_trusting(client: &Client, identity: Identity, trusted: &str) -> an
         body: "{}".into(),
         success: None,
         follow: false,
+        may_follow: None,
         private: &[],
         tls: Some(OwnTls { extra_ca: Some(trusted), identity: None, skip_verification: false }),
     };

@@ -243,8 +243,8 @@ impl Gate {
         rooms.extend(visit.to.host.as_deref().map(|host| Place::Host(host.into())));
         let mut paces = Vec::with_capacity(2);
         let pace = visit.to.pace.or(self.limits.rate.map(Pace::per_minute));
-        let paced = visit.to.channel.map_or(Paced::Notification(visit.notification), Paced::Channel);
-        paces.extend(pace.map(|pace| (Place::Pace(paced, pace), pace)));
+        let whose = visit.to.channel.map_or(Paced::Notification(visit.notification), Paced::Channel);
+        paces.extend(pace.map(|pace| (Place::Pace(whose, pace), pace)));
         paces.extend(visit.to.host.as_deref().and_then(|host| self.host_pace(host)));
         Way { rooms, paces }
     }
