@@ -766,22 +766,24 @@ async fn no_redirect_leads_to_a_closed_address() {
 }
 
 #[tokio::test]
-async fn an_edited_address_is_judged_anew_at_every_attempt() {
+async fn an_address_is_judged_when_it_is_written_and_anew_at_every_attempt() {
     let receiver = receiver().await;
-    receiver.script("/hook", [Answer::status(503)]);
-    let fleet =
-        Fleet::start(&[("BELLBUOY_RETRY__STEPS", "2s,1h"), ("BELLBUOY_OUTBOUND__DENY", "127.0.0.3/32")])
-            .await;
+    let mut fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__DENY", "127.0.0.3/32")]).await;
     let wish = fleet.api.wish(&hook("acme/api", &json!({"url": receiver.url("/hook")}))).await;
-    deliver(&fleet.api, "acme/api", &["waiting"]).await;
     let edited = hook("acme/api", &json!({"url": "http://127.0.0.3:9009/hook"}));
     let path = format!("/v1/notifications/{}", wish.id);
     let answer = fleet.api.send(Method::PUT, &path, "application/json", edited.to_string()).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let rows = bellbuoy_testkit::wait::eventually(support::SOON, async || {
-        let rows = fleet.api.deliveries("").await;
-        (rows[0]["attempt_count"] == 2).then_some(rows)
-    });
-    let detail = fleet.api.delivery(&rows.await[0]["id"]).await;
-    assert_eq!(detail["attempts"][1]["cause"]["code"], "blocked", "{detail}");
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("the network rules close its host"), "{}", answer.text());
+    deliver(&fleet.api, "acme/api", &["delivered"]).await;
+
+    // The operator closes what was open when it was written.
+    fleet.set("BELLBUOY_OUTBOUND__DENY", "127.0.0.1/32");
+    fleet.stop().await;
+    fleet.start_again().await;
+    fleet.api.publish(&push("later", "acme/api", "v2")).await;
+    let rows = fleet.api.until("event=later", 1, &["waiting"]).await;
+    let detail = fleet.api.delivery(&rows[0]["id"]).await;
+    assert_eq!(cause(&detail).0, "blocked", "{detail}");
+    assert_eq!(receiver.requests().len(), 1);
 }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellbuoy_testkit::process::free_port;
 use bellbuoy_testkit::receiver::{Answer, Receiver, Reply, Setup};
@@ -291,28 +291,6 @@ async fn a_paused_notification_holds_its_deliveries_and_spends_no_attempt() {
     assert_eq!(detail["cause"]["code"], "paused", "{detail}");
     assert!(detail["next_due_at"].is_string() && receiver.requests().is_empty(), "{detail}");
     assert!(fleet.api.counted("bellbuoy_delivery_holds_total", &[r#"reason="paused""#]).await > 0.5);
-}
-
-#[tokio::test]
-async fn a_hung_receiver_keeps_nobody_else_waiting() {
-    // So long that only who waits for a hung attempt's end comes near it, however busy the machine is.
-    let deadline = Duration::from_secs(30);
-    let settings = [("BELLBUOY_RETRY__STEPS", "1h"), ("BELLBUOY_OUTBOUND__DEADLINE_SECONDS", "30")];
-    let fleet = Fleet::start(&settings).await;
-    let receiver = receiver().await;
-    receiver.script("/hung", [Answer::Never]);
-    fleet.api.webhook("acme/hung", "repo_push", &receiver.url("/hung")).await;
-    fleet.api.webhook("acme/fine", "repo_push", &receiver.url("/fine")).await;
-    for number in 0..100 {
-        fleet.api.publish(&push(&format!("h{number}"), "acme/hung", "v1")).await;
-    }
-    receiver.wait_for(1, |request| request.path == "/hung").await.expect("an attempt");
-    let begun = Instant::now();
-    for number in 0..20 {
-        fleet.api.publish(&push(&format!("f{number}"), "acme/fine", "v1")).await;
-    }
-    receiver.wait_for(20, |request| request.path == "/fine").await.expect("the others' deliveries");
-    assert!(begun.elapsed() < deadline, "{:?}: they waited for the hung ones", begun.elapsed());
 }
 
 /// A server that says these bytes to whoever connects, whatever it is told, and keeps the connection.
