@@ -650,19 +650,28 @@ async fn only_ports_that_are_open_are_dialled_directly_by_redirect_and_through_t
 
 #[tokio::test]
 async fn every_method_with_a_url_asks_the_same_rules() {
-    let fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__ALLOW", "")]).await;
     let receiver = receiver().await;
-    for (number, url) in
-        [receiver.url("/hook"), "http://169.254.169.254/latest".to_owned()].iter().enumerate()
-    {
+    let mut wishes = Vec::new();
+    for place in [receiver.url(""), "http://169.254.169.254".to_owned()] {
+        // A channel each, since what goes into one channel of a service has one pace.
         for method in ["webhook", "slack", "mattermost", "rocketchat", "teams", "discord"] {
-            let repository = format!("acme/{method}{number}");
-            let mut wish = hook(&repository, &json!({ "url": url }));
+            let url = json!({"url": format!("{place}/{method}")});
+            let mut wish = hook(&format!("acme/{method}{}", wishes.len()), &url);
             wish["method"] = json!(method);
-            fleet.api.wish(&wish).await;
-            let detail = deliver(&fleet.api, &repository, &["waiting"]).await;
-            assert_eq!(cause(&detail), ("blocked", ALIKE), "{method}: {detail}");
+            wishes.push(wish);
         }
+    }
+    let fleet = changed_since(&[ONE_ATTEMPT, OPEN], &wishes, USUAL).await;
+    for wish in &wishes {
+        let repository = wish["scope"]["repository"].as_str().expect("a repository");
+        let detail = deliver(&fleet.api, repository, &["waiting"]).await;
+        assert_eq!(cause(&detail), ("blocked", ALIKE), "{wish}: {detail}");
+        let answer = fleet.api.post("/v1/notifications", wish).await;
+        assert!(
+            answer.status == 400 && answer.text().contains("outbound.allow"),
+            "{wish}: {}",
+            answer.text()
+        );
     }
     assert_eq!(receiver.connections(), 0);
 }

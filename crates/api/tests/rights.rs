@@ -2,6 +2,7 @@
 
 mod common;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bellbuoy_api::{Api, Auth, RegistryTokens, ServerLimits};
 use bellbuoy_domain::{
     AccountKind, AccountName, AttemptRecord, DeliveryId, DeliveryState, FannedOut, Grantee, Kind,
@@ -32,6 +33,58 @@ const ROLES: [&str; 13] = [
     "superuser",
     "operator",
     "registry",
+];
+
+/// More of them, each answered like one of the others but for [`OTHERWISE`]: the admin signed in by a cookie, a robot that
+/// may read the repository, and one whose team may make repositories in the namespace.
+const ALIKE: [(&str, &str); 3] = [("cookie", "admin"), ("robot", "reader"), ("creator", "stranger")];
+
+/// Where one of [`ALIKE`] is answered otherwise. Whose team may make repositories in the namespace is a member of it and
+/// knows that it is there; a robot has no namespace of its own. A role, a verb, a path, what the body speaks of, the status.
+const OTHERWISE: &[(&str, &str, &str, &str, u16)] = &[
+    ("creator", "GET", "/api/v0/accounts/acme/webhooks", "", 403),
+    ("creator", "GET", "/api/v0/repositories/acme/webhooks", "", 403),
+    ("creator", "POST", "/api/v0/webhooks", r#""acme""#, 403),
+    ("creator", "GET", "/api/v1/organization/acme/robots", "", 200),
+    ("creator", "GET", "/api/v1/organization/acme/robots/ci", "", 200),
+    ("creator", "POST", "/api/v1/repository", "", 201),
+    ("creator", "POST", "/v1/notifications", r#""acme""#, 403),
+    ("creator", "PUT", "/v1/notifications/N", "", 403),
+    ("creator", "GET", "/v1/notifications?namespace=acme", "", 403),
+    ("robot", "GET", "/api/v1/user/namespacenotifications", "", 403),
+    ("robot", "POST", "/api/v1/user/namespacenotifications", "", 403),
+    ("robot", "DELETE", "/api/v1/user/namespacenotifications/00000000-0000-0000-0000-000000000009", "", 403),
+    ("robot", "GET", "/api/v1/user/namespacenotifications/00000000-0000-0000-0000-000000000009", "", 403),
+    ("robot", "POST", "/api/v1/user/namespacenotifications/00000000-0000-0000-0000-000000000009", "", 403),
+    ("robot", "PUT", "/api/v1/user/namespacenotifications/00000000-0000-0000-0000-000000000009", "", 403),
+    (
+        "robot",
+        "POST",
+        "/api/v1/user/namespacenotifications/00000000-0000-0000-0000-000000000009/pause",
+        "",
+        403,
+    ),
+    (
+        "robot",
+        "POST",
+        "/api/v1/user/namespacenotifications/00000000-0000-0000-0000-000000000009/resume",
+        "",
+        403,
+    ),
+    (
+        "robot",
+        "POST",
+        "/api/v1/user/namespacenotifications/00000000-0000-0000-0000-000000000009/test",
+        "",
+        403,
+    ),
+    ("robot", "DELETE", "/api/v1/user/namespacenotifications/A", "", 403),
+    ("robot", "GET", "/api/v1/user/namespacenotifications/A", "", 403),
+    ("robot", "POST", "/api/v1/user/namespacenotifications/A", "", 403),
+    ("robot", "PUT", "/api/v1/user/namespacenotifications/A", "", 403),
+    ("robot", "POST", "/api/v1/user/namespacenotifications/A/pause", "", 403),
+    ("robot", "POST", "/api/v1/user/namespacenotifications/A/resume", "", 403),
+    ("robot", "POST", "/api/v1/user/namespacenotifications/A/test", "", 403),
 ];
 
 /// What each role is answered, in their order, where those who may are answered `ok`.
@@ -73,6 +126,16 @@ const QUAY_INBOX_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok,
 const QUAY_INBOX_OF_ADMIN_CHANGE: Answers =
     |ok| [403, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 404, 403];
 const ANYBODY_CHANGE: Answers = |ok| [403, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok, ok];
+/// What is in the admin's own namespace: each account asks there for its own alone.
+const OWN_OF_ADMIN: Answers = |ok| [401, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 403, 403];
+const OWN_OF_ADMIN_CHANGE: Answers = |ok| [403, 404, 404, 404, ok, 404, 404, ok, 403, 403, 404, 403, 403];
+/// A public repository, which every account may look at, and only its owner knows the notifications of. A registry's
+/// token opens what it names alone.
+const PUBLIC_READ: Answers = |ok| [401, ok, ok, ok, ok, ok, ok, 403, 403, 403, ok, ok, 404];
+const OF_PUBLIC: Answers = |ok| [401, 403, 403, 403, 403, ok, 403, 403, 403, 403, ok, ok, 403];
+/// The same where a registry's token is told apart from those who may look at it.
+const OF_PUBLIC_BY_NAME: Answers = |ok| [401, 403, 403, 403, 403, ok, 403, 403, 403, 403, ok, ok, 404];
+const OF_PUBLIC_CHANGE: Answers = |ok| [403, 403, 403, 403, 403, ok, 403, 403, 403, 403, ok, ok, 403];
 /// Everybody, known or not.
 const OPEN_TO_ALL: Answers = |ok| [ok; 13];
 const PUBLISH: Answers = |ok| [401, 403, 403, 403, 403, 403, 403, 403, ok, 403, ok, ok, 403];
@@ -94,7 +157,7 @@ type Row = (&'static str, &'static str, Value, u16, Answers);
 /// notification of the repository, the namespace and the registry, and so on: see [`Made::path`].
 fn table() -> Vec<Row> {
     // People last: by then somebody has become a member.
-    [notifications(), history(), dtr(), people(), quay(), quay_namespaces(), quay_people()].concat()
+    [notifications(), ingest(), history(), dtr(), people(), quay(), quay_namespaces(), quay_people()].concat()
 }
 
 fn none() -> Value {
@@ -103,6 +166,31 @@ fn none() -> Value {
 
 fn since() -> Value {
     json!({"since": "2026-01-01T00:00:00Z"})
+}
+
+/// Each registry's, in both spellings. What can't be read is kept, and taken all the same.
+fn ingest() -> Vec<Row> {
+    let row = |path| ("POST", path, none(), 202, PUBLISH);
+    [
+        "/v1/ingest/distribution",
+        "/v1/ingest/distribution/",
+        "/v1/ingest/harbor",
+        "/v1/ingest/harbor/",
+        "/v1/ingest/zot",
+        "/v1/ingest/zot/",
+        "/v1/ingest/acr",
+        "/v1/ingest/acr/",
+        "/v1/ingest/gitlab",
+        "/v1/ingest/gitlab/",
+        "/v1/ingest/dockerhub",
+        "/v1/ingest/dockerhub/",
+        "/v1/ingest/ecr",
+        "/v1/ingest/ecr/",
+        "/v1/ingest/ghcr",
+        "/v1/ingest/ghcr/",
+    ]
+    .map(row)
+    .to_vec()
 }
 
 fn notifications() -> Vec<Row> {
@@ -118,14 +206,6 @@ fn notifications() -> Vec<Row> {
         ("GET", "/metrics", none(), 200, METRICS),
         ("POST", "/v1/events", push_event("new"), 202, PUBLISH),
         ("POST", "/v1/events/", push_event("new"), 202, PUBLISH),
-        ("POST", "/v1/ingest/distribution", json!({"events": []}), 202, PUBLISH),
-        ("POST", "/v1/ingest/harbor", none(), 202, PUBLISH),
-        ("POST", "/v1/ingest/zot", none(), 202, PUBLISH),
-        ("POST", "/v1/ingest/acr", none(), 202, PUBLISH),
-        ("POST", "/v1/ingest/gitlab", none(), 202, PUBLISH),
-        ("POST", "/v1/ingest/dockerhub", none(), 202, PUBLISH),
-        ("POST", "/v1/ingest/ecr", none(), 202, PUBLISH),
-        ("POST", "/v1/ingest/ghcr", none(), 202, PUBLISH),
         ("GET", "/v1/events/of-repository", none(), 200, OF_REPOSITORY),
         ("GET", "/v1/events/nothing", none(), 404, OF_REPOSITORY),
         ("GET", "/v1/notifications", none(), 200, REGISTRY),
@@ -140,18 +220,29 @@ fn notifications() -> Vec<Row> {
         ("PUT", "/v1/notifications/R", on_repository(), 200, REPOSITORY),
         ("PUT", "/v1/notifications/R", on_registry(), 200, REGISTRY),
         ("PUT", "/v1/notifications/N", on_namespace(), 200, NAMESPACE),
+        ("PUT", "/v1/notifications/G", on_registry(), 200, REGISTRY),
         ("DELETE", "/v1/notifications/R", none(), 204, OF_REPOSITORY),
         ("DELETE", "/v1/notifications/N", none(), 204, OF_NAMESPACE),
         ("DELETE", "/v1/notifications/G", none(), 204, OF_REGISTRY),
         ("POST", "/v1/notifications/R/pause", none(), 200, OF_REPOSITORY),
         ("POST", "/v1/notifications/R/resume", none(), 200, OF_REPOSITORY),
         ("POST", "/v1/notifications/R/reset", none(), 200, OF_REPOSITORY),
+        ("POST", "/v1/notifications/N/pause", none(), 200, OF_NAMESPACE),
+        ("POST", "/v1/notifications/N/resume", none(), 200, OF_NAMESPACE),
+        ("POST", "/v1/notifications/N/reset", none(), 200, OF_NAMESPACE),
+        ("POST", "/v1/notifications/G/pause", none(), 200, OF_REGISTRY),
+        ("POST", "/v1/notifications/G/resume", none(), 200, OF_REGISTRY),
+        ("POST", "/v1/notifications/G/reset", none(), 200, OF_REGISTRY),
         ("POST", "/v1/notifications/R/test", none(), 202, OF_REPOSITORY),
+        ("POST", "/v1/notifications/N/test", none(), 202, OF_NAMESPACE),
+        ("POST", "/v1/notifications/G/test", none(), 202, OF_REGISTRY),
         ("GET", "/v1/notifications/R/keys", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/notifications/N/keys", none(), 200, OF_NAMESPACE),
         ("GET", "/v1/notifications/G/keys", none(), 200, OF_REGISTRY),
         ("POST", "/v1/notifications/R/rotate", none(), 200, OF_REPOSITORY),
         ("POST", "/v1/notifications/N/rotate", none(), 200, OF_NAMESPACE),
-        ("POST", "/v1/notifications/N/test", none(), 202, OF_NAMESPACE),
+        ("POST", "/v1/notifications/G/rotate", none(), 200, OF_REGISTRY),
+        ("GET", "/v1/notifications?repository=acme/open", none(), 200, OF_PUBLIC_BY_NAME),
         ("GET", "/v1/notifications/R/explain", none(), 200, OF_REPOSITORY),
         ("GET", "/v1/notifications/N/explain", none(), 200, OF_NAMESPACE),
         ("GET", "/v1/notifications/G/explain", none(), 200, OF_REGISTRY),
@@ -167,19 +258,25 @@ fn history() -> Vec<Row> {
     vec![
         ("GET", "/v1/deliveries", none(), 200, REGISTRY),
         ("GET", "/v1/deliveries?notification=R", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/deliveries?notification=N", none(), 200, OF_NAMESPACE),
         ("GET", "/v1/deliveries?notification=G", none(), 200, OF_REGISTRY),
         ("GET", "/v1/deliveries/DR", none(), 200, OF_REPOSITORY),
         ("GET", "/v1/deliveries/DN", none(), 200, OF_NAMESPACE),
         ("GET", "/v1/deliveries/DG", none(), 200, OF_REGISTRY),
         ("POST", "/v1/deliveries/DR/resend", none(), 202, OF_REPOSITORY),
+        ("POST", "/v1/deliveries/DN/resend", none(), 202, OF_NAMESPACE),
         ("POST", "/v1/deliveries/DG/resend", none(), 202, OF_REGISTRY),
         ("GET", "/v1/dead-letters", none(), 200, REGISTRY),
         ("GET", "/v1/dead-letters?notification=R", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/dead-letters?notification=N", none(), 200, OF_NAMESPACE),
         ("GET", "/v1/dead-letters/LR", none(), 200, OF_REPOSITORY),
+        ("GET", "/v1/dead-letters/LN", none(), 200, OF_NAMESPACE),
         ("GET", "/v1/dead-letters/LX", none(), 200, OF_REGISTRY),
         ("DELETE", "/v1/dead-letters/LR", none(), 204, OF_REPOSITORY),
+        ("DELETE", "/v1/dead-letters/LN", none(), 204, OF_NAMESPACE),
         ("DELETE", "/v1/dead-letters/LX", none(), 204, OF_REGISTRY),
         ("POST", "/v1/dead-letters/LR/replay", none(), 409, OF_REPOSITORY),
+        ("POST", "/v1/dead-letters/LN/replay", none(), 409, OF_NAMESPACE),
         ("POST", "/v1/dead-letters/LX/replay", none(), 409, OF_REGISTRY),
     ]
 }
@@ -262,6 +359,13 @@ fn quay() -> Vec<Row> {
         ("GET", "/api/v1/repository/acme/api/permissions/team/none", none(), 404, QUAY),
         ("PUT", "/api/v1/repository/acme/api/permissions/team/none", role(), 400, QUAY_PERMISSION),
         ("DELETE", "/api/v1/repository/acme/api/permissions/team/none", none(), 404, QUAY_PERMISSION),
+        ("DELETE", "/api/v1/repository/acme/api/permissions/user/reader", none(), 204, QUAY_PERMISSION),
+        ("GET", "/api/v1/repository/acme/api/permissions/team/dev", none(), 200, QUAY),
+        ("PUT", "/api/v1/repository/acme/api/permissions/team/dev", role(), 200, QUAY_PERMISSION),
+        ("DELETE", "/api/v1/repository/acme/api/permissions/team/dev", none(), 204, QUAY_PERMISSION),
+        ("GET", "/api/v1/repository/acme/open", none(), 200, PUBLIC_READ),
+        ("GET", "/api/v1/repository/acme/open/notification/", none(), 200, OF_PUBLIC),
+        ("POST", "/api/v1/repository/acme/open/notification/", common::webhook_body(), 201, OF_PUBLIC_CHANGE),
         ("GET", "/api/v1/error/not_found", none(), 200, ANYBODY),
         ("GET", "/v1/nothing", none(), 404, ANYBODY),
     ]
@@ -283,6 +387,13 @@ fn quay_namespaces() -> Vec<Row> {
         ("POST", "/api/v1/organization/acme/notifications/N/test", none(), 200, QUAY_NAMESPACE_CHANGE),
         ("POST", "/api/v1/organization/acme/notifications/N/pause", none(), 200, QUAY_NAMESPACE_CHANGE),
         ("POST", "/api/v1/organization/acme/notifications/N/resume", none(), 200, QUAY_NAMESPACE_CHANGE),
+        ("GET", "/api/v1/user/namespacenotifications/A", none(), 200, OWN_OF_ADMIN),
+        ("PUT", "/api/v1/user/namespacenotifications/A", quota(), 200, OWN_OF_ADMIN_CHANGE),
+        ("POST", "/api/v1/user/namespacenotifications/A", none(), 204, OWN_OF_ADMIN_CHANGE),
+        ("DELETE", "/api/v1/user/namespacenotifications/A", none(), 204, OWN_OF_ADMIN_CHANGE),
+        ("POST", "/api/v1/user/namespacenotifications/A/test", none(), 200, OWN_OF_ADMIN_CHANGE),
+        ("POST", "/api/v1/user/namespacenotifications/A/pause", none(), 200, OWN_OF_ADMIN_CHANGE),
+        ("POST", "/api/v1/user/namespacenotifications/A/resume", none(), 200, OWN_OF_ADMIN_CHANGE),
         ("GET", "/api/v1/user/namespacenotifications", none(), 200, OWN_SPACE),
         ("POST", "/api/v1/user/namespacenotifications", quota(), 201, OWN_SPACE_CHANGE),
         ("GET", nothing, none(), 404, OWN_SPACE),
@@ -350,12 +461,12 @@ fn the_table_has_every_operation_that_takes_a_credential() {
 
 /// What the roles meet.
 struct Made {
-    delivery: [DeliveryId; 3],
+    delivery: [DeliveryId; 4],
     item: Uuid,
 }
 
-const NUMBERS: [(&str, u128); 3] = [("R", 1), ("N", 2), ("G", 3)];
-const LETTERS: [(&str, u128); 2] = [("LR", 11), ("LX", 12)];
+const NUMBERS: [(&str, u128); 4] = [("R", 1), ("N", 2), ("G", 3), ("A", 4)];
+const LETTERS: [(&str, u128); 3] = [("LR", 11), ("LN", 12), ("LX", 13)];
 const ADMINS_TOKEN: u128 = 21;
 
 impl Made {
@@ -395,8 +506,9 @@ fn repository(text: &str) -> RepositoryName {
     RepositoryName::parse(text).expect("a name")
 }
 
-fn scopes() -> [Scope; 3] {
-    [Scope::Repository(repository("acme/api")), Scope::Namespace("acme".into()), Scope::Registry]
+fn scopes() -> [Scope; 4] {
+    let namespace = |name: &str| Scope::Namespace(name.into());
+    [Scope::Repository(repository("acme/api")), namespace("acme"), Scope::Registry, namespace("admin")]
 }
 
 fn secret(role: &str) -> String {
@@ -450,46 +562,54 @@ async fn add_owners(store: &Store, organization: &str, owner: &str) {
 
 /// Everybody, and the tokens that they ask with.
 async fn fill(store: &Store) {
-    for (place, role) in
-        ROLES.iter().enumerate().filter(|(_, role)| !["anonymous", "operator", "registry"].contains(role))
+    // Its robots belong to it.
+    add_account(store, "acme", AccountKind::Organization).await;
+    let others = ALIKE.iter().map(|(role, _)| role);
+    for (place, role) in ROLES
+        .iter()
+        .chain(others)
+        .enumerate()
+        .filter(|(_, role)| !["anonymous", "operator", "registry", "cookie"].contains(role))
     {
         let (account, scope) = match *role {
+            "robot" => (Some("acme+ci"), TokenScope::Superuser),
             "narrow" => (Some("admin"), TokenScope::Account),
             "producer" => (None, TokenScope::Publish),
             "metrics" => (None, TokenScope::Metrics),
             role => (Some(role), TokenScope::Superuser),
         };
         if let Some(name) = account {
-            add_account(store, name, AccountKind::User).await;
+            let kind = if *role == "robot" { AccountKind::Robot } else { AccountKind::User };
+            add_account(store, name, kind).await;
         }
         let id = Uuid::from_u128(100 + place as u128);
         store.create_token(&token(id, account, scope), &hash(&secret(role))).await.expect("created");
     }
     add_owners(store, "acme", "owner").await;
     add_owners(store, "other", "neighbour").await;
-    for (team, member) in [("dev", "writer"), ("x", "owner")] {
-        let team = Team {
-            organization: namespace("acme"),
-            name: TeamName::parse(team).expect("a name"),
-            role: TeamRole::Member,
-        };
+    for (team, member, role) in [
+        ("dev", "writer", TeamRole::Member),
+        ("x", "owner", TeamRole::Member),
+        ("makers", "creator", TeamRole::Creator),
+    ] {
+        let name = TeamName::parse(team).expect("a name");
+        let team = Team { organization: namespace("acme"), name, role };
         store.put_team(&team).await.expect("put");
         store.add_member(&team.organization, &team.name, &account_name(member)).await.expect("added");
     }
-    add_account(store, "acme+ci", AccountKind::Robot).await;
-    for name in ["acme/api", "other/x"] {
-        let repository =
-            Repository { name: repository(name), public: false, created_at: Timestamp::UNIX_EPOCH };
+    for name in ["acme/api", "acme/open", "other/x"] {
+        let public = name == "acme/open";
+        let repository = Repository { name: repository(name), public, created_at: Timestamp::UNIX_EPOCH };
         store.put_repository(&repository).await.expect("put");
     }
-    for (grantee, role) in [
-        ("reader", RepositoryRole::Read),
-        ("acme/dev", RepositoryRole::Write),
-        ("admin", RepositoryRole::Admin),
-    ] {
-        let permission = Permission { grantee: Grantee::parse(grantee).expect("one"), role };
-        store.grant(&repository("acme/api"), &permission).await.expect("granted");
+    for (grantee, role) in [("acme+ci", RepositoryRole::Read), ("admin", RepositoryRole::Admin)] {
+        grant(store, grantee, role).await;
     }
+}
+
+async fn grant(store: &Store, grantee: &str, role: RepositoryRole) {
+    let permission = Permission { grantee: Grantee::parse(grantee).expect("one"), role };
+    store.grant(&repository("acme/api"), &permission).await.expect("granted");
 }
 
 fn notification(number: u128, scope: Scope) -> Notification {
@@ -522,8 +642,9 @@ async fn restore(store: &Store) -> Made {
     store.remove_member(&namespace("acme"), &x, &account_name("stranger")).await.expect("answered");
     let old = Repository { name: repository("acme/old"), public: false, created_at: at };
     store.put_repository(&old).await.expect("put");
-    let reader = Permission { grantee: Grantee::parse("reader").expect("one"), role: RepositoryRole::Read };
-    store.grant(&repository("acme/api"), &reader).await.expect("granted");
+    grant(store, "reader", RepositoryRole::Read).await;
+    grant(store, "acme/dev", RepositoryRole::Write).await;
+    sign_in(store).await;
     let event = "of-repository";
     let source = "registry.example.com";
     let body = push_event(event).to_string().into_bytes();
@@ -537,7 +658,7 @@ async fn restore(store: &Store) -> Made {
         body,
     };
     store.admit_events(&[seen], Duration::from_secs(1)).await.expect("admitted");
-    let mut delivery = [DeliveryId::from(Uuid::nil()); 3];
+    let mut delivery = [DeliveryId::from(Uuid::nil()); 4];
     for (index, ((_, number), scope)) in NUMBERS.iter().zip(scopes()).enumerate() {
         let notification = notification(*number, scope);
         store.delete_notification(notification.id).await.expect("answered");
@@ -546,7 +667,9 @@ async fn restore(store: &Store) -> Made {
         let records = delivered(source, event, delivery[index], notification.id, at);
         store.record(&records, 100).await.expect("recorded");
     }
-    for ((_, number), of) in LETTERS.iter().zip([Some(NotificationId::from(Uuid::from_u128(1))), None]) {
+    let [of_repository, of_namespace] =
+        [1, 2].map(|number| Some(NotificationId::from(Uuid::from_u128(number))));
+    for ((_, number), of) in LETTERS.iter().zip([of_repository, of_namespace, None]) {
         let letter = DeadLetter {
             id: Uuid::from_u128(*number),
             origin: "ingest.distribution".into(),
@@ -575,6 +698,14 @@ async fn restore(store: &Store) -> Made {
     store.add_to_inbox(&[told]).await.expect("added");
     let item = store.inbox("user", "admin", None, 1).await.expect("a page").rows[0].id;
     Made { delivery, item }
+}
+
+/// The admin's cookie is of a login again, whatever became of it.
+async fn sign_in(store: &Store) {
+    let (now, known) = (Timestamp::now(), hash(&cookie()));
+    store.end_session(&known).await.expect("answered");
+    let end = now + SignedDuration::from_hours(1);
+    store.begin_session(&account_name("admin"), &known, now, end).await.expect("begun");
 }
 
 fn delivered(
@@ -632,6 +763,43 @@ fn credential(role: &str) -> Option<String> {
     }
 }
 
+/// The cookie of the admin's login.
+fn cookie() -> String {
+    format!("bbs_{:x<43}", "cookie")
+}
+
+/// The headers by which a role shows who it is.
+fn headers_of(role: &str) -> Vec<(&'static str, String)> {
+    if role != "cookie" {
+        return credential(role).into_iter().map(|credential| ("authorization", credential)).collect();
+    }
+    let cookie = cookie();
+    let word = BASE64_URL_SAFE_NO_PAD.encode(hash(&format!("csrf\n{cookie}")));
+    vec![("cookie", format!("bellbuoy_session={cookie}")), ("x-csrf-token", word)]
+}
+
+/// What every role is answered on a route of the table.
+fn expected((verb, path, body, ok, answers): &Row) -> Vec<(&'static str, u16)> {
+    let mut expected: Vec<_> = ROLES.into_iter().zip(answers(*ok)).collect();
+    for (role, like) in ALIKE {
+        let body = body.to_string();
+        let otherwise = OTHERWISE
+            .iter()
+            .find(|(who, by, at, of, _)| (*who, by, at) == (role, verb, path) && body.contains(of));
+        let place = ROLES.iter().position(|known| *known == like).expect("a role");
+        expected.push((role, otherwise.map_or(answers(*ok)[place], |(.., status)| *status)));
+    }
+    expected
+}
+
+#[test]
+fn what_is_otherwise_is_of_the_table() {
+    for (role, verb, path, ..) in OTHERWISE {
+        assert!(ALIKE.iter().any(|(known, _)| known == role), "{role}");
+        assert!(table().iter().any(|(known, at, ..)| (known, at) == (verb, path)), "{verb} {path}");
+    }
+}
+
 #[tokio::test]
 async fn every_route_answers_every_role_as_the_table_says() {
     let registry = RegistryTokens::new(registry::ISSUER, registry::AUDIENCE, || async {
@@ -645,12 +813,13 @@ async fn every_route_answers_every_role_as_the_table_says() {
     let rig = Rig::with(generous, ServerLimits::default()).await;
     fill(&rig.store).await;
     let mut wrong = Vec::new();
-    for (verb, path, body, ok, answers) in table() {
-        for (role, expected) in ROLES.iter().zip(answers(ok)) {
+    for row in table() {
+        let (verb, path, body, ..) = &row;
+        for (role, expected) in expected(&row) {
             let made = restore(&rig.store).await;
-            let authorization = credential(role);
+            let shown = headers_of(role);
             let mut headers: Vec<(&str, &str)> =
-                authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+                shown.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let content = if body.is_null() { String::new() } else { body.to_string() };
             if path.starts_with("/v1/events") && !body.is_null() {
                 headers.push(("content-type", "application/cloudevents+json"));
@@ -800,4 +969,44 @@ async fn who_did_what_is_written_down() {
         assert!(entry["address"].is_string());
     }
     assert!(!audit.to_string().contains("whsec_"));
+}
+
+#[tokio::test]
+async fn every_change_by_quays_surface_is_written_down_of_a_repository_s_and_of_a_namespace_s() {
+    let rig = Rig::start().await;
+    fill(&rig.store).await;
+    let quota = json!({"event": "quota_error", "method": "webhook", "config": {"url": "https://ci.example.com/"}, "eventConfig": {}});
+    for (who, all, body, place) in [
+        ("admin", "/api/v1/repository/acme/api/notification/", common::webhook_body(), "acme/api"),
+        ("owner", "/api/v1/organization/acme/notifications", quota.clone(), "acme"),
+        ("owner", "/api/v1/user/namespacenotifications", quota, "owner"),
+    ] {
+        let credential = credential(who).expect("a credential");
+        let headers = [("authorization", &*credential), JSON];
+        let made = rig.raw("POST", all, &headers, body.to_string()).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let id = made.json()["uuid"].as_str().expect("an id").to_owned();
+        let one = format!("{}/{id}", all.trim_end_matches('/'));
+        for (verb, path, body, status) in [
+            ("PUT", one.clone(), body.to_string(), 200),
+            ("POST", format!("{one}/pause"), String::new(), 200),
+            ("POST", format!("{one}/resume"), String::new(), 200),
+            ("POST", one.clone(), String::new(), 204),
+            ("POST", format!("{one}/test"), String::new(), 200),
+            ("GET", one.clone(), String::new(), 200),
+            ("DELETE", one.clone(), String::new(), 204),
+        ] {
+            let answer = rig.raw(verb, &path, &headers, body).await;
+            assert_eq!(answer.status, status, "{verb} {path}: {}", answer.text());
+        }
+        let audit = rig.get(&format!("/v1/audit?target={id}")).await.json();
+        let entries = audit["entries"].as_array().expect("a list");
+        let actions: Vec<&str> = entries.iter().rev().filter_map(|entry| entry["action"].as_str()).collect();
+        let expected = ["create", "change", "pause", "resume", "reset", "delete"]
+            .map(|word| format!("notification.{word}"));
+        assert_eq!(actions, expected, "{all}: neither a look nor a test is a change");
+        for entry in entries {
+            assert_eq!((&entry["actor"], &entry["place"]), (&json!(who), &json!(place)), "{entry}");
+        }
+    }
 }
