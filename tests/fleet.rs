@@ -141,7 +141,7 @@ async fn a_memory_alarm_is_told_to_producers_and_work_goes_on_by_itself_when_it_
     }
     // Some are under way and some wait when it comes.
     receiver.wait_for(8, |_| true).await.expect("work has begun");
-    client.until("", WAVE, &["pending"]).await;
+    client.until("", WAVE, &["pending", "waiting"]).await;
     node.ctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
     receiver.release();
 
