@@ -396,6 +396,8 @@ impl Deliver {
 
     fn follow(&self, claim: &Claim, delivery: &Delivery, began: Begun, verdict: &Verdict) -> Vec<Outgoing> {
         let message = &delivery.message;
+        // In this order, so that no wait looks shorter than it is, and before the log, which can take its time.
+        let took = began.instant.elapsed();
         let now = clock::now();
         verdict.log(message);
         let record = AttemptRecord {
@@ -409,7 +411,7 @@ impl Deliver {
             accepted_at: message.accepted_at,
             attempt: message.attempt,
             started_at: began.at,
-            duration_ms: clock::millis(began.instant.elapsed()),
+            duration_ms: clock::millis(took),
             outcome: verdict.outcome.to_owned(),
             status: verdict.status,
             state: verdict.state,
