@@ -32,6 +32,8 @@ async fn a_producer_is_told_ok_for_what_the_node_holds_and_connects_anew_after_a
     let mut node = Node::start().await;
     node.ctl(&["eval", "rabbit_amqqueue:declare(rabbit_misc:r(<<\"/\">>, queue, <<\"q\">>), true, false, [], none, <<\"test\">>)."])
         .await;
+    // Until then a kill takes with it what Mnesia has not written of the queue.
+    node.ctl(&["eval", "mnesia:sync_log()."]).await;
     let to =
         |key| Publication { exchange: "", key, content_type: "text/plain", message_id: None, body: b"x" };
     let mut producer = Producer::new([node.url("%2f")]);
