@@ -26,6 +26,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bellbuoy_domain::{AccountName, Right, Scope, TokenScope, TokenScopes, Verdict};
+use bellbuoy_store::Account;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConstantTimeEq};
@@ -59,6 +60,7 @@ pub struct Auth {
     tokens: Vec<[u8; 32]>,
     open_metrics: bool,
     registry: Option<RegistryTokens>,
+    readonly_superusers: Vec<AccountName>,
 }
 
 /// A token that would let everybody in.
@@ -77,7 +79,12 @@ impl Auth {
             "" => Err(BlankToken),
             token => Ok(fingerprint(token.as_bytes())),
         });
-        Ok(Self { tokens: tokens.collect::<Result<_, _>>()?, open_metrics: false, registry: None })
+        Ok(Self {
+            tokens: tokens.collect::<Result<_, _>>()?,
+            open_metrics: false,
+            registry: None,
+            readonly_superusers: Vec::new(),
+        })
     }
 
     /// Shows `/metrics` to everybody.
@@ -92,6 +99,19 @@ impl Auth {
     pub fn with_registry(mut self, registry: RegistryTokens) -> Self {
         self.registry = Some(registry);
         self
+    }
+
+    /// Shows these accounts whatever a superuser is shown, and lets them change no more than before.
+    #[must_use]
+    pub fn with_readonly_superusers(mut self, accounts: Vec<AccountName>) -> Self {
+        self.readonly_superusers = accounts;
+        self
+    }
+
+    /// Whether a caller is shown everything that it asks for in this way.
+    fn sees_all(&self, caller: &Caller, verb: &Method) -> bool {
+        let may = |account: &Account| self.readonly_superusers.contains(&account.name);
+        !session::changes(verb) && caller.account().is_some_and(may)
     }
 
     /// Whether it is an admin token.
@@ -117,6 +137,7 @@ impl fmt::Debug for Auth {
             .field("tokens", &self.tokens.len())
             .field("open_metrics", &self.open_metrics)
             .field("registry", &self.registry)
+            .field("readonly_superusers", &self.readonly_superusers)
             .finish()
     }
 }
@@ -247,18 +268,30 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     credentials::lift_token(&mut request);
     dtr::lift_token(&mut request);
     quay::lift_word(&mut request);
+    let mut request = match quay::lift_word_of_form(&app, request).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
     let path = request.uri().path();
     if app.api.auth.is_open(path) || credentials::is_signed(&app, request.uri(), request.headers()) {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().copied();
     match admit(&app, peer, request.method(), path, request.headers()).await {
+        Ok(_) if app.api.read_only && is_change(request.method(), path) => {
+            Problem::read_only().into_response()
+        }
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(refused) => refuse(&app, peer, &request, refused),
     }
+}
+
+/// Whether a request changes what is kept. Events are never refused for that, and logins are their holders' own.
+fn is_change(verb: &Method, path: &str) -> bool {
+    session::changes(verb) && Surface::of(path) != Surface::Ingest && !quay::is_login(path)
 }
 
 async fn admit(
@@ -272,6 +305,7 @@ async fn admit(
     if session::changes(verb) && session::of(headers).is_some_and(|it| !it.is_meant(headers)) {
         return Err(Refused::Unmeant);
     }
+    let caller = if app.api.auth.sees_all(&caller, verb) { caller.seeing_all() } else { caller };
     match right_of(path) {
         Some(right) => {
             let verdict =

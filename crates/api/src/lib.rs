@@ -63,6 +63,8 @@ pub struct Api {
     pub github_secret: Option<String>,
     /// What sends the mail that asks an address whether it wants to hear of a repository.
     pub mailer: Mailer,
+    /// Whether only events are taken, and nothing that is kept is changed by a request.
+    pub read_only: bool,
     /// Whether a webhook may do without verifying its receiver's certificate.
     pub may_skip_verification: bool,
     /// What says which receivers a notification may name.

@@ -49,6 +49,12 @@ impl Problem {
         Self { retry_after: Some(COME_BACK), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// Nothing is changed here until the operator lets it: see `Api::read_only`. Quay's clients know it by `is_readonly`.
+    pub(crate) fn read_only() -> Self {
+        let detail = "the server is read-only (`api.read_only`): events are taken and delivered, but nothing else is changed";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with("is_readonly", true)
+    }
+
     /// Our own fault. What it was is in the log, not in the answer.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")
@@ -89,6 +95,9 @@ struct Where {
     /// The attribute of the event that will not do.
     #[serde(skip_serializing_if = "Option::is_none")]
     attribute: Option<String>,
+    /// True where nothing is changed because the server is read-only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_readonly: Option<bool>,
     /// Which event of a batch it is, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,

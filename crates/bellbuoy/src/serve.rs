@@ -103,7 +103,7 @@ impl Fleet {
         let metrics = Arc::new(Metrics::new());
         metrics.set(Gauge::BuildInfo, &[VERSION], 1.0);
         series::start_at_zero(&metrics, config.shards);
-        let mut auth = Auth::new([&token])?;
+        let mut auth = Auth::new([&token])?.with_readonly_superusers(config.readonly_superusers.clone());
         if config.open_metrics {
             auth = auth.with_open_metrics();
         }
@@ -134,6 +134,7 @@ impl Fleet {
             auth,
             registry,
             public_url: config.public_url.clone().unwrap_or_else(|| url.clone()),
+            read_only: config.read_only,
             may_skip_verification: config.allow_skip_verification,
             reach,
             trial: trial(Arc::clone(&methods)),

@@ -25,7 +25,12 @@ const ACCEPTED: &str = "bellbuoy-accepted-ms";
 
 /// The last value of `name` in a query, decoded; `None` if there is none or it is no text.
 pub(crate) fn query_value(uri: &Uri, name: &str) -> Option<String> {
-    let pairs = uri.query().unwrap_or_default().split('&');
+    form_value(uri.query().unwrap_or_default(), name)
+}
+
+/// The last value of that name in `name=value&...`, as queries and forms have it, decoded.
+pub(crate) fn form_value(form: &str, name: &str) -> Option<String> {
+    let pairs = form.split('&');
     let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let value = percent_encoding::percent_decode_str(values.next_back()?);
     value.decode_utf8().ok().map(std::borrow::Cow::into_owned)

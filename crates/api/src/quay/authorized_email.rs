@@ -148,6 +148,9 @@ pub(crate) async fn confirm(
         // Programs that look at links in mails ask so; nobody has read anything yet.
         return Ok(StatusCode::OK.into_response());
     }
+    if app.api.read_only {
+        return Err(Problem::read_only());
+    }
     let at = now();
     let since = at.checked_sub(LINK_SERVES).unwrap_or(at);
     let entry = AuditEntry {

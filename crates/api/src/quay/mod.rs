@@ -37,7 +37,7 @@ use crate::{
     App,
     auth::{Caller, Refused, session},
     body,
-    ingest::query_value,
+    ingest::{form_value, query_value},
     problem::Problem,
 };
 use notifications::Notifications;
@@ -47,12 +47,23 @@ use path::Target;
 const PREFIX: &str = "/api/v1/";
 const REPOSITORY: &str = "/api/v1/repository/";
 
+/// Where Quay's clients may say the word that shows that a request was meant, beside its header.
+const WORD: &str = "_csrf_token";
+
+/// Of a form that says the word: what we take of it before we know who sends it.
+const FORM_BYTES: usize = 16 * 1024;
+
 /// What Quay answers to whoever may not.
 const UNAUTHORIZED: &str = "Unauthorized";
 
 /// Whether a path belongs to Quay's surface, so that even its refusals are in Quay's form.
 pub(crate) fn owns(path: &str) -> bool {
     path.starts_with(PREFIX) || matches!(path, "/csrf_token" | "/authrepoemail")
+}
+
+/// Whether a path begins or ends a login, which is no change of what is kept for others.
+pub(crate) fn is_login(path: &str) -> bool {
+    matches!(path, "/api/v1/signin" | "/api/v1/signout")
 }
 
 /// Whether a path is for those who have no credential yet.
@@ -65,10 +76,47 @@ pub(crate) fn lift_word(request: &mut Request) {
     if !owns(request.uri().path()) || request.headers().contains_key(session::CSRF) {
         return;
     }
-    let word = query_value(request.uri(), "_csrf_token");
+    let word = query_value(request.uri(), WORD);
+    put_word(request, word);
+}
+
+/// Nor does Quay mind it in a form. The form stays the request's body.
+///
+/// # Errors
+///
+/// When the form can't be read, or is larger than any that only says the word: then it says none.
+pub(crate) async fn lift_word_of_form(app: &App, request: Request) -> Result<Request, Problem> {
+    let headers = request.headers();
+    let may_say_it = owns(request.uri().path())
+        && session::changes(request.method())
+        && headers.contains_key(header::COOKIE)
+        && !headers.contains_key(session::CSRF)
+        && is_form(headers);
+    if !may_say_it {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let form = app.bodies.read(&parts.headers, body, FORM_BYTES).await?;
+    if form.is_cut {
+        return Err(problem::csrf());
+    }
+    let form = form.bytes;
+    let word = std::str::from_utf8(&form).ok().and_then(|form| form_value(form, WORD));
+    let mut request = Request::from_parts(parts, Body::from(form));
+    put_word(&mut request, word);
+    Ok(request)
+}
+
+fn put_word(request: &mut Request, word: Option<String>) {
     if let Some(word) = word.and_then(|word| HeaderValue::try_from(word).ok()) {
         request.headers_mut().insert(session::CSRF, word);
     }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = value.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 /// A path of Quay's surface that is not there.

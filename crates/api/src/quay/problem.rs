@@ -63,6 +63,9 @@ struct Beside {
     /// Of signing in; always false.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs_email_verification: Option<bool>,
+    /// True where nothing is changed because the server is read-only.
+    #[serde(rename = "is_readonly", skip_serializing_if = "Option::is_none")]
+    is_readonly: Option<bool>,
     /// The member of the body that will not do.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,

@@ -78,6 +78,7 @@ impl Rig {
             public_url: "https://bellbuoy.example.com/".into(),
             github_secret: None,
             mailer,
+            read_only: false,
             may_skip_verification: false,
             reach: Reach::new(|_| true),
             trial: Trial::new(|_, _, _| async { Ok(()) }),

@@ -144,6 +144,31 @@ async fn the_word_may_stand_in_the_query_as_quay_has_it() {
 }
 
 #[tokio::test]
+async fn the_word_may_stand_in_a_form_as_quay_has_it() {
+    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+    let rig = rig().await;
+    with_password(&rig, "kim").await;
+    let kim = Visitor::signed_in(&rig, "kim").await;
+    let made = json_of(&kim.send("POST", COLLECTION, &webhook_body().to_string()).await, 201);
+    let reset = format!("{COLLECTION}{}", made["uuid"].as_str().expect("an id"));
+    let headers = [("cookie", &*kim.cookie), FORM];
+    let own = format!("a=b&_csrf_token={}", kim.word);
+    for wrong in [String::new(), "_csrf_token=x".into(), format!("x_csrf_token={}", kim.word)] {
+        quay_problem(&rig.raw("POST", &reset, &headers, wrong).await, 403, "insufficient_scope");
+    }
+    let contradicted = [headers.as_slice(), &[("x-csrf-token", "x")]].concat();
+    quay_problem(&rig.raw("POST", &reset, &contradicted, own.clone()).await, 403, "insufficient_scope");
+    let as_text = [("cookie", &*kim.cookie), ("content-type", "text/plain")];
+    quay_problem(&rig.raw("POST", &reset, &as_text, own.clone()).await, 403, "insufficient_scope");
+    assert_eq!(rig.raw("POST", &reset, &headers, own.clone()).await.status, 204);
+    let making = rig.raw("POST", COLLECTION, &headers, own.clone()).await;
+    assert_eq!(making.status, 415, "what a notification is comes as JSON: {}", making.text());
+    let endless = format!("{own}&{}", "x".repeat(20_000));
+    quay_problem(&rig.raw("POST", &reset, &headers, endless).await, 403, "insufficient_scope");
+    assert_eq!(rig.raw("POST", "/api/v1/signout", &headers, own).await.status, 200);
+}
+
+#[tokio::test]
 async fn signing_in_needs_the_word_the_name_and_the_password() {
     let rig = rig().await;
     with_password(&rig, "kim").await;

@@ -99,6 +99,16 @@ pub(crate) const KEYS: &[Key] = &[
         "The public keys that they are signed with: a file of PEM, a JWK or a JWK set, or the URL of a JWK set, which outbound.* has to allow. Read again every five minutes, and for a key that is not known.",
     ),
     key("auth.open_metrics", "false", "Whether /metrics answers without a token."),
+    key(
+        "auth.readonly_superusers",
+        "",
+        "Accounts, separated by commas, that are shown whatever a superuser is shown, within the scopes of their credentials, and change no more than others: Quay's GLOBAL_READONLY_SUPER_USERS.",
+    ),
+    key(
+        "api.read_only",
+        "false",
+        "Whether the API takes events and logins only: whatever else is not a GET is answered 503, as by a Quay that is read-only. Delivering goes on.",
+    ),
     secret(
         "ingest.github_secret",
         "The secret of the webhooks by which GitHub reports packages. With it, what it signs needs no token.",

@@ -18,7 +18,7 @@ use std::{
 };
 
 use bellbuoy_broker::{BrokerUrl, Shards};
-use bellbuoy_domain::{EmailAddress, MethodName, RetryPolicy};
+use bellbuoy_domain::{AccountName, EmailAddress, MethodName, RetryPolicy};
 use bellbuoy_methods::{
     SmtpSecurity,
     http::{PortRules, Proxy},
@@ -126,6 +126,8 @@ pub(crate) struct Config {
     pub(crate) admin_token: Option<Hidden>,
     pub(crate) registry_tokens: Option<RegistryTokensConfig>,
     pub(crate) open_metrics: bool,
+    pub(crate) readonly_superusers: Vec<AccountName>,
+    pub(crate) read_only: bool,
     pub(crate) github_secret: Option<Hidden>,
     pub(crate) allow: Vec<IpNet>,
     pub(crate) deny: Vec<IpNet>,
@@ -315,6 +317,8 @@ pub(crate) fn load(
         ),
         registry_tokens: RegistryTokensConfig::read(&mut source),
         open_metrics: source.get("auth.open_metrics", "true or false", |text| text.parse().ok()),
+        readonly_superusers: source.get("auth.readonly_superusers", parse::ACCOUNTS, parse::accounts),
+        read_only: source.get("api.read_only", "true or false", |text| text.parse().ok()),
         github_secret: source
             .optional("ingest.github_secret", "a text", |text| Some(Hidden(text.to_owned()))),
         allow: source.get("outbound.allow", parse::NETWORKS, parse::networks),

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
+use bellbuoy_domain::AccountName;
 use bellbuoy_methods::SmtpSecurity;
 use bellbuoy_telemetry::LogFormat;
 use ipnet::IpNet;
@@ -17,6 +18,7 @@ pub(super) const STEPS: &str = "waits such as 5s,5m,2h, each with its unit: ms, 
 pub(super) const COUNT: &str = "a whole number from 1";
 pub(super) const RATE: &str = "a whole number from 1 to 60000, of attempts a minute";
 pub(super) const PATH: &str = "a file";
+pub(super) const ACCOUNTS: &str = "names of accounts such as ann,bob";
 pub(super) const KEYS: &str = "a file, or a URL such as https://auth.example.com/jwks.json";
 pub(super) const HOST: &str = "a host's name or address, such as mail.example.com";
 pub(super) const SECRET_KEYS: &str =
@@ -74,6 +76,11 @@ pub(super) fn key_document(text: &str) -> Option<KeyDocument> {
         && url.username().is_empty()
         && url.password().is_none();
     plain.then(|| KeyDocument::Url(text.to_owned()))
+}
+
+/// Names of accounts.
+pub(super) fn accounts(text: &str) -> Option<Vec<AccountName>> {
+    list(text, |name| AccountName::parse(name).ok())
 }
 
 /// A network, or a lone address as a network of one.
