@@ -232,7 +232,7 @@ impl Consumer {
 fn anew(message: Message) -> Outgoing {
     let delay = message.remaining(SystemTime::now());
     let Message { queue, id, headers, body, .. } = message;
-    Outgoing { queue, id, body, headers, delay: delay.min(MAX_DELAY) }
+    Outgoing { queue, id, body, headers, delay: delay.min(MAX_DELAY), together: false }
 }
 
 fn check(outputs: &[Outgoing]) -> Result<(), BrokerError> {

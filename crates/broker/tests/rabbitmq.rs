@@ -778,6 +778,44 @@ async fn what_travels_in_one_pack_is_ended_singly_and_only_the_poisonous_one_die
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_together_is_taken_singly_when_its_time_has_come_and_a_return_is_its_own() {
+    const HELD: usize = 200;
+    let mut node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    // Of several levels, so that a pack has to move on as one.
+    let delay = Duration::from_millis(6500);
+    let held: Vec<_> = (0..HELD).map(|number| message(number).after(delay).together()).collect();
+    let ids: HashSet<_> = held.iter().map(|held| held.id).collect();
+    let published = Instant::now();
+    broker.publish(held).await.expect("published");
+    let delayed = async || {
+        let depths = broker.depths();
+        depths.iter().find(|depth| depth.queue.as_str() == "bellbuoy.delay").map(|depth| depth.delayed)
+    };
+    let packs = eventually(PATIENCE, async || delayed().await.filter(|delayed| *delayed > 0)).await;
+    assert!(packs < 10, "{HELD} messages wait as {packs}");
+    node.kill_9();
+    node.start_again().await;
+    connected(&broker).await;
+
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    let mut given_back = None;
+    let mut settled = HashSet::new();
+    while settled.len() < HELD {
+        let claim = next(&mut consumer).await;
+        assert!(published.elapsed() >= delay, "early, after {:?}", published.elapsed());
+        if *given_back.get_or_insert(claim.id()) == claim.id() && claim.returns() == 0 {
+            continue; // Dropped: returned.
+        }
+        assert_eq!(claim.returns(), u32::from(given_back == Some(claim.id())), "nobody else is to blame");
+        assert!(settled.insert(claim.id()), "one came again that was settled");
+        broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    }
+    assert_eq!(settled, ids);
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_waiting_messages_outlive_the_node_and_none_comes_before_its_time() {
     const WAITING: usize = 100_000;
     const BATCH: usize = 2500;

@@ -42,6 +42,9 @@ const UNCLEAR_HOLD: Duration = Duration::from_secs(5);
 /// What a delivery says that was taken as the last one.
 const LAST: &str = "taken, and the receiver said that it wants no more of this notification";
 
+/// The outcome of a delivery that waits and has cost no attempt.
+const HELD: &str = "held";
+
 /// Why an attempt was dropped in the middle.
 const STOOD_STILL: &str = "our process stood still in the middle of the attempt";
 
@@ -367,7 +370,7 @@ impl Deliver {
         let age = clock::since(delivery.message.accepted_at, clock::now());
         let wait = wait.max((age / HOLD_SHARE_OF_AGE).min(LONGEST_HOLD));
         Verdict {
-            outcome: "held",
+            outcome: HELD,
             cause: Some(Cause::new(code, detail)),
             status: None,
             state: DeliveryState::Waiting,
@@ -422,7 +425,9 @@ impl Deliver {
         let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(record) };
         let mut outputs = vec![Outgoing::new(queues::outcomes(), record.to_json())];
         if let Some((number, wait)) = verdict.again {
-            outputs.push(self.again(message, number, now, wait));
+            let again = self.again(message, number, now, wait);
+            // An attempt's retry comes when it was said; of those that are held there can be very many.
+            outputs.push(if verdict.outcome == HELD { again.together() } else { again });
         }
         if let Some(reason) = verdict.dead {
             let detail = verdict.cause.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -496,6 +501,12 @@ impl Verdict {
             (Some(reason), _) => warn!(
                 delivery.id = %delivery, notification.id = %message.notification, attempt,
                 "gave up delivery {delivery} at attempt {attempt} ({}): {cause}", reason.name()
+            ),
+            // Thousands of them may wait for one receiver: their history says why, and the gate's line that it is so.
+            (None, Some((_, wait))) if self.outcome == HELD => tracing::debug!(
+                delivery.id = %delivery, notification.id = %message.notification, attempt,
+                wait_ms = clock::millis(wait),
+                "held delivery {delivery} at attempt {attempt} for {wait:.1?}: {cause}"
             ),
             (None, Some((_, wait))) => info!(
                 delivery.id = %delivery, notification.id = %message.notification, attempt,

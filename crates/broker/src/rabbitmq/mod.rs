@@ -232,7 +232,7 @@ impl RabbitMq {
         if claims.is_empty() {
             self.look_for(outputs.iter().map(|output| &output.queue)).await?;
             let (packable, others) = outputs.into_iter().partition(pack::is_packable);
-            publisher.publish(parcels(others, now, publisher.tolerance())).await?;
+            publisher.publish(parcels(pack::pack_waiting(others), now, publisher.tolerance())).await?;
             return publisher.publish_packed(packable).await;
         }
         // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
@@ -248,7 +248,8 @@ impl RabbitMq {
         }
         // What is told of an outcome is told when all else is durable.
         let (packable, others) = outputs.into_iter().partition(pack::is_packable);
-        publisher.publish_patiently(parcels(others, now, publisher.tolerance()), ours).await?;
+        let others = parcels(pack::pack_waiting(others), now, publisher.tolerance());
+        publisher.publish_patiently(others, ours).await?;
         publisher.publish_packed_patiently(packable, ours).await?;
         self.end(claims).await
     }

@@ -2,13 +2,15 @@
 //!
 //! What a message costs RabbitMQ depends little on its size, and events and what is told of attempts are small. Only
 //! the queues of those two are packed, because their workers take many at a time and mind no repeat: when a connection
-//! is lost, a pack comes again whole. A delivery is never packed; its repeat would reach a receiver.
+//! is lost, a pack comes again whole. A delivery that can be taken is never packed; its repeat would reach a receiver. But
+//! deliveries that are held wait in packs, which are taken apart when their wait is over, before anybody has them: those
+//! for a receiver that is dead are many, and come again and again.
 //!
 //! A pack's body is its members one after the other. Of each: id (16 bytes), number of headers (2 bytes), of each
 //! header its name and its value, each with its length before it (2 bytes), length of the body (4 bytes), body. Numbers
 //! are big endian.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
@@ -21,6 +23,13 @@ pub(super) const CONTENT_TYPE: &str = "application/vnd.bellbuoy.pack.v1";
 /// Most members of a pack, and most bytes of all of them. A consumer is sent as many packs ahead as it wants messages.
 const MOST: usize = 64;
 const MOST_BYTES: usize = 32 << 10;
+
+/// Most bytes of the members of a pack that waits. Nobody takes many of these at a time.
+const MOST_BYTES_WAITING: usize = 128 << 10;
+
+/// How much earlier than that of its pack a member's own wait may end: with what a level is too long, still less than the
+/// second that is promised.
+const APART: Duration = Duration::from_millis(250);
 
 /// Most members that are read: more than any version writes, and few enough for memory, whoever wrote them.
 const MOST_READ: usize = 1024;
@@ -42,10 +51,26 @@ pub(super) fn is_packable(outgoing: &Outgoing) -> bool {
 
 /// Packs messages, each with others of its queue, in order; one that is alone stays as it is.
 pub(super) fn pack(messages: &[Outgoing]) -> Vec<Outgoing> {
+    pack_within(MOST_BYTES, messages)
+}
+
+/// Packs those that may wait together, each with others of its queue whose wait ends with its own: with the last of them.
+pub(super) fn pack_waiting(messages: Vec<Outgoing>) -> Vec<Outgoing> {
+    let (mut waiting, mut packed): (Vec<_>, Vec<_>) = messages.into_iter().partition(may_wait_together);
+    waiting.sort_by(|one, other| (&one.queue, one.delay).cmp(&(&other.queue, other.delay)));
+    packed.extend(pack_within(MOST_BYTES_WAITING, &waiting));
+    packed
+}
+
+fn may_wait_together(message: &Outgoing) -> bool {
+    message.together && !message.delay.is_zero() && bytes(message) <= MOST_BYTES
+}
+
+fn pack_within(most_bytes: usize, messages: &[Outgoing]) -> Vec<Outgoing> {
     let mut packed = Vec::new();
     let mut rest = messages;
     while !rest.is_empty() {
-        let (members, after) = rest.split_at(fitting(rest));
+        let (members, after) = rest.split_at(fitting(most_bytes, rest));
         rest = after;
         packed.push(match members {
             [alone] => alone.clone(),
@@ -55,12 +80,13 @@ pub(super) fn pack(messages: &[Outgoing]) -> Vec<Outgoing> {
     packed
 }
 
-fn fitting(messages: &[Outgoing]) -> usize {
-    let mut room = MOST_BYTES;
+fn fitting(most_bytes: usize, messages: &[Outgoing]) -> usize {
+    let mut room = most_bytes;
+    let first = &messages[0];
     let fits = messages.iter().take(MOST).take_while(|message| {
         let left = room.checked_sub(bytes(message));
         room = left.unwrap_or(0);
-        left.is_some() && message.queue == messages[0].queue
+        left.is_some() && message.queue == first.queue && message.delay.saturating_sub(first.delay) <= APART
     });
     fits.count().max(1)
 }
@@ -88,6 +114,7 @@ fn together(members: &[Outgoing]) -> Outgoing {
     }
     let mut pack = Outgoing::new(members[0].queue.clone(), body.freeze());
     pack.headers.set("content-type", CONTENT_TYPE);
+    pack.delay = members.iter().map(|member| member.delay).max().unwrap_or_default();
     pack
 }
 
@@ -122,8 +149,6 @@ fn take_text(rest: &mut Bytes) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -187,6 +212,52 @@ mod tests {
         for body in [&b""[..], b"{}", &[0; 19], &[255; 30], &[0; 41], &huge, &endless] {
             assert_eq!(unpack(&Bytes::copy_from_slice(body)), None, "{} bytes", body.len());
         }
+    }
+
+    fn held(millis: u64) -> Outgoing {
+        let message = Outgoing::new(queues::deliver("webhook"), format!("{millis}"));
+        message.after(Duration::from_millis(millis)).together()
+    }
+
+    #[test]
+    fn those_that_are_held_wait_together_with_the_last_of_those_whose_waits_end_with_theirs() {
+        let alone = Outgoing::new(queues::deliver("webhook"), "alone").after(Duration::from_secs(5));
+        let other = Outgoing::new(queues::deliver("slack"), "slack").after(Duration::from_secs(5)).together();
+        let at_once = Outgoing::new(queues::deliver("webhook"), "at once").together();
+        let large = Outgoing::new(queues::deliver("webhook"), vec![0; MOST_BYTES]);
+        let large = large.after(Duration::from_secs(5)).together();
+        let apart = |millis: u64| held(5000 + millis);
+        let messages =
+            vec![apart(250), alone, other, apart(251), at_once, apart(0), large, apart(502), apart(100)];
+        let waits = |message: &Outgoing| {
+            let members = unpack(&message.body).map_or(1, |members| members.len());
+            (message.queue.clone(), u64::try_from(message.delay.as_millis()).expect("short"), members)
+        };
+        let mut found: Vec<_> = pack_waiting(messages).iter().map(waits).collect();
+        found.sort();
+        let webhook = |wait, members| (queues::deliver("webhook"), wait, members);
+        assert_eq!(
+            found,
+            [
+                (queues::deliver("slack"), 5000, 1),
+                webhook(0, 1),
+                webhook(5000, 1),
+                webhook(5000, 1),
+                webhook(5250, 3),
+                webhook(5251, 1),
+                webhook(5502, 1),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pack_that_waits_is_larger_than_one_that_is_taken_and_still_within_bounds() {
+        let body = vec![0; 10_000];
+        let messages: Vec<_> =
+            (0..100).map(|_| Outgoing { body: body.clone().into(), ..held(5000) }).collect();
+        let packs = pack_waiting(messages);
+        assert!(packs.iter().all(|pack| pack.body.len() <= MOST_BYTES_WAITING), "too large");
+        assert_eq!(packs.len(), 8, "of thirteen members each");
     }
 
     proptest! {

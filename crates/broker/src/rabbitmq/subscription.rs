@@ -8,6 +8,7 @@
 //! stateDiagram-v2
 //!     [*] --> arrived : from RabbitMQ
 //!     arrived --> [*] : early, parked again
+//!     arrived --> [*] : a pack that has waited, taken apart
 //!     arrived --> [*] : suspicious, moved to the suspects (a pack's members each by itself)
 //!     arrived --> window
 //!     window --> claimed : a consumer asks
@@ -289,7 +290,11 @@ impl Subscription {
         let tag = delivery.delivery_tag;
         let message = Message::received(&self.queue, delivery, now);
         if let Some(members) = message.members() {
-            return self.arrived_together(lane, members, tag, session);
+            return if message.wait_ms > 0 {
+                self.waited_together(&message, &members, tag, session);
+            } else {
+                self.arrived_together(lane, members, tag, session);
+            };
         }
         let taken = Taken::new(message, tag, lane, session);
         let remaining = taken.message.remaining(now);
@@ -308,6 +313,17 @@ impl Subscription {
                 subscription.offer(taken);
             });
         }
+    }
+
+    // Each goes on by itself, so that none comes again because another one was not settled.
+    fn waited_together(&self, pack: &Message, members: &[Message], tag: u64, session: &Arc<Session>) {
+        let now = SystemTime::now();
+        let parcels = if pack.remaining(now) > HOLD {
+            vec![pack.parcel(now, self.publisher.tolerance())]
+        } else {
+            members.iter().map(|member| member.parcel_for(Lane::Due)).collect()
+        };
+        session.replace(parcels, tag);
     }
 
     // Which of them is to blame when it was returned shows when each is tried alone.

@@ -10,6 +10,7 @@ use std::{
 use bellbuoy_domain::Outcome;
 use bellbuoy_methods::http::{Leave, MayFollow};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tracing::{info, warn};
 
 use super::{Entry, Gate, Hold, Place, place::Sign};
 
@@ -118,12 +119,26 @@ impl Pass {
         for step in self.steps.drain(..) {
             if let Some(lane) = lanes.get_mut(&step.place) {
                 let sign = sign(&step.place);
+                let was_open = lane.circuit.is_open();
                 if lane.end(&step, sign, took, now, (at, step.place.to_open(gate.limits))) {
                     gate.ask_soon(&step.place);
                 }
+                say_what_changed(&step.place, was_open, lane.circuit.is_open());
                 lane.take_back(step.room);
             }
         }
+    }
+}
+
+// Once for a receiver, and not for each delivery that is held for it.
+fn say_what_changed(place: &Place, was_open: bool, is_open: bool) {
+    match (was_open, is_open) {
+        (false, true) => warn!(
+            "{} has stopped answering: its deliveries are held, and one attempt at a time finds out whether it is back",
+            place.name()
+        ),
+        (true, false) => info!("{} answers again, and its deliveries go on", place.name()),
+        _ => {}
     }
 }
 
