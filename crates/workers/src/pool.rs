@@ -1,19 +1,29 @@
 //! Claims served side by side, each by a task of its own: at most so many, with a drain at the end.
 //!
 //! A task ends with what follows for its claim. What has ended while one group is being settled makes the next group,
-//! so that a busy worker settles many claims at the price of one, and a quiet one waits for nobody.
+//! so that a busy worker settles many claims at the price of one, and a quiet one waits for nobody. Only what is to wait
+//! together waits a moment for others to be settled with: no attempt was made of it that could be repeated.
 //!
 //! A task that panics drops its claim: the broker gives the message out again and counts, and the
 //! other tasks go on.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use bellbuoy_broker::{BrokerError, Claim, Outgoing};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::{
+    task::{JoinError, JoinHandle, JoinSet},
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::{DeliverLimits, WorkerError, intake::Intake};
+
+/// How long what is to wait together waits for others, unless something else is settled meanwhile.
+const COMPANY: Duration = Duration::from_millis(25);
+
+/// Nor does it wait when more have gathered than these, or than a quarter of those that may be claimed at a time.
+const ENOUGH: usize = 64;
 
 /// A claim whose work is done.
 pub(crate) struct Served {
@@ -51,7 +61,7 @@ where
 {
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
-    let mut settling = Settling::new(settle);
+    let mut settling = Settling::new(settle, (COMPANY, ENOUGH.min(limits.in_flight.get() / 4)));
     let mut result = Ok(());
     while result.is_ok() {
         show(tasks.len());
@@ -95,6 +105,10 @@ where
 struct Settling<S> {
     settle: S,
     gathered: Vec<Served>,
+    // Until when they may be left to gather.
+    until: Option<Instant>,
+    // How long what is in no hurry waits for company, and how many are enough of it.
+    company: (Duration, usize),
     // A task of its own: who leaves it must not leave it half done.
     current: Option<JoinHandle<Result<(), BrokerError>>>,
 }
@@ -104,8 +118,8 @@ where
     S: Fn(Vec<Claim>, Vec<Outgoing>) -> F,
     F: Future<Output = Result<(), BrokerError>> + Send + 'static,
 {
-    fn new(settle: S) -> Self {
-        Self { settle, gathered: Vec::new(), current: None }
+    fn new(settle: S, company: (Duration, usize)) -> Self {
+        Self { settle, gathered: Vec::new(), until: None, company, current: None }
     }
 
     /// Takes over a task that has ended, and all others that have.
@@ -124,7 +138,14 @@ where
 
     fn gather(&mut self, ended: Result<Ended, JoinError>) -> Result<(), WorkerError> {
         match ended {
-            Ok(served) => self.gathered.extend(served?),
+            Ok(served) => {
+                let Some(served) = served? else { return Ok(()) };
+                let is_patient = served.outputs.iter().any(|output| output.together);
+                let now = Instant::now();
+                let until = if is_patient { now + self.company.0 } else { now };
+                self.until = Some(self.until.map_or(until, |earlier| earlier.min(until)));
+                self.gathered.push(served);
+            }
             Err(error) => {
                 error!("an attempt ended without a result, and its delivery goes back to the queue: {error}");
             }
@@ -133,12 +154,14 @@ where
     }
 
     fn begin(&mut self) {
-        if self.current.is_none() && !self.gathered.is_empty() {
+        let is_due = self.until.is_some_and(|until| until <= Instant::now());
+        if self.current.is_none() && (is_due || self.gathered.len() > self.company.1) {
             self.current = Some(self.send());
         }
     }
 
     fn send(&mut self) -> JoinHandle<Result<(), BrokerError>> {
+        self.until = None;
         let (mut claims, mut outputs) = (Vec::with_capacity(self.gathered.len()), Vec::new());
         for served in self.gathered.drain(..) {
             claims.push(served.claim);
@@ -148,13 +171,19 @@ where
     }
 
     fn is_busy(&self) -> bool {
-        self.current.is_some()
+        self.current.is_some() || !self.gathered.is_empty()
     }
 
     /// Waits for the group that is being settled, for ever if there is none, and begins the next. Cancel safe.
     async fn next(&mut self) -> Result<(), WorkerError> {
-        let Some(current) = &mut self.current else { return std::future::pending().await };
-        let settled = current.await.unwrap_or(Err(BrokerError::Closed));
+        let settled = match (&mut self.current, self.until) {
+            (Some(current), _) => current.await.unwrap_or(Err(BrokerError::Closed)),
+            (None, Some(until)) => {
+                sleep_until(until).await;
+                Ok(())
+            }
+            (None, None) => return std::future::pending().await,
+        };
         self.current = None;
         self.begin();
         Ok(settled?)
@@ -357,14 +386,17 @@ mod tests {
     async fn what_ends_while_a_group_is_settled_makes_the_next_group() {
         let rig = Rig::with(&["1", "2", "3", "4"]).await;
         let (groups, may_settle) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(0)));
-        let mut settling = Settling::new(|claims: Vec<Claim>, outputs| {
-            groups.lock().expect("not poisoned").push(claims.len());
-            let (broker, may_settle) = (rig.broker.clone(), Arc::clone(&may_settle));
-            async move {
-                may_settle.acquire().await.expect("open").forget();
-                broker.settle(claims, outputs).await
-            }
-        });
+        let mut settling = Settling::new(
+            |claims: Vec<Claim>, outputs| {
+                groups.lock().expect("not poisoned").push(claims.len());
+                let (broker, may_settle) = (rig.broker.clone(), Arc::clone(&may_settle));
+                async move {
+                    may_settle.acquire().await.expect("open").forget();
+                    broker.settle(claims, outputs).await
+                }
+            },
+            (COMPANY, ENOUGH),
+        );
         let mut consumer = rig.broker.consume(&rig.queue, NonZeroUsize::new(4).expect("not zero"));
         let mut tasks = JoinSet::new();
         for count in [1, 3] {
@@ -382,6 +414,41 @@ mod tests {
         }
         assert_eq!(*groups.lock().expect("not poisoned"), [1, 3]);
         assert_eq!(rig.waiting(&rig.queue), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_waits_a_moment_for_others_or_goes_with_what_waits_for_nobody() {
+        let rig = Rig::with(&["1", "2", "3", "4", "5", "6", "7"]).await;
+        let groups = Mutex::new(Vec::new());
+        let settle = |claims: Vec<Claim>, _| {
+            groups.lock().expect("not poisoned").push(claims.len());
+            let broker = rig.broker.clone();
+            async move { broker.settle(claims, Vec::new()).await }
+        };
+        let mut settling = Settling::new(settle, (LONG, 2));
+        let mut consumer = rig.broker.consume(&rig.queue, NonZeroUsize::new(7).expect("not zero"));
+        let mut tasks = JoinSet::new();
+        let mut end = async |settling: &mut Settling<_>, is_held: bool| {
+            let claim = consumer.next().await.expect("an open broker");
+            let output = Outgoing::new(rig.queue.clone(), "held");
+            let outputs = is_held.then(|| output.after(LONG).together()).into_iter().collect();
+            tasks.spawn(async { Ok(Some(Served { claim, outputs })) });
+            let ended = tasks.join_next().await.expect("a task");
+            settling.take(ended, &mut tasks).expect("no task failed");
+            settling.current.is_some()
+        };
+        assert!(!end(&mut settling, true).await && !end(&mut settling, true).await, "they wait");
+        assert!(end(&mut settling, false).await, "an attempt's end does not");
+        settling.next().await.expect("settled");
+        assert!(!end(&mut settling, true).await && !end(&mut settling, true).await, "they wait again");
+        assert!(end(&mut settling, true).await, "three are enough");
+        settling.next().await.expect("settled");
+        settling.company.0 = Duration::from_millis(1);
+        end(&mut settling, true).await;
+        while settling.is_busy() {
+            settling.next().await.expect("settled");
+        }
+        assert_eq!(*groups.lock().expect("not poisoned"), [3, 3, 1], "the last had waited long enough");
     }
 
     #[tokio::test]

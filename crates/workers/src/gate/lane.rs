@@ -34,6 +34,9 @@ pub(super) const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 /// others is bounded by it.
 pub(super) const BETWEEN_TURNS: Duration = Duration::from_millis(2);
 
+/// The same where the receiver does not answer: until it does, whatever comes back is only held again.
+pub(super) const BETWEEN_TURNS_OF_THE_SILENT: Duration = Duration::from_millis(8);
+
 /// The longest hold: then it is looked again.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_mins(5);
 
@@ -329,7 +332,10 @@ impl Lane {
 
     /// When one that is held is likely to have its turn: after those held before it, as fast as they go.
     pub(super) fn turn(&mut self, now: Instant, at_least: Duration) -> Duration {
-        self.turn_after(now, at_least, self.pace / self.most.max(1))
+        let silence =
+            if self.circuit.is_open() { LONGEST_HOLD } else { self.slowness(now) / self.most.max(1) };
+        let step = (self.pace / self.most.max(1)).max(silence.min(BETWEEN_TURNS_OF_THE_SILENT));
+        self.turn_after(now, at_least, step)
     }
 
     fn turn_after(&mut self, now: Instant, at_least: Duration, step: Duration) -> Duration {

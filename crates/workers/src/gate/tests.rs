@@ -6,7 +6,7 @@ use bellbuoy_store::{ReceiverHealth, SlotAnswer, SlotAsk};
 use uuid::Uuid;
 
 use super::{
-    lane::{BETWEEN_TURNS, LONGEST_HOLD},
+    lane::{BETWEEN_TURNS, BETWEEN_TURNS_OF_THE_SILENT, LONGEST_HOLD},
     *,
 };
 
@@ -235,9 +235,21 @@ async fn the_turns_of_what_is_held_are_spread_and_none_is_put_off_for_ever() {
         waits.push(hold(&gate, 1, "slow:443").await.wait);
     }
     assert!(waits.windows(2).all(|pair| pair[1] >= pair[0]));
-    assert_eq!(waits[1], waits[0] + BETWEEN_TURNS);
+    assert_eq!(waits[1], waits[0] + BETWEEN_TURNS_OF_THE_SILENT);
     assert_eq!(waits.last(), Some(&LONGEST_HOLD));
     hangs.end(&Outcome::Delivered);
+}
+
+#[test]
+fn the_turns_at_a_receiver_that_answers_are_nearer_each_other_than_at_one_that_is_silent() {
+    let (mut lane, now) = (Lane::new(NonZeroUsize::MIN, None), Instant::now());
+    lane.begin(now, Duration::ZERO);
+    let mut apart = |after: Duration| {
+        let turns = [(); 2].map(|()| lane.turn(now + after, Duration::ZERO));
+        turns[1].saturating_sub(turns[0])
+    };
+    assert_eq!(apart(Duration::from_millis(1)), BETWEEN_TURNS);
+    assert_eq!(apart(Duration::from_millis(500)), BETWEEN_TURNS_OF_THE_SILENT);
 }
 
 #[tokio::test(start_paused = true)]
