@@ -68,7 +68,7 @@ async fn config_show_names_each_value_and_its_origin_and_no_secret() {
 async fn the_example_file_is_valid_as_it_is_printed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (code, example) = run(folder.path(), &["config", "example"], &[]).await;
-    assert!(code == Some(0) && example.contains("#: in_flight = \"128\""), "{example}");
+    assert!(code == Some(0) && example.contains("#: in_flight = \"256\""), "{example}");
     std::fs::write(folder.path().join("example.toml"), example.replace("#: ", "")).expect("a file");
     let checked = run(folder.path(), &["config", "check", "--config", "example.toml"], &[]).await;
     assert!(checked.0 == Some(0) && checked.1.starts_with("the settings are right\n"), "{checked:?}");

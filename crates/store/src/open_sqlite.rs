@@ -70,7 +70,7 @@ impl Store {
             .max_connections(READERS)
             .acquire_timeout(tuning.patience)
             .test_before_acquire(false)
-            .connect_with(options(path, tuning).read_only(true).pragma("cache_size", "-8192"))
+            .connect_with(options(path, tuning).read_only(true).pragma("cache_size", "-2048"))
             .await
             .map_err(|source| sorted(path, source))?;
         let version = sqlx::query_scalar(sql::VERSION)
@@ -100,7 +100,7 @@ async fn connect_writer(path: &Path, tuning: Tuning) -> Result<SqlitePool, OpenE
         // Random pages change often; copying each back once per 32 MiB of log rather than per 4 halves the writing.
         .pragma("wal_autocheckpoint", "8192")
         .pragma("journal_size_limit", "67108864")
-        .pragma("cache_size", "-32768")
+        .pragma("cache_size", "-16384")
         .pragma("temp_store", "memory");
     if let Some(pages) = tuning.max_pages {
         options = options.pragma("max_page_count", pages);

@@ -81,10 +81,10 @@ pub struct DeliverLimits {
 }
 
 impl Default for DeliverLimits {
-    /// 128 attempts; 20 s, enough for an attempt that began just before.
+    /// 256 attempts; 20 s, enough for an attempt that began just before.
     fn default() -> Self {
         Self {
-            in_flight: NonZeroUsize::new(128).unwrap_or(NonZeroUsize::MIN),
+            in_flight: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
             drain: Duration::from_secs(20),
         }
     }

@@ -230,7 +230,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "limits.in_flight",
-        "128",
+        "256",
         "Most attempts in flight, per method and process; of those, three quarters at most follow an earlier one.",
     ),
     key(

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Attempts that a deliver worker makes at once, by default; the bare clients do as many.
-const IN_FLIGHT: u16 = 128;
+const IN_FLIGHT: u16 = 256;
 
 /// For how long the bare HTTP client is measured.
 const FLOOD: Duration = Duration::from_secs(2);

@@ -113,7 +113,7 @@ impl Disk {
             .execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
                  PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;
-                 PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;",
+                 PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
             )
             .map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(32);
@@ -133,7 +133,7 @@ impl Disk {
         let fail = |source| OpenError::Database { path: path.to_owned(), source };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-        connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA cache_size = -4000;").map_err(fail)?;
+        connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA cache_size = -2048;").map_err(fail)?;
         Ok(Self { connection })
     }
 

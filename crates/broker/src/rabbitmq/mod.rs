@@ -246,11 +246,18 @@ impl RabbitMq {
             }
             sleep(LOOK_AGAIN).await;
         }
-        // What is told of an outcome is told when all else is durable.
-        let (packable, others) = outputs.into_iter().partition(pack::is_packable);
+        let (packable, others): (Vec<_>, Vec<_>) = outputs.into_iter().partition(pack::is_packable);
+        let can_be_told_twice = others.iter().all(|output| output.together);
         let others = parcels(pack::pack_waiting(others), now, publisher.tolerance());
-        publisher.publish_patiently(others, ours).await?;
-        publisher.publish_packed_patiently(packable, ours).await?;
+        let others = publisher.publish_patiently(others, ours);
+        let packable = publisher.publish_packed_patiently(packable, ours);
+        if can_be_told_twice {
+            tokio::try_join!(others, packable)?;
+        } else {
+            // What is told of an outcome is told when all else is durable.
+            others.await?;
+            packable.await?;
+        }
         self.end(claims).await
     }
 

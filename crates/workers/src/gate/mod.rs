@@ -84,14 +84,14 @@ impl GateLimits {
 }
 
 impl Default for GateLimits {
-    /// 32, a quarter of a worker's slots; 64; 96 of 128; no rates; 20, which a receiver that fails every third request never has.
+    /// 32, an eighth of a worker's slots; 64; 192 of 256; no rates; 20, which a receiver that fails every third request never has.
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         Self {
             per_notification: count(32),
             per_host: count(64),
             circuit_failures: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
-            retries: count(96),
+            retries: count(192),
             rate: None,
             rate_per_host: None,
         }
