@@ -100,7 +100,7 @@ async fn connect_writer(path: &Path, tuning: Tuning) -> Result<SqlitePool, OpenE
         // Random pages change often; copying each back once per 32 MiB of log rather than per 4 halves the writing.
         .pragma("wal_autocheckpoint", "8192")
         .pragma("journal_size_limit", "67108864")
-        .pragma("cache_size", "-16384")
+        .pragma("cache_size", "-8192")
         .pragma("temp_store", "memory");
     if let Some(pages) = tuning.max_pages {
         options = options.pragma("max_page_count", pages);

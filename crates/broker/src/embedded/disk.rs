@@ -113,7 +113,7 @@ impl Disk {
             .execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
                  PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;
-                 PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
+                 PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",
             )
             .map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(32);
