@@ -187,13 +187,14 @@ impl Methods {
                 webhook::attempt(&ways.client, &self.registry, config, callbacks, &attempt, may_follow).await
             }
             MethodConfig::Email(config) => {
-                email::attempt(&ways.mailer, &self.store, &self.registry, config, &attempt).await
+                // Apart, because it is large: an attempt by any other method would be as large.
+                Box::pin(email::attempt(&ways.mailer, &self.store, &self.registry, config, &attempt)).await
             }
             MethodConfig::Chat(config) => {
                 chat::attempt(&ways.client, &self.services, &self.registry, config, &attempt).await
             }
             MethodConfig::QuayNotification(target) => {
-                let adding = in_app::attempt(&self.store, &self.registry, target, &attempt);
+                let adding = Box::pin(in_app::attempt(&self.store, &self.registry, target, &attempt));
                 timeout(self.deadline, adding).await.unwrap_or_else(|_| {
                     let detail = format!("the store did not answer within {:?}", self.deadline);
                     Report::deferred(CauseCode::Internal, detail)

@@ -47,7 +47,8 @@ pub(crate) async fn attempt(
     }
     let callback_url = match callbacks {
         None => String::new(),
-        Some((callbacks, store)) => match callbacks.url(store, attempt, &place).await {
+        // Apart, because it is large and rare: every attempt would be as large.
+        Some((callbacks, store)) => match Box::pin(callbacks.url(store, attempt, &place)).await {
             Ok(url) => url,
             Err(why) => {
                 return Report::deferred(CauseCode::Internal, format!("no callback can be awaited: {why}"));

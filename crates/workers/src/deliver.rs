@@ -7,7 +7,7 @@
 //! When a delivery is due is the broker's to say: it kept the delay, and our clock may have been
 //! set meanwhile, or be another machine's.
 
-use std::{borrow::Cow, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{borrow::Cow, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
@@ -263,13 +263,16 @@ impl Deliver {
             },
         };
         *began = Begun::now();
-        let attempt = self.attempt(delivery, notification, checked, *began, pass.as_ref());
-        let report = match &pass {
-            None => attempt.await,
-            Some(pass) => match pass.guard(attempt).await {
-                Some(report) => report,
-                None => return self.hold(delivery, CauseCode::Internal, STOOD_STILL, Duration::ZERO),
-            },
+        let report = {
+            // Pinned here, because a future that is handed on is copied.
+            let attempt = pin!(self.attempt(delivery, notification, checked, *began, pass.as_ref()));
+            match &pass {
+                None => Some(attempt.await),
+                Some(pass) => pass.guard(attempt).await,
+            }
+        };
+        let Some(report) = report else {
+            return self.hold(delivery, CauseCode::Internal, STOOD_STILL, Duration::ZERO);
         };
         // Nobody's fault, and told to nobody's circuit: the host that a redirect leads to has as much as it may have.
         if let Some(hold) = pass.as_ref().and_then(Pass::refused) {

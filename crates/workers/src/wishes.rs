@@ -85,7 +85,8 @@ impl Wishes {
         if let Some(found) = self.cache().by_id.get(&id) {
             return Ok(found.clone());
         }
-        let found = self.store.notification(id).await?;
+        // Apart, because it is large and rare: every delivery's task would be as large.
+        let found = Box::pin(self.store.notification(id)).await?;
         let mut cache = self.cache();
         let found = found.map(|notification| cache.wish(version, notification));
         if found.is_none() {
@@ -107,7 +108,7 @@ impl Wishes {
                 return Ok(version);
             }
         }
-        let version = self.store.notifications_version().await?;
+        let version = Box::pin(self.store.notifications_version()).await?;
         let mut cache = self.cache();
         if cache.version != Some(version) {
             cache.forget();
