@@ -1,5 +1,5 @@
 //! What Quay's people do, through the real program: an address agrees by the mail that it gets; a user signs in by the
-//! password that the operator set.
+//! password that the operator set; an operator makes the server read-only.
 
 mod support;
 
@@ -120,6 +120,38 @@ async fn a_namespace_s_mail_goes_to_whoever_owns_it_by_then() {
     let subject = "Namespace acme storage usage has exceeded its quota limit (105%)";
     assert_eq!(mails[1].field("Subject").as_deref(), Some(subject));
     fleet.api.until("subject=acme", 2, &["delivered"]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_read_only_delivers_and_changes_nothing_and_who_only_reads_sees_it_all() {
+    let mut fleet = Fleet::start(&[("BELLBUOY_AUTH__READONLY_SUPERUSERS", "auditor")]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    people(&fleet).await;
+    let user = json!({"kind": "user"}).to_string();
+    let made = fleet.api.send(Method::PUT, "/v1/directory/accounts/auditor", "application/json", user).await;
+    assert!(made.status.is_success(), "{}", made.text());
+    let wanted = json!({"title": "audit", "account": "auditor", "scopes": ["super:user"]});
+    let token = fleet.api.post("/v1/tokens", &wanted).await.json()["token"].clone();
+    fleet.api.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+
+    fleet.set("BELLBUOY_API__READ_ONLY", "true");
+    fleet.stop().await;
+    fleet.start_again().await;
+    let path = "/api/v1/repository/acme/api/notification/";
+    let wish = json!({"event": "repo_push", "method": "slack", "config": {"url": "https://hooks.example.com/"}, "eventConfig": {}});
+    let refused = fleet.api.post(path, &wish).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["is_readonly"]), (503, &json!(true)));
+    fleet.api.publish(&support::push("1", "acme/api", "v1")).await;
+    fleet.api.until("subject=acme/api", 1, &["delivered"]).await;
+
+    let auditor = support::Client::new(&fleet.api.url, token.as_str().expect("a token"));
+    assert_eq!(auditor.get(path).await["notifications"].as_array().map(Vec::len), Some(1));
+    fleet.set("BELLBUOY_API__READ_ONLY", "false");
+    fleet.stop().await;
+    fleet.start_again().await;
+    let auditor = support::Client::new(&fleet.api.url, token.as_str().expect("a token"));
+    assert_eq!(auditor.post(path, &wish).await.status, 403, "it changes no more than others");
+    assert_eq!(fleet.api.post(path, &wish).await.status, 201);
 }
 
 #[tokio::test]
