@@ -99,7 +99,7 @@ metrics! {
 metrics! {
     /// What goes up and down.
     Gauge {
-        /// Messages in a queue: ready (claimed ones included), delayed, claimed.
+        /// Messages in a queue: ready (claimed ones included), delayed, claimed. On RabbitMQ a pack of messages counts as one.
         QueueMessages = "queue_messages" ["queue", "state"],
         /// How long the oldest ready message of a queue has waited.
         QueueOldestReady = "queue_oldest_ready_seconds" ["queue"],
