@@ -71,6 +71,10 @@ async fn a_circuit_opens_is_tried_by_one_attempt_and_closes_for_all_that_were_he
     publish_all(api, "first", many("acme/api", 3)).await;
     receiver.wait_for(3, |_| true).await.expect("three attempts");
     until_open(api, 1.0).await;
+    let said_once = async |what: &str| {
+        eventually(SOON, async || (fleet.log().matches(what).count() == 1).then_some(())).await;
+    };
+    said_once("has stopped answering: its deliveries are held").await;
 
     publish_all(api, "other", many("acme/api", OTHERS)).await;
     receiver.wait_for(4, |_| true).await.expect("the one that finds out");
@@ -89,6 +93,8 @@ async fn a_circuit_opens_is_tried_by_one_attempt_and_closes_for_all_that_were_he
     receiver.release();
     let rows = api.until("", 3 + OTHERS, &["delivered"]).await;
     until_open(api, 0.0).await;
+    said_once("has stopped answering").await;
+    said_once("answers again, and its deliveries go on").await;
     let attempts: u64 = rows.iter().filter_map(|row| row["attempt_count"].as_u64()).sum();
     assert_eq!(attempts, 6 + OTHERS as u64, "no hold was an attempt");
     assert_eq!(receiver.requests().len(), 6 + OTHERS);

@@ -115,30 +115,36 @@ impl Pass {
         let now = Instant::now();
         let (at, took) = (self.gate.at(now), now - self.began);
         let gate = Arc::clone(&self.gate);
+        let mut turned = Vec::new();
         let mut lanes = gate.lanes();
         for step in self.steps.drain(..) {
-            if let Some(lane) = lanes.get_mut(&step.place) {
-                let sign = sign(&step.place);
-                let was_open = lane.circuit.is_open();
-                if lane.end(&step, sign, took, now, (at, step.place.to_open(gate.limits))) {
-                    gate.ask_soon(&step.place);
-                }
-                say_what_changed(&step.place, was_open, lane.circuit.is_open());
-                lane.take_back(step.room);
+            let Some(lane) = lanes.get_mut(&step.place) else { continue };
+            let sign = sign(&step.place);
+            let was_open = lane.circuit.is_open();
+            if lane.end(&step, sign, took, now, (at, step.place.to_open(gate.limits))) {
+                gate.ask_soon(&step.place);
             }
+            lane.take_back(step.room);
+            if lane.circuit.is_open() != was_open && step.place.probe().is_some() {
+                turned.push((step.place, was_open));
+            }
+        }
+        drop(lanes);
+        for (place, was_open) in turned {
+            say_what_changed(&place, was_open);
         }
     }
 }
 
 // Once for a receiver, and not for each delivery that is held for it.
-fn say_what_changed(place: &Place, was_open: bool, is_open: bool) {
-    match (was_open, is_open) {
-        (false, true) => warn!(
-            "{} has stopped answering: its deliveries are held, and one attempt at a time finds out whether it is back",
-            place.name()
-        ),
-        (true, false) => info!("{} answers again, and its deliveries go on", place.name()),
-        _ => {}
+fn say_what_changed(place: &Place, was_open: bool) {
+    let receiver = place.name();
+    if was_open {
+        info!("{receiver} answers again, and its deliveries go on");
+    } else {
+        warn!(
+            "{receiver} has stopped answering: its deliveries are held, and one attempt at a time finds out whether it is back"
+        );
     }
 }
 
