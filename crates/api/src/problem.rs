@@ -51,7 +51,7 @@ impl Problem {
 
     /// Nothing is changed here until the operator lets it: see `Api::read_only`. Quay's clients know it by `is_readonly`.
     pub(crate) fn read_only() -> Self {
-        let detail = "the server is read-only (`api.read_only`): events are taken and delivered, but nothing else is changed";
+        let detail = "the server is read-only (`api.read_only`): events are taken and delivered, and nothing is changed";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with("is_readonly", true)
     }
 

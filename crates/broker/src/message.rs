@@ -90,7 +90,8 @@ pub struct Outgoing {
     /// How long nobody may have it; zero for at once, at most [`crate::MAX_DELAY`].
     pub delay: Duration,
     /// Whether it may wait together with others, which is cheaper where many do: its wait then ends up to a quarter of
-    /// a second later, and whoever counts waiting messages may count them as one.
+    /// a second later, and whoever counts waiting messages may count them as one. For what is to be done again anyhow:
+    /// what is published with it may be durable before it is.
     pub together: bool,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A task ends with what follows for its claim. What has ended while one group is being settled makes the next group,
 //! so that a busy worker settles many claims at the price of one, and a quiet one waits for nobody. Only what is to wait
-//! together waits a moment for others to be settled with: no attempt was made of it that could be repeated.
+//! together waits a moment for others to be settled with: it is to be done again anyhow, so that a crash repeats nothing.
 //!
 //! A task that panics drops its claim: the broker gives the message out again and counts, and the
 //! other tasks go on.

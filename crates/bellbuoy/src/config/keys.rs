@@ -107,7 +107,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "api.read_only",
         "false",
-        "Whether the API takes events and logins only: whatever else is not a GET is answered 503, as by a Quay that is read-only. Delivering goes on.",
+        "Whether the API takes events, callbacks and logins only: whatever else is not a GET is answered 503, as by a Quay that is read-only. Delivering goes on.",
     ),
     secret(
         "ingest.github_secret",

@@ -332,10 +332,10 @@ impl Lane {
 
     /// When one that is held is likely to have its turn: after those held before it, as fast as they go.
     pub(super) fn turn(&mut self, now: Instant, at_least: Duration) -> Duration {
-        let silence =
-            if self.circuit.is_open() { LONGEST_HOLD } else { self.slowness(now) / self.most.max(1) };
-        let step = (self.pace / self.most.max(1)).max(silence.min(BETWEEN_TURNS_OF_THE_SILENT));
-        self.turn_after(now, at_least, step)
+        let most = self.most.max(1);
+        let silent = BETWEEN_TURNS_OF_THE_SILENT;
+        let unanswered = if self.circuit.is_open() { silent } else { silent.min(self.slowness(now) / most) };
+        self.turn_after(now, at_least, unanswered.max(self.pace / most))
     }
 
     fn turn_after(&mut self, now: Instant, at_least: Duration, step: Duration) -> Duration {
