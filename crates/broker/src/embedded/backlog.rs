@@ -3,7 +3,8 @@
 //!
 //! The rule: every message on disk at or before a cursor is in a window, claimed, or settled;
 //! every immediate message after it is on disk only. A message that is committed while its window
-//! is complete joins it straight from memory, so a queue that keeps up is never read from disk.
+//! is complete joins it straight from memory, so a queue that keeps up is never read from disk. Whatever is returned
+//! often becomes a suspect, so that nothing joins any window while the suspects' is full.
 //!
 //! ```mermaid
 //! stateDiagram-v2
@@ -160,7 +161,7 @@ impl Backlog {
             return; // A look saw it first.
         }
         let looking = self.look.as_ref().is_some_and(|look| look.load.fresh_after.is_some());
-        if self.more_fresh || looking || !self.fresh.has_room(self.limits) {
+        if self.more_fresh || looking || !self.has_room_beside(&self.fresh) {
             self.more_fresh = true;
         } else {
             self.fresh_cursor = message.key.raw();
@@ -177,7 +178,7 @@ impl Backlog {
             look.first_arrival = Some(look.first_arrival.map_or(position, |first| first.min(position)));
         } else if position > self.due_cursor {
             self.expect_due(message.due_ms);
-        } else if message.due_ms <= now_ms && self.late.has_room(self.limits) {
+        } else if message.due_ms <= now_ms && self.has_room_beside(&self.late) {
             self.delayed_here.insert(message.key);
             self.late.push_back(message);
         } else {
@@ -185,8 +186,13 @@ impl Backlog {
         }
     }
 
+    // What joins a window may become a suspect: while those are many, nothing further joins either.
+    fn has_room_beside(&self, window: &Window) -> bool {
+        window.has_room(self.limits) && self.suspects.has_room(self.limits)
+    }
+
     // The cursor has passed a place where a message now stands that can't join the window: the
-    // clock was set back, so that it is not due yet, or the window is full.
+    // clock was set back, so that it is not due yet, or the windows are full.
     fn go_back(&mut self, (due_ms, key): Position) {
         self.due_cursor = (due_ms, key - 1);
         self.expect_due(due_ms);
