@@ -100,6 +100,7 @@ pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
         connect_timeout: config.connect_timeout,
         tls_timeout: config.tls_timeout,
         head_timeout: config.head_timeout,
+        pool_idle_per_host: config.per_host.get(),
         connections_per_host: config.connections_per_host.get(),
         allow_skip_verification: config.allow_skip_verification,
         proxy: config.proxy.clone(),

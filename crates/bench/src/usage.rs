@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 
 use crate::figures::rounded;
 
-/// Between two looks at memory.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at memory, each of which walks the pages of two servers and so takes its own part of a processor.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A program whose use is measured, known by its first process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -245,10 +245,14 @@ struct Versioned {
 
 // A newer version may have another shape: what its shape lacks must not hide that it is newer.
 fn refused(what: &'static str, bytes: &[u8], source: Option<serde_json::Error>) -> WireError {
-    match (serde_json::from_slice::<Versioned>(bytes), source) {
-        (Ok(Versioned { v }), Some(source)) if v <= WIRE_VERSION => WireError::Malformed { what, source },
-        (Ok(Versioned { v }), _) => WireError::Newer { what, version: v },
-        (Err(source), _) => WireError::Malformed { what, source },
+    let versioned = serde_json::Deserializer::from_slice(bytes).into_iter::<Versioned>().next();
+    match (versioned, source) {
+        (Some(Ok(Versioned { v })), Some(source)) if v <= WIRE_VERSION => {
+            WireError::Malformed { what, source }
+        }
+        (Some(Ok(Versioned { v })), _) => WireError::Newer { what, version: v },
+        (Some(Err(source)), _) | (None, Some(source)) => WireError::Malformed { what, source },
+        (None, None) => WireError::Malformed { what, source: serde::de::Error::custom("it is empty") },
     }
 }
 
@@ -281,6 +285,29 @@ macro_rules! wire {
 wire!(DeliveryMessage, "delivery");
 wire!(Record, "record");
 
+impl Record {
+    /// Reads a message body of one record or more, one after the other with or without white space between them.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, or one of them is malformed or of a newer version.
+    pub fn all_from_json(bytes: &[u8]) -> Result<Vec<Self>, WireError> {
+        let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Self>();
+        let mut records = Vec::new();
+        loop {
+            let begin = stream.byte_offset();
+            match stream.next() {
+                Some(Ok(record)) if record.v <= WIRE_VERSION => records.push(record),
+                None if !records.is_empty() => return Ok(records),
+                read => {
+                    let source = read.and_then(Result::err);
+                    return Err(refused("record", &bytes[begin.min(bytes.len())..], source));
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +319,33 @@ mod tests {
             assert!(matches!(refused, WireError::Newer { version: 2, .. }), "{refused}");
             let refused = DeliveryMessage::from_json(newer.as_bytes()).expect_err("newer");
             assert!(matches!(refused, WireError::Newer { version: 2, .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn records_are_read_one_after_the_other_and_none_is_passed_over() {
+        let one = Record { v: WIRE_VERSION, fanned_out: None, attempt: None }.to_json();
+        let bodies = |between: &str, count: usize| vec![one.clone(); count].join(between.as_bytes());
+        for (body, count) in
+            [(bodies("", 1), 1), (bodies("\n", 3), 3), (bodies(" \n ", 2), 2), (bodies("", 2), 2)]
+        {
+            assert_eq!(Record::all_from_json(&body).expect("records").len(), count);
+        }
+        for (last, is_newer) in [
+            ("", false),
+            ("{}", false),
+            ("{\"v\": 1", false),
+            ("x", false),
+            ("{\"v\": 2, \"attempt\": 3}", true),
+        ] {
+            for before in [Vec::new(), bodies("\n", 2)] {
+                let body = [&before[..], last.as_bytes()].concat();
+                if last.is_empty() && !before.is_empty() {
+                    continue;
+                }
+                let refused = Record::all_from_json(&body).expect_err("refused");
+                assert_eq!(matches!(refused, WireError::Newer { version: 2, .. }), is_newer, "{refused}");
+            }
         }
     }
 

@@ -33,7 +33,8 @@ pub struct Outbound {
     pub max_header_bytes: usize,
     /// How long an unused connection is kept. 60 s.
     pub pool_idle_timeout: Duration,
-    /// How many unused connections are kept for one scheme, host and port. 32.
+    /// How many unused connections are kept for one scheme, host and port: as many as may be in use at once, so that a
+    /// steady load opens no new ones. 64.
     pub pool_idle_per_host: usize,
     /// Most connections to one host and port, in use or not. 128.
     pub connections_per_host: usize,
@@ -69,7 +70,7 @@ impl Default for Outbound {
             max_response_bytes: 1024 * 1024,
             max_header_bytes: 64 * 1024,
             pool_idle_timeout: Duration::from_mins(1),
-            pool_idle_per_host: 32,
+            pool_idle_per_host: 64,
             connections_per_host: 128,
             pool_max_age: Duration::from_mins(5),
             client_identity: None,

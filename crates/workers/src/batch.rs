@@ -12,12 +12,18 @@ pub(crate) struct Batch {
     claims: Vec<Claim>,
     bytes: usize,
     limit: NonZeroUsize,
+    full_bytes: usize,
 }
 
 impl Batch {
     /// A batch of one, to have at most `limit`.
     pub(crate) fn begin(first: Claim, limit: NonZeroUsize) -> Self {
-        Self { bytes: first.body().len(), claims: vec![first], limit }
+        Self { bytes: first.body().len(), claims: vec![first], limit, full_bytes: FULL_BYTES }
+    }
+
+    /// The same, which takes no further claim from so many bytes of bodies on.
+    pub(crate) fn full_at(self, full_bytes: usize) -> Self {
+        Self { full_bytes, ..self }
     }
 
     /// Adds one more.
@@ -28,7 +34,7 @@ impl Batch {
 
     /// Whether it should take no more.
     pub(crate) fn is_full(&self) -> bool {
-        self.claims.len() >= self.limit.get() || self.bytes >= FULL_BYTES
+        self.claims.len() >= self.limit.get() || self.bytes >= self.full_bytes
     }
 
     /// Adds what is at hand, as far as there is room.

@@ -7,17 +7,25 @@
 //! When a delivery is due is the broker's to say: it kept the delay, and our clock may have been
 //! set meanwhile, or be another machine's.
 
-use std::{borrow::Cow, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    num::NonZeroUsize,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
+use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards};
 use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryMessage, DeliveryState, Event,
-    MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION, WireError,
+    EventError, MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy,
+    WIRE_VERSION, WireError,
 };
 use bellbuoy_methods::{Attempt, Methods, Receiver, Report, http::MayFollow};
 use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Gauge, Histogram, Metrics};
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -117,7 +125,34 @@ pub struct Deliver {
 /// A delivery at hand.
 struct Delivery {
     message: DeliveryMessage,
-    event: Event,
+    event: Arc<Event>,
+}
+
+/// The event that was read last, as it was written. Deliveries of one event come one after the other, so that in a wide
+/// fan-out nearly all find theirs here.
+#[derive(Default)]
+struct LastEvent(Mutex<Option<ReadEvent>>);
+
+struct ReadEvent {
+    text: Box<RawValue>,
+    accepted_at: Timestamp,
+    event: Arc<Event>,
+}
+
+impl LastEvent {
+    fn read(&self, message: &DeliveryMessage) -> Result<Arc<Event>, EventError> {
+        let last = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*last()
+            && known.accepted_at == message.accepted_at
+            && known.text.get() == message.event.get()
+        {
+            return Ok(Arc::clone(&known.event));
+        }
+        let event = Arc::new(Event::from_json(message.event.get().as_bytes(), message.accepted_at)?);
+        let (text, accepted_at) = (message.event.clone(), message.accepted_at);
+        *last() = Some(ReadEvent { text, accepted_at, event: Arc::clone(&event) });
+        Ok(event)
+    }
 }
 
 /// When its handling began.
@@ -177,7 +212,8 @@ impl Deliver {
             self.metrics.set(Gauge::DeliveriesInFlight, &[method], slot_count(in_flight));
             if in_flight == 0 { self.vital.idle() } else { self.vital.working() }
         };
-        let serve = |claim, stop| Arc::clone(&self).serve(claim, stop);
+        let last = Arc::new(LastEvent::default());
+        let serve = |claim, stop| Arc::clone(&self).serve(claim, Arc::clone(&last), stop);
         let settle = |claims, outputs| {
             let broker = self.broker.clone();
             async move { broker.settle(claims, outputs).await }
@@ -189,22 +225,29 @@ impl Deliver {
         Patience { role: deliver_role(self.method), vital: &self.vital, metrics: &self.metrics, stop }
     }
 
-    async fn serve(self: Arc<Self>, claim: Claim, stop: CancellationToken) -> pool::Ended {
-        let outputs = match read(&claim) {
+    async fn serve(
+        self: Arc<Self>,
+        claim: Claim,
+        last: Arc<LastEvent>,
+        stop: CancellationToken,
+    ) -> pool::Ended {
+        let (outputs, told) = match read(&claim, &last) {
             Ok(delivery) => match self.deliver(&claim, &delivery, &stop).await {
-                Ok(outputs) => outputs,
+                Ok((outputs, record)) => (outputs, Some(record)),
                 Err(halt) => return halt.into_result().map(|()| None),
             },
-            Err(Unreadable::Newer(detail)) => vec![put_aside(&claim, Why::Newer, &detail, &self.metrics)],
+            Err(Unreadable::Newer(detail)) => {
+                (vec![put_aside(&claim, Why::Newer, &detail, &self.metrics)], None)
+            }
             Err(Unreadable::Malformed(detail)) => {
                 error!(
                     "a message on {} is not a delivery and becomes a dead letter: {detail}",
                     claim.queue()
                 );
-                vec![self.dead_letter(&claim, DeadReason::Undecodable, &detail)]
+                (vec![self.dead_letter(&claim, DeadReason::Undecodable, &detail)], None)
             }
         };
-        Ok(Some(Served { claim, outputs }))
+        Ok(Some(Served { claim, outputs, told }))
     }
 
     async fn deliver(
@@ -212,7 +255,7 @@ impl Deliver {
         claim: &Claim,
         delivery: &Delivery,
         stop: &CancellationToken,
-    ) -> Result<Vec<Outgoing>, Halt> {
+    ) -> Result<(Vec<Outgoing>, Record), Halt> {
         let patience = self.patience(stop);
         let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
         let look_up = || self.wishes.get(delivery.message.notification);
@@ -400,7 +443,14 @@ impl Deliver {
         }
     }
 
-    fn follow(&self, claim: &Claim, delivery: &Delivery, began: Begun, verdict: &Verdict) -> Vec<Outgoing> {
+    // The retry or the dead letter, if there is one, and what the recorder is told.
+    fn follow(
+        &self,
+        claim: &Claim,
+        delivery: &Delivery,
+        began: Begun,
+        verdict: &Verdict,
+    ) -> (Vec<Outgoing>, Record) {
         let message = &delivery.message;
         // In this order, so that no wait looks shorter than it is, and before the log, which can take its time.
         let took = began.instant.elapsed();
@@ -426,7 +476,7 @@ impl Deliver {
             on_probation: verdict.on_probation,
         };
         let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(record) };
-        let mut outputs = vec![Outgoing::new(queues::outcomes(), record.to_json())];
+        let mut outputs = Vec::new();
         if let Some((number, wait)) = verdict.again {
             let again = self.again(message, number, now, wait);
             // An attempt's retry comes when it was said; of those that are held there can be very many.
@@ -436,7 +486,7 @@ impl Deliver {
             let detail = verdict.cause.as_ref().map(ToString::to_string).unwrap_or_default();
             outputs.push(self.dead_letter(claim, reason, &detail));
         }
-        outputs
+        (outputs, record)
     }
 
     fn again(&self, message: &DeliveryMessage, number: u32, now: Timestamp, wait: Duration) -> Outgoing {
@@ -524,17 +574,49 @@ impl Verdict {
     }
 }
 
-fn read(claim: &Claim) -> Result<Delivery, Unreadable> {
+fn read(claim: &Claim, last: &LastEvent) -> Result<Delivery, Unreadable> {
     let message = DeliveryMessage::from_json(claim.body()).map_err(|error| match error {
         WireError::Newer { .. } => Unreadable::Newer(error.to_string()),
         WireError::Malformed { .. } => Unreadable::Malformed(error.to_string()),
     })?;
-    let event = Event::from_json(message.event.get().as_bytes(), message.accepted_at)
-        .map_err(|error| Unreadable::Malformed(format!("its event: {error}")))?;
+    let event = last.read(&message).map_err(|error| Unreadable::Malformed(format!("its event: {error}")))?;
     Ok(Delivery { message, event })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slots are thousands at most")]
 fn slot_count(count: usize) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_once_for_deliveries_that_follow_one_another_and_never_taken_for_another() {
+        let message = |event: &str, accepted_ms: i64| -> DeliveryMessage {
+            let value = serde_json::json!({
+                "v": WIRE_VERSION, "delivery": uuid::Uuid::nil(), "notification": uuid::Uuid::nil(), "attempt": 1,
+                "spent": 0, "accepted_at": accepted_ms, "due_at": accepted_ms, "event": {
+                    "specversion": "1.0", "id": event, "source": "registry.example.com", "type": "repo_push",
+                    "subject": "acme/api", "data": {"updated_tags": ["v1"]},
+                },
+            });
+            DeliveryMessage::from_json(value.to_string().as_bytes()).expect("a delivery")
+        };
+        let last = LastEvent::default();
+        let read = |event: &str, accepted_ms| last.read(&message(event, accepted_ms)).expect("an event");
+        let first = read("1", 1);
+        assert!(Arc::ptr_eq(&first, &read("1", 1)));
+        let later = read("1", 2);
+        assert!(
+            !Arc::ptr_eq(&first, &later) && first.time != later.time,
+            "its time is that of its acceptance"
+        );
+        assert_eq!(read("2", 2).id, "2");
+        let mut none = message("3", 2);
+        none.event = RawValue::from_string("{}".into()).expect("JSON");
+        assert!(last.read(&none).is_err());
+        assert_eq!(read("2", 2).id, "2");
+    }
 }

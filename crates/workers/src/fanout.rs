@@ -45,6 +45,7 @@ use crate::{
     method_label,
     patience::{Patience, refuses_nothing_in_particular},
     recent::Recent,
+    told::Told,
 };
 
 /// Header of an event's message: when our ingest took it, in Unix milliseconds.
@@ -108,6 +109,7 @@ type Digested = HashMap<DeliveryId, DeliveryId>;
 #[derive(Default)]
 struct Harvest {
     outputs: Vec<Outgoing>,
+    told: Told,
     bytes: usize,
     done: Vec<Claim>,
     /// What is counted once it is durable.
@@ -298,7 +300,7 @@ impl Fanout {
                 let method = notification.method.clone();
                 planned.push(PlannedDelivery { delivery, notification: notification.id, method });
                 if let Some(digest) = digests.get(&delivery) {
-                    harvest.push(arrival.told_in(delivery, wish, *digest));
+                    harvest.tell(&arrival.told_in(delivery, wish, *digest));
                     continue;
                 }
                 let alone = tag.and_then(|tag| raw(event.with_tag_alone(tag).to_json()));
@@ -311,9 +313,9 @@ impl Fanout {
         }
         // Even without a delivery: then nothing but this says that the event is done.
         let rest = planned.split_off(planned.len().min(PLANNED_AT_ONCE));
-        harvest.push(arrival.fanned_out(planned));
+        harvest.tell(&arrival.fanned_out(planned));
         for more in rest.chunks(PLANNED_AT_ONCE) {
-            harvest.push(arrival.fanned_out(more.to_vec()));
+            harvest.tell(&arrival.fanned_out(more.to_vec()));
         }
         harvest.count(Counter::EventsFannedOut, event.kind.name());
         self.send_piece(harvest, patience).await?;
@@ -325,16 +327,16 @@ impl Fanout {
         if harvest.bytes < PIECE_BYTES && harvest.outputs.len() < PIECE_MESSAGES {
             return Ok(());
         }
-        let piece = std::mem::take(&mut harvest.outputs);
-        harvest.bytes = 0;
+        let piece = harvest.take_outputs();
         let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
         patience.outlast(passes, || self.broker.publish(piece.clone())).await??;
         self.vital.working();
         Ok(())
     }
 
-    async fn settle(&self, harvest: Harvest) -> Result<(), Halt> {
-        self.broker.settle(harvest.done, harvest.outputs).await?;
+    async fn settle(&self, mut harvest: Harvest) -> Result<(), Halt> {
+        let outputs = harvest.take_outputs();
+        self.broker.settle(harvest.done, outputs).await?;
         for (counter, label, by) in harvest.tally {
             self.metrics.count(counter, &[label], by);
         }
@@ -365,6 +367,19 @@ impl Harvest {
     fn push(&mut self, message: Outgoing) {
         self.bytes += message.body.len();
         self.outputs.push(message);
+    }
+
+    fn tell(&mut self, record: &Record) {
+        let record = record.to_json();
+        self.bytes += record.len();
+        self.told.push_json(&record);
+    }
+
+    fn take_outputs(&mut self) -> Vec<Outgoing> {
+        self.bytes = 0;
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.extend(std::mem::take(&mut self.told).into_messages());
+        outputs
     }
 
     fn count(&mut self, counter: Counter, label: &'static str) {
@@ -410,7 +425,7 @@ impl Arrival {
     }
 
     /// The end of a delivery that is told with others.
-    fn told_in(&self, delivery: DeliveryId, wish: &Wish, digest: DeliveryId) -> Outgoing {
+    fn told_in(&self, delivery: DeliveryId, wish: &Wish, digest: DeliveryId) -> Record {
         let cause =
             Cause::new(CauseCode::Digested, format!("told together with others in delivery {digest}"));
         let attempt = AttemptRecord {
@@ -432,11 +447,10 @@ impl Arrival {
             next_due_at: None,
             on_probation: false,
         };
-        let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) };
-        Outgoing::new(queues::outcomes(), record.to_json())
+        Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) }
     }
 
-    fn fanned_out(&self, deliveries: Vec<PlannedDelivery>) -> Outgoing {
+    fn fanned_out(&self, deliveries: Vec<PlannedDelivery>) -> Record {
         let fanned_out = FannedOut {
             source: self.event.source.clone(),
             event: self.event.id.clone(),
@@ -445,8 +459,7 @@ impl Arrival {
             accepted_at: self.accepted_at,
             deliveries,
         };
-        let record = Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None };
-        Outgoing::new(queues::outcomes(), record.to_json())
+        Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None }
     }
 }
 

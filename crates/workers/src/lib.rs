@@ -20,6 +20,7 @@ mod record;
 mod retention;
 mod slots;
 mod supervise;
+mod told;
 mod vital;
 mod wishes;
 

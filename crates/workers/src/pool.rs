@@ -10,6 +10,7 @@
 use std::{future::Future, time::Duration};
 
 use bellbuoy_broker::{BrokerError, Claim, Outgoing};
+use bellbuoy_domain::Record;
 use tokio::{
     task::{JoinError, JoinHandle, JoinSet},
     time::{Instant, sleep_until},
@@ -17,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::{DeliverLimits, WorkerError, intake::Intake};
+use crate::{DeliverLimits, WorkerError, intake::Intake, told::Told};
 
 /// How long what is to wait together waits for others, unless something else is settled meanwhile.
 const COMPANY: Duration = Duration::from_millis(25);
@@ -31,6 +32,8 @@ pub(crate) struct Served {
     pub(crate) claim: Claim,
     /// What has to be durable before.
     pub(crate) outputs: Vec<Outgoing>,
+    /// What the recorder is told of it.
+    pub(crate) told: Option<Record>,
 }
 
 /// How a task ends: with what to settle, or without anything, when it stopped in time and its claim went back.
@@ -163,10 +166,13 @@ where
     fn send(&mut self) -> JoinHandle<Result<(), BrokerError>> {
         self.until = None;
         let (mut claims, mut outputs) = (Vec::with_capacity(self.gathered.len()), Vec::new());
+        let mut told = Told::default();
         for served in self.gathered.drain(..) {
             claims.push(served.claim);
             outputs.extend(served.outputs);
+            served.told.iter().for_each(|record| told.push(record));
         }
+        outputs.extend(told.into_messages());
         tokio::spawn((self.settle)(claims, outputs))
     }
 
@@ -209,6 +215,7 @@ mod tests {
     };
 
     use bellbuoy_broker::{Broker, EmbeddedOptions, Outgoing, QueueName, queues};
+    use bellbuoy_domain::WIRE_VERSION;
     use tempfile::TempDir;
     use tokio::sync::{Notify, Semaphore};
 
@@ -278,7 +285,7 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "as a task ends")]
     fn done(claim: Claim) -> Ended {
-        Ok(Some(Served { claim, outputs: Vec::new() }))
+        Ok(Some(Served { claim, outputs: Vec::new(), told: None }))
     }
 
     const LONG: Duration = Duration::from_secs(30);
@@ -417,6 +424,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_told_of_a_group_goes_in_one_message() {
+        let rig = Rig::with(&["1", "2"]).await;
+        let told = Mutex::new(Vec::new());
+        let settle = |claims, outputs: Vec<Outgoing>| {
+            told.lock().expect("not poisoned").extend(outputs.clone());
+            let broker = rig.broker.clone();
+            async move { broker.settle(claims, outputs).await }
+        };
+        let mut settling = Settling::new(settle, (COMPANY, ENOUGH));
+        for _ in 0..2 {
+            let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: None };
+            let served = Served { claim: rig.next().await, outputs: Vec::new(), told: Some(record) };
+            settling.gather(Ok(Ok(Some(served)))).expect("no task failed");
+        }
+        settling.begin();
+        settling.next().await.expect("settled");
+        let [message] = &told.lock().expect("not poisoned")[..] else { panic!("one message") };
+        assert_eq!(message.queue, queues::outcomes());
+        assert_eq!(Record::all_from_json(&message.body).expect("records").len(), 2);
+    }
+
+    #[tokio::test]
     async fn what_is_held_waits_a_moment_for_others_or_goes_with_what_waits_for_nobody() {
         let rig = Rig::with(&["1", "2", "3", "4", "5", "6", "7"]).await;
         let groups = Mutex::new(Vec::new());
@@ -432,7 +461,7 @@ mod tests {
             let claim = consumer.next().await.expect("an open broker");
             let output = Outgoing::new(rig.queue.clone(), "held");
             let outputs = is_held.then(|| output.after(LONG).together()).into_iter().collect();
-            tasks.spawn(async { Ok(Some(Served { claim, outputs })) });
+            tasks.spawn(async { Ok(Some(Served { claim, outputs, told: None })) });
             let ended = tasks.join_next().await.expect("a task");
             settling.take(ended, &mut tasks).expect("no task failed");
             settling.current.is_some()

@@ -30,10 +30,14 @@ use crate::{
 /// How often it is looked whose pause is over.
 const PAUSES_EVERY: Duration = Duration::from_secs(1);
 
+/// Bytes from which on a batch takes nothing further, a thousand records: while more are written, who else writes would
+/// wait for long.
+const FULL_BYTES: usize = 512 << 10;
+
 /// How much the recorder does at once.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordLimits {
-    /// Most messages in one batch.
+    /// Most messages in one batch, each of one record or more.
     pub batch: NonZeroUsize,
     /// How long a batch waits to fill.
     pub linger: Duration,
@@ -98,7 +102,7 @@ impl Record {
     }
 
     async fn linger(&self, first: Claim, consumer: &mut Consumer) -> Result<Vec<Claim>, BrokerError> {
-        let mut batch = Batch::begin(first, self.limits.batch);
+        let mut batch = Batch::begin(first, self.limits.batch).full_at(FULL_BYTES);
         let over = tokio::time::sleep(self.limits.linger);
         tokio::pin!(over);
         loop {
@@ -120,8 +124,8 @@ impl Record {
         let mut told = Vec::with_capacity(batch.len());
         let mut outputs = Vec::new();
         for claim in &batch {
-            match Told::from_json(claim.body()) {
-                Ok(record) => told.push(record),
+            match Told::all_from_json(claim.body()) {
+                Ok(records) => told.extend(records),
                 Err(problem) => outputs.push(self.unreadable(claim, &problem)),
             }
         }
@@ -169,8 +173,9 @@ impl Record {
         shutdown: &CancellationToken,
     ) -> Result<(), Halt> {
         if let [only] = &batch[..] {
-            let aside = put_aside(only, Why::Refused, &sentence(error), &self.metrics);
-            return Ok(self.broker.settle(batch, vec![aside]).await?);
+            let outputs = taken_apart(only.body())
+                .unwrap_or_else(|| vec![put_aside(only, Why::Refused, &sentence(error), &self.metrics)]);
+            return Ok(self.broker.settle(batch, outputs).await?);
         }
         for claim in batch {
             Box::pin(self.record(vec![claim], shutdown)).await?;
@@ -275,6 +280,12 @@ impl Record {
     }
 }
 
+// A message's records, if there are several, as messages of their own.
+fn taken_apart(body: &[u8]) -> Option<Vec<Outgoing>> {
+    let records = Told::all_from_json(body).ok().filter(|records| records.len() > 1)?;
+    Some(records.iter().map(|record| Outgoing::new(queues::outcomes(), record.to_json())).collect())
+}
+
 // Whose receivers want no more, when the latest attempt began that found it so, and how it did.
 fn gone(told: &[Told]) -> BTreeMap<NotificationId, (Timestamp, CauseCode)> {
     let mut found = BTreeMap::new();
@@ -290,4 +301,22 @@ fn gone(told: &[Told]) -> BTreeMap<NotificationId, (Timestamp, CauseCode)> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use bellbuoy_domain::WIRE_VERSION;
+
+    use super::*;
+
+    #[test]
+    fn of_what_the_store_refuses_each_record_comes_again_by_itself() {
+        let record = Told { v: WIRE_VERSION, fanned_out: None, attempt: None };
+        let apart = taken_apart(&[record.to_json(), record.to_json()].concat()).expect("two");
+        assert_eq!(apart.len(), 2);
+        for message in apart {
+            assert_eq!(Told::from_json(&message.body).expect("a record"), record);
+            assert!(taken_apart(&message.body).is_none(), "it is put aside");
+        }
+    }
 }

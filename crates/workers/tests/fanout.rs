@@ -51,6 +51,21 @@ async fn a_copy_under_the_id_of_the_first_message_is_dropped_whether_at_once_or_
 }
 
 #[tokio::test]
+async fn what_is_told_of_a_batch_goes_in_one_message() {
+    let rig = Rig::start().await;
+    rig.notify(1, |_| {}).await;
+    let events = ["1", "2"].map(|id| Outgoing::new(queues::events(), push_event(id).to_string()));
+    rig.broker.publish(events.into()).await.expect("published");
+    let fanout = rig.fanout();
+    rig.emptied(queues::events()).await;
+    fanout.stop().await;
+    assert_eq!(rig.depth(&queues::outcomes()), 1);
+    let told = Record::all_from_json(rig.take(queues::outcomes()).await.body()).expect("records");
+    let events = told.into_iter().map(|record| record.fanned_out.expect("a fan-out").event);
+    assert_eq!(events.collect::<Vec<_>>(), ["1", "2"]);
+}
+
+#[tokio::test]
 async fn of_two_workers_with_the_same_event_one_fans_it_out() {
     let rig = Rig::start().await;
     rig.notify(1, |_| {}).await;

@@ -98,6 +98,21 @@ async fn what_is_no_record_becomes_a_dead_letter_with_its_bytes_and_the_rest_is_
 }
 
 #[tokio::test]
+async fn the_records_of_one_message_are_all_written() {
+    let rig = Rig::start().await;
+    let to = rig.notify(1, |_| {}).await;
+    let records = ["1", "2", "3"].map(|event| ended(event, to, DeliveryState::Dead, CauseCode::Http5xx));
+    rig.publish(queues::outcomes(), records.each_ref().map(Record::to_json).join(&b'\n')).await;
+    let record = rig.record();
+    rig.emptied(queues::outcomes()).await;
+    for event in ["1", "2", "3"] {
+        rig.row(id_of(event, to), |row| row.state == DeliveryState::Dead).await;
+    }
+    assert_eq!(rig.notification(to).await.failures, 3);
+    record.stop().await;
+}
+
+#[tokio::test]
 async fn a_record_of_a_newer_version_is_put_aside_for_a_worker_that_reads_it() {
     let rig = Rig::start().await;
     let to = rig.notify(1, |_| {}).await;

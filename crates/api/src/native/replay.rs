@@ -184,7 +184,7 @@ fn plan(letter: &DeadLetter, taken_for: Option<TakenFor>) -> Result<Plan, Proble
         }
         (Origin::Deliveries(method), None) => delivery(letter, method),
         (Origin::Outcomes, None) => {
-            Record::from_json(&letter.body).map_err(|error| still_unreadable(&error))?;
+            Record::all_from_json(&letter.body).map_err(|error| still_unreadable(&error))?;
             Ok(Plan::Return(Outgoing::new(queues::outcomes(), letter.body.clone())))
         }
         (Origin::Events, None) if !is_undecodable => {

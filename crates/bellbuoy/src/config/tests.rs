@@ -233,3 +233,12 @@ fn the_example_file_is_the_table_of_settings() {
         text.lines().flat_map(|line| [line.strip_prefix("#: ").unwrap_or(line), "\n"]).collect();
     load(Some(&file(&uncommented)), &BTreeMap::new(), no_files).expect("the example is valid");
 }
+
+#[test]
+fn as_many_connections_to_a_host_are_kept_as_attempts_may_be_in_flight() {
+    let read = |text: &str| load(Some(&file(text)), &BTreeMap::new(), no_files).expect("settings");
+    for (text, kept) in [("", 64), ("[limits]\nper_host = 7\n", 7)] {
+        let outbound = crate::open::outbound(&read(text)).expect("usable");
+        assert_eq!(outbound.pool_idle_per_host, kept);
+    }
+}

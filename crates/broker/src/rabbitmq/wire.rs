@@ -1,7 +1,7 @@
 //! Our messages as RabbitMQ carries them.
 //!
-//! Ours have three headers of their own, which no caller sees: when the message is due, how long the whole
-//! wait is, and how often it was returned before it was last copied. Headers that begin with `x-` are
+//! Ours have up to three headers of their own, which no caller sees: when the message is due, how long the whole
+//! wait is, if there is one, and how often it was returned before it was last copied, if it was. Headers that begin with `x-` are
 //! RabbitMQ's word to us; they are read and never sent, because a copied `x-death` can stop a message for
 //! good on RabbitMQ 3.
 
@@ -163,8 +163,12 @@ impl Message {
                 }
             }
         }
-        for (name, value) in [(DUE, self.due_ms), (WAIT, self.wait_ms), (RETURNS, i64::from(self.returns))] {
-            table.insert(name.into(), AMQPValue::LongLongInt(value));
+        table.insert(DUE.into(), AMQPValue::LongLongInt(self.due_ms));
+        // Most were never delayed nor returned, and RabbitMQ takes every header apart.
+        for (name, value) in [(WAIT, self.wait_ms), (RETURNS, i64::from(self.returns))] {
+            if value != 0 {
+                table.insert(name.into(), AMQPValue::LongLongInt(value));
+            }
         }
         let properties = properties
             .with_delivery_mode(PERSISTENT)
@@ -300,6 +304,10 @@ mod tests {
         AMQPValue::LongString(value.into())
     }
 
+    fn names(table: &FieldTable) -> Vec<&str> {
+        table.inner().keys().map(ShortString::as_str).collect()
+    }
+
     fn entry(queue: &str, reason: &str) -> AMQPValue {
         let mut entry = FieldTable::default();
         entry.insert("queue".into(), text(queue));
@@ -318,12 +326,13 @@ mod tests {
         assert_eq!(parcel.properties.delivery_mode(), &Some(2));
         assert_eq!(returned_id(&parcel.properties), Some(parcel.id));
         let table = parcel.properties.headers().clone().expect("headers");
-        let names: Vec<_> = table.inner().keys().map(ShortString::as_str).collect();
-        assert_eq!(names, ["bellbuoy-due-ms", "bellbuoy-returns", "bellbuoy-wait-ms", "traceparent"]);
+        assert_eq!(names(&table), ["bellbuoy-due-ms", "bellbuoy-wait-ms", "traceparent"]);
         assert_eq!(table.inner()["bellbuoy-due-ms"], AMQPValue::LongLongInt(1_700_000_004_000));
         assert_eq!(table.inner()["bellbuoy-wait-ms"], AMQPValue::LongLongInt(4000));
         let at_once = outgoing(Duration::ZERO).parcel(now(), USUAL);
         assert_eq!((at_once.exchange.as_str(), at_once.key.as_str()), ("bellbuoy.deliveries", "webhook"));
+        let table = at_once.properties.headers().clone().expect("headers");
+        assert_eq!(names(&table), ["bellbuoy-due-ms", "traceparent"]);
     }
 
     #[test]
@@ -367,6 +376,7 @@ mod tests {
             ("bellbuoy.queues", "bellbuoy.deliver.webhook.suspects")
         );
         let mut table = parcel.properties.headers().clone().expect("headers");
+        assert_eq!(table.inner()["bellbuoy-returns"], AMQPValue::LongLongInt(2));
         table.insert("x-delivery-count".into(), AMQPValue::LongLongInt(1));
         parcel.properties = parcel.properties.with_headers(table);
         assert_eq!(Message::received(&message.queue, delivered(&parcel), now()).returns, 3);
