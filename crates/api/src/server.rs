@@ -1,7 +1,10 @@
 //! The accept loop: every connection has a time limit for each of its phases, a size limit for its
 //! heads, and a place among a bounded number.
 //!
-//! `axum::serve` sets no timer, so hyper's limit on slow heads would never fire; hence our own.
+//! `axum::serve` sets no timer, so hyper's limit on slow heads would never fire; and where it does, it cuts connections that
+//! wait for their next request as well. Hence our own.
+
+mod heard;
 
 use std::{
     convert::Infallible,
@@ -14,7 +17,8 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use http::{Request, Response};
+use heard::Heard;
+use http::{Request, Response, Version};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -38,15 +42,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct ServerLimits {
     /// Open connections; further ones wait in the kernel's backlog.
     pub connections: NonZeroUsize,
-    /// For a request's head to arrive, from the connection's start or the last answer; also how long a
-    /// connection that is being closed may still take.
+    /// For a request's head to arrive: the first one from the connection's start, a later one from its first byte. Also
+    /// how long a connection that is being closed may still take.
     pub head: Duration,
     /// Bytes of a request's head; hyper asks for at least 8192.
     pub head_bytes: usize,
     /// Headers in a request.
     pub headers: usize,
-    /// Without a request before an HTTP/2 connection is closed (HTTP/1 has `head` for that), and for a
-    /// client to read an answer.
+    /// Without a further request before a connection is closed, and for a client to read an answer. Longer than load
+    /// balancers keep theirs (60 s is usual), so that none sends a request to a connection that is just being closed.
     pub idle: Duration,
     /// For what is in flight to end once the shutdown began.
     pub drain: Duration,
@@ -157,9 +161,10 @@ async fn serve_connection(
     }
     let requests = Arc::new(watch::Sender::new(Requests::default()));
     let watched = requests.subscribe();
+    let stream = TokioIo::new(Heard::new(stream, Arc::clone(&requests)));
     let service = service_fn(move |request| answer(router.clone(), request, peer, Arc::clone(&requests)));
     let builder = builder(&limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         ended = connection.as_mut() => return debug_end(peer, ended),
         () = shutdown.cancelled() => {
@@ -167,8 +172,11 @@ async fn serve_connection(
             // The accept loop bounds this by cutting the whole task.
             return debug_end(peer, connection.await);
         }
-        () = idle(watched, limits.head, limits.idle) => {}
+        ended = idle(watched, limits.head, limits.idle) => if ended == Idle::Never {
+            return debug!("cut the connection from {peer}, which asked for nothing");
+        },
     }
+    // An answer may still be read.
     connection.as_mut().graceful_shutdown();
     if let Ok(ended) = timeout(limits.head, connection).await {
         debug_end(peer, ended);
@@ -188,7 +196,7 @@ fn builder(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        .header_read_timeout(None)
         .max_buf_size(limits.head_bytes.max(8192))
         .max_headers(limits.headers);
     builder
@@ -207,7 +215,7 @@ async fn answer(
     peer: SocketAddr,
     requests: Arc<watch::Sender<Requests>>,
 ) -> Result<Response<Body>, Infallible> {
-    let _open = Open::begin(requests);
+    let _open = Open::begin(requests, request.version());
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Peer(peer.ip()));
     router.oneshot(request).await
@@ -218,16 +226,30 @@ async fn answer(
 struct Requests {
     begun: u64,
     open: usize,
+    // Of HTTP/2 there is more to be heard than heads, and it has a limit on silence of its own.
+    one_at_a_time: bool,
+    head_begun: bool,
+}
+
+impl Requests {
+    /// Bytes have arrived. Whether they are news: the begin of a further head.
+    fn hear(&mut self) -> bool {
+        let is_head = self.open == 0 && self.begun > 0 && self.one_at_a_time && !self.head_begun;
+        self.head_begun |= is_head;
+        is_head
+    }
 }
 
 /// Counts a request as open until it is answered or dropped.
 struct Open(Arc<watch::Sender<Requests>>);
 
 impl Open {
-    fn begin(requests: Arc<watch::Sender<Requests>>) -> Self {
+    fn begin(requests: Arc<watch::Sender<Requests>>, version: Version) -> Self {
         requests.send_modify(|requests| {
             requests.begun += 1;
             requests.open += 1;
+            requests.one_at_a_time = version < Version::HTTP_2;
+            requests.head_begun = false;
         });
         Self(requests)
     }
@@ -239,17 +261,29 @@ impl Drop for Open {
     }
 }
 
-/// Returns once the connection was without a request for too long: `first` before its first one,
-/// since hyper has no limit while it waits to see which version of HTTP is spoken, `later` after that.
-async fn idle(mut requests: watch::Receiver<Requests>, first: Duration, later: Duration) {
+/// How a connection came to be without a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    /// It never had one.
+    Never,
+    /// It has had some, whose last answer may still be on its way.
+    Now,
+}
+
+/// Returns once the connection was without a request for too long: `head` before its first one and from the first byte
+/// of a later one's head, `later` in between.
+async fn idle(mut requests: watch::Receiver<Requests>, head: Duration, later: Duration) -> Idle {
     loop {
-        let Ok(begun) = requests.wait_for(|requests| requests.open == 0).await.map(|now| now.begun) else {
-            return;
+        let Ok(now) =
+            requests.wait_for(|requests| requests.open == 0).await.map(|now| (now.begun, now.head_begun))
+        else {
+            return Idle::Now;
         };
-        let patience = if begun == 0 { first } else { later };
-        let another = timeout(patience, requests.wait_for(|requests| requests.begun != begun)).await;
-        if !matches!(another, Ok(Ok(_))) {
-            return;
+        let (begun, head_begun) = now;
+        let patience = if begun == 0 || head_begun { head } else { later };
+        let news = requests.wait_for(|requests| (requests.begun, requests.head_begun) != now);
+        if !matches!(timeout(patience, news).await, Ok(Ok(_))) {
+            return if begun == 0 { Idle::Never } else { Idle::Now };
         }
     }
 }
@@ -258,28 +292,57 @@ async fn idle(mut requests: watch::Receiver<Requests>, first: Duration, later: D
 mod tests {
     use super::*;
 
-    const FIRST: Duration = Duration::from_secs(10);
+    const HEAD: Duration = Duration::from_secs(10);
     const LATER: Duration = Duration::from_secs(75);
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_first_request_is_idle_after_the_time_for_a_head() {
         let requests = watch::Sender::new(Requests::default());
         let begun = tokio::time::Instant::now();
-        idle(requests.subscribe(), FIRST, LATER).await;
-        assert_eq!(begun.elapsed(), FIRST);
+        assert_eq!(idle(requests.subscribe(), HEAD, LATER).await, Idle::Never);
+        assert_eq!(begun.elapsed(), HEAD);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_open_request_is_never_idle_and_each_one_begins_the_wait_anew() {
         let requests = Arc::new(watch::Sender::new(Requests::default()));
         let begun = tokio::time::Instant::now();
-        let idle = tokio::spawn(idle(requests.subscribe(), FIRST, LATER));
-        let open = Open::begin(Arc::clone(&requests));
+        let idle = tokio::spawn(idle(requests.subscribe(), HEAD, LATER));
+        let open = Open::begin(Arc::clone(&requests), Version::HTTP_11);
         sleep(20 * LATER).await;
         drop(open);
         sleep(LATER / 2).await;
-        drop(Open::begin(Arc::clone(&requests)));
-        idle.await.expect("no panic");
+        drop(Open::begin(Arc::clone(&requests), Version::HTTP_11));
+        assert_eq!(idle.await.expect("no panic"), Idle::Now);
         assert_eq!(begun.elapsed(), 20 * LATER + LATER / 2 + LATER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_head_has_its_time_from_its_first_byte_on_whenever_that_comes() {
+        let hears = |requests: &watch::Sender<Requests>| requests.send_if_modified(Requests::hear);
+        let requests = Arc::new(watch::Sender::new(Requests::default()));
+        let begun = tokio::time::Instant::now();
+        let idle = tokio::spawn(idle(requests.subscribe(), HEAD, LATER));
+        assert!(!hears(&requests), "the first head has its time from the start");
+        let open = Open::begin(Arc::clone(&requests), Version::HTTP_11);
+        assert!(!hears(&requests), "a body");
+        drop(open);
+        sleep(LATER / 2).await;
+        assert!(hears(&requests));
+        sleep(HEAD / 2).await;
+        drop(Open::begin(Arc::clone(&requests), Version::HTTP_11));
+        sleep(LATER / 2).await;
+        assert!(hears(&requests));
+        sleep(HEAD / 2).await;
+        assert!(!hears(&requests), "however lively it drips");
+        idle.await.expect("no panic");
+        assert_eq!(begun.elapsed(), LATER + HEAD / 2 + HEAD);
+    }
+
+    #[test]
+    fn what_http_2_says_between_requests_is_no_head() {
+        let requests = Arc::new(watch::Sender::new(Requests::default()));
+        drop(Open::begin(Arc::clone(&requests), Version::HTTP_2));
+        assert!(!requests.send_if_modified(Requests::hear));
     }
 }

@@ -80,9 +80,25 @@ async fn a_connection_that_says_nothing_or_half_a_head_is_closed_in_time() {
     for bytes in [&b""[..], b"P", b"PRI * HTTP", b"GET /healthz HTTP/1.1\r\nhost:", settings] {
         Raw::sending(&rig, bytes).await.read_out().await;
     }
-    let mut kept = Raw::sending(&rig, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_its_next_request_and_not_for_half_of_one() {
+    let request = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let rig = Rig::with(|_| {}, ServerLimits { head: SHORT, ..patient() }).await;
+    let mut kept = Raw::sending(&rig, request).await;
     assert_status(&kept.some().await, 200);
-    assert_eq!(kept.read_out().await, "", "a kept-alive connection without a second request");
+    let mut stalls = Raw::sending(&rig, request).await;
+    assert_status(&stalls.some().await, 200);
+    stalls.send("GET /healthz HTTP/1.1\r\nhost:").await;
+    assert_eq!(stalls.read_out().await, "", "half a head");
+    // By now the other one has been idle for longer than a head may take.
+    kept.send(request).await;
+    assert_status(&kept.some().await, 200);
+    let rig = Rig::with(|_| {}, ServerLimits { idle: SHORT, ..patient() }).await;
+    let mut kept = Raw::sending(&rig, request).await;
+    assert_status(&kept.some().await, 200);
+    assert_eq!(kept.read_out().await, "", "without a second request");
 }
 
 #[tokio::test]
