@@ -414,8 +414,8 @@ fn what_arrives_while_suspects_pile_up_waits_on_disk() {
             world.apply(Step::Commit(vec![(delay, 0); 4]));
             world.apply(Step::Clock(1));
             for _ in 0..12 {
-                [Step::Tell(20), Step::Claim].map(|step| world.apply(step));
-                [Step::Read, Step::Read, Step::Read, Step::Finish].map(|step| world.apply(step));
+                let look = [Step::Read, Step::Read, Step::Read, Step::Finish];
+                [Step::Tell(20), Step::Claim].into_iter().chain(look).for_each(|step| world.apply(step));
                 // The suspect stays in hand.
                 if let Some(place) = world.claimed.iter().position(|held| !is_suspect(held)) {
                     let innocent = world.claimed.remove(place);
