@@ -44,7 +44,7 @@ pub struct DeliveryMessage {
     pub event: Box<RawValue>,
 }
 
-/// What the recorder is told: the body on the outcomes queue.
+/// What the recorder is told. A body on the outcomes queue is one of these or more ([`Record::all_from_json`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// [`WIRE_VERSION`].
