@@ -4,8 +4,6 @@
 //! `axum::serve` sets no timer, so hyper's limit on slow heads would never fire; and where it does, it cuts connections that
 //! wait for their next request as well. Hence our own.
 
-mod heard;
-
 use std::{
     convert::Infallible,
     io,
@@ -17,7 +15,6 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use heard::Heard;
 use http::{Request, Response, Version};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -30,7 +27,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{io::InspectReader, sync::CancellationToken};
 use tower::ServiceExt;
 use tracing::{debug, error, warn};
 
@@ -161,10 +158,15 @@ async fn serve_connection(
     }
     let requests = Arc::new(watch::Sender::new(Requests::default()));
     let watched = requests.subscribe();
-    let stream = TokioIo::new(Heard::new(stream, Arc::clone(&requests)));
+    let heard = Arc::clone(&requests);
+    let stream = InspectReader::new(stream, move |bytes| {
+        if !bytes.is_empty() {
+            heard.send_if_modified(Requests::hear);
+        }
+    });
     let service = service_fn(move |request| answer(router.clone(), request, peer, Arc::clone(&requests)));
     let builder = builder(&limits);
-    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection.as_mut() => return debug_end(peer, ended),
         () = shutdown.cancelled() => {

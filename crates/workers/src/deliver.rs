@@ -7,28 +7,25 @@
 //! When a delivery is due is the broker's to say: it kept the delay, and our clock may have been
 //! set meanwhile, or be another machine's.
 
-use std::{
-    borrow::Cow,
-    num::NonZeroUsize,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod reading;
+mod verdict;
+
+use std::{borrow::Cow, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards};
 use bellbuoy_domain::{
-    AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryMessage, DeliveryState, Event,
-    EventError, MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy,
-    WIRE_VERSION, WireError,
+    AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryMessage, DeliveryState,
+    MethodName, Next, Notification, NotificationState, Outcome, Record, RetryPolicy, WIRE_VERSION,
 };
 use bellbuoy_methods::{Attempt, Methods, Receiver, Report, http::MayFollow};
 use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Gauge, Histogram, Metrics};
 use jiff::Timestamp;
-use serde_json::value::RawValue;
+use reading::{Delivery, LastEvent, Unreadable, read};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::error;
+use verdict::Verdict;
 
 use crate::{
     Vital, Wish, Wishes, WorkerError,
@@ -122,39 +119,6 @@ pub struct Deliver {
     pub limits: DeliverLimits,
 }
 
-/// A delivery at hand.
-struct Delivery {
-    message: DeliveryMessage,
-    event: Arc<Event>,
-}
-
-/// The event that was read last, as it was written. Deliveries of one event come one after the other, so that in a wide
-/// fan-out nearly all find theirs here.
-#[derive(Default)]
-struct LastEvent(Mutex<Option<ReadEvent>>);
-
-struct ReadEvent {
-    text: Box<RawValue>,
-    accepted_at: Timestamp,
-    event: Arc<Event>,
-}
-
-impl LastEvent {
-    fn read(&self, message: &DeliveryMessage) -> Result<Arc<Event>, EventError> {
-        let last = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*last()
-            && known.accepted_at == message.accepted_at
-            && known.text.get() == message.event.get()
-        {
-            return Ok(Arc::clone(&known.event));
-        }
-        let event = Arc::new(Event::from_json(message.event.get().as_bytes(), message.accepted_at)?);
-        let (text, accepted_at) = (message.event.clone(), message.accepted_at);
-        *last() = Some(ReadEvent { text, accepted_at, event: Arc::clone(&event) });
-        Ok(event)
-    }
-}
-
 /// When its handling began.
 #[derive(Clone, Copy)]
 struct Begun {
@@ -167,25 +131,6 @@ impl Begun {
     fn now() -> Self {
         Self { at: clock::now(), instant: Instant::now() }
     }
-}
-
-/// Why a message is not a delivery to us.
-enum Unreadable {
-    Newer(String),
-    Malformed(String),
-}
-
-/// What follows for a delivery, as its record says it.
-struct Verdict {
-    outcome: &'static str,
-    cause: Option<Cause>,
-    status: Option<u16>,
-    state: DeliveryState,
-    /// The next attempt's number and the wait before it.
-    again: Option<(u32, Duration)>,
-    dead: Option<DeadReason>,
-    /// Whether it says whether its notification works again.
-    on_probation: bool,
 }
 
 impl Deliver {
@@ -231,7 +176,7 @@ impl Deliver {
         last: Arc<LastEvent>,
         stop: CancellationToken,
     ) -> pool::Ended {
-        let (outputs, told) = match read(&claim, &last) {
+        let (outputs, record) = match read(&claim, &last) {
             Ok(delivery) => match self.deliver(&claim, &delivery, &stop).await {
                 Ok((outputs, record)) => (outputs, Some(record)),
                 Err(halt) => return halt.into_result().map(|()| None),
@@ -247,7 +192,7 @@ impl Deliver {
                 (vec![self.dead_letter(&claim, DeadReason::Undecodable, &detail)], None)
             }
         };
-        Ok(Some(Served { claim, outputs, told }))
+        Ok(Some(Served { claim, outputs, record }))
     }
 
     async fn deliver(
@@ -502,121 +447,7 @@ impl Deliver {
     }
 }
 
-impl Verdict {
-    fn dead(outcome: &'static str, cause: Cause, status: Option<u16>, reason: DeadReason) -> Self {
-        let state = DeliveryState::Dead;
-        Self {
-            outcome,
-            cause: Some(cause),
-            status,
-            state,
-            again: None,
-            dead: Some(reason),
-            on_probation: false,
-        }
-    }
-
-    fn cancelled(detail: &str) -> Self {
-        Self {
-            outcome: "cancelled",
-            cause: Some(Cause::new(CauseCode::NoRecipient, detail)),
-            status: None,
-            state: DeliveryState::Cancelled,
-            again: None,
-            dead: None,
-            on_probation: false,
-        }
-    }
-
-    fn expired(hold: &gate::Hold, age: Duration) -> Self {
-        let detail =
-            format!("held for {} h, longer than its schedule: {}", age.as_secs() / 3600, hold.detail);
-        Self {
-            outcome: "cancelled",
-            ..Self::dead("cancelled", Cause::new(hold.code, detail), None, DeadReason::Expired)
-        }
-    }
-
-    // Not lost: as a dead letter it can be replayed when its receiver is back.
-    fn disabled(why: Option<&str>) -> Self {
-        let detail = format!("its notification is disabled: {}", why.unwrap_or("by its owner"));
-        let cause = Cause::new(CauseCode::Disabled, detail);
-        Self {
-            outcome: "cancelled",
-            ..Self::dead("cancelled", cause, None, DeadReason::NotificationDisabled)
-        }
-    }
-
-    fn log(&self, message: &DeliveryMessage) {
-        let (delivery, attempt) = (message.delivery, message.attempt);
-        let cause = self.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-        match (self.dead, self.again) {
-            (Some(reason), _) => warn!(
-                delivery.id = %delivery, notification.id = %message.notification, attempt,
-                "gave up delivery {delivery} at attempt {attempt} ({}): {cause}", reason.name()
-            ),
-            // Thousands of them may wait for one receiver: their history says why, and the gate's line that it is so.
-            (None, Some((_, wait))) if self.outcome == HELD => tracing::debug!(
-                delivery.id = %delivery, notification.id = %message.notification, attempt,
-                wait_ms = clock::millis(wait),
-                "held delivery {delivery} at attempt {attempt} for {wait:.1?}: {cause}"
-            ),
-            (None, Some((_, wait))) => info!(
-                delivery.id = %delivery, notification.id = %message.notification, attempt,
-                wait_ms = clock::millis(wait),
-                "{} delivery {delivery} at attempt {attempt} for {wait:.1?}: {cause}", self.outcome
-            ),
-            (None, None) => tracing::debug!(
-                delivery.id = %delivery, notification.id = %message.notification, attempt,
-                "{} delivery {delivery} at attempt {attempt}", self.outcome
-            ),
-        }
-    }
-}
-
-fn read(claim: &Claim, last: &LastEvent) -> Result<Delivery, Unreadable> {
-    let message = DeliveryMessage::from_json(claim.body()).map_err(|error| match error {
-        WireError::Newer { .. } => Unreadable::Newer(error.to_string()),
-        WireError::Malformed { .. } => Unreadable::Malformed(error.to_string()),
-    })?;
-    let event = last.read(&message).map_err(|error| Unreadable::Malformed(format!("its event: {error}")))?;
-    Ok(Delivery { message, event })
-}
-
 #[expect(clippy::cast_precision_loss, reason = "slots are thousands at most")]
 fn slot_count(count: usize) -> f64 {
     count as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_read_once_for_deliveries_that_follow_one_another_and_never_taken_for_another() {
-        let message = |event: &str, accepted_ms: i64| -> DeliveryMessage {
-            let value = serde_json::json!({
-                "v": WIRE_VERSION, "delivery": uuid::Uuid::nil(), "notification": uuid::Uuid::nil(), "attempt": 1,
-                "spent": 0, "accepted_at": accepted_ms, "due_at": accepted_ms, "event": {
-                    "specversion": "1.0", "id": event, "source": "registry.example.com", "type": "repo_push",
-                    "subject": "acme/api", "data": {"updated_tags": ["v1"]},
-                },
-            });
-            DeliveryMessage::from_json(value.to_string().as_bytes()).expect("a delivery")
-        };
-        let last = LastEvent::default();
-        let read = |event: &str, accepted_ms| last.read(&message(event, accepted_ms)).expect("an event");
-        let first = read("1", 1);
-        assert!(Arc::ptr_eq(&first, &read("1", 1)));
-        let later = read("1", 2);
-        assert!(
-            !Arc::ptr_eq(&first, &later) && first.time != later.time,
-            "its time is that of its acceptance"
-        );
-        assert_eq!(read("2", 2).id, "2");
-        let mut none = message("3", 2);
-        none.event = RawValue::from_string("{}".into()).expect("JSON");
-        assert!(last.read(&none).is_err());
-        assert_eq!(read("2", 2).id, "2");
-    }
 }

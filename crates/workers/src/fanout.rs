@@ -40,12 +40,12 @@ use crate::{
     Vital, Wish, Wishes, WorkerError,
     aside::{Why, put_aside},
     batch::Batch,
+    bundle::Bundles,
     clock,
     error::{Halt, sentence},
     method_label,
     patience::{Patience, refuses_nothing_in_particular},
     recent::Recent,
-    told::Told,
 };
 
 /// Header of an event's message: when our ingest took it, in Unix milliseconds.
@@ -109,7 +109,7 @@ type Digested = HashMap<DeliveryId, DeliveryId>;
 #[derive(Default)]
 struct Harvest {
     outputs: Vec<Outgoing>,
-    told: Told,
+    told: Bundles,
     bytes: usize,
     done: Vec<Claim>,
     /// What is counted once it is durable.

@@ -5,6 +5,7 @@ use bellbuoy_domain::MethodName;
 mod archive;
 mod aside;
 mod batch;
+mod bundle;
 mod chain;
 mod clock;
 mod deliver;
@@ -20,7 +21,6 @@ mod record;
 mod retention;
 mod slots;
 mod supervise;
-mod told;
 mod vital;
 mod wishes;
 

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::{DeliverLimits, WorkerError, intake::Intake, told::Told};
+use crate::{DeliverLimits, WorkerError, bundle::Bundles, intake::Intake};
 
 /// How long what is to wait together waits for others, unless something else is settled meanwhile.
 const COMPANY: Duration = Duration::from_millis(25);
@@ -33,7 +33,7 @@ pub(crate) struct Served {
     /// What has to be durable before.
     pub(crate) outputs: Vec<Outgoing>,
     /// What the recorder is told of it.
-    pub(crate) told: Option<Record>,
+    pub(crate) record: Option<Record>,
 }
 
 /// How a task ends: with what to settle, or without anything, when it stopped in time and its claim went back.
@@ -166,13 +166,13 @@ where
     fn send(&mut self) -> JoinHandle<Result<(), BrokerError>> {
         self.until = None;
         let (mut claims, mut outputs) = (Vec::with_capacity(self.gathered.len()), Vec::new());
-        let mut told = Told::default();
+        let mut bundles = Bundles::default();
         for served in self.gathered.drain(..) {
             claims.push(served.claim);
             outputs.extend(served.outputs);
-            served.told.iter().for_each(|record| told.push(record));
+            served.record.iter().for_each(|record| bundles.push(record));
         }
-        outputs.extend(told.into_messages());
+        outputs.extend(bundles.into_messages());
         tokio::spawn((self.settle)(claims, outputs))
     }
 
@@ -285,7 +285,7 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "as a task ends")]
     fn done(claim: Claim) -> Ended {
-        Ok(Some(Served { claim, outputs: Vec::new(), told: None }))
+        Ok(Some(Served { claim, outputs: Vec::new(), record: None }))
     }
 
     const LONG: Duration = Duration::from_secs(30);
@@ -435,7 +435,7 @@ mod tests {
         let mut settling = Settling::new(settle, (COMPANY, ENOUGH));
         for _ in 0..2 {
             let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: None };
-            let served = Served { claim: rig.next().await, outputs: Vec::new(), told: Some(record) };
+            let served = Served { claim: rig.next().await, outputs: Vec::new(), record: Some(record) };
             settling.gather(Ok(Ok(Some(served)))).expect("no task failed");
         }
         settling.begin();
@@ -461,7 +461,7 @@ mod tests {
             let claim = consumer.next().await.expect("an open broker");
             let output = Outgoing::new(rig.queue.clone(), "held");
             let outputs = is_held.then(|| output.after(LONG).together()).into_iter().collect();
-            tasks.spawn(async { Ok(Some(Served { claim, outputs, told: None })) });
+            tasks.spawn(async { Ok(Some(Served { claim, outputs, record: None })) });
             let ended = tasks.join_next().await.expect("a task");
             settling.take(ended, &mut tasks).expect("no task failed");
             settling.current.is_some()

@@ -1,5 +1,5 @@
 //! Records on their way to the recorder. What one message costs a broker depends little on its size, so those that are
-//! settled together go in few.
+//! settled together go in few: each is a bundle.
 
 use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::Record;
@@ -10,13 +10,13 @@ const MOST_BYTES: usize = 16 << 10;
 
 /// Records that leave together, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Bundles {
     full: Vec<Outgoing>,
     open: Vec<u8>,
     records: usize,
 }
 
-impl Told {
+impl Bundles {
     /// Adds one more.
     pub(crate) fn push(&mut self, record: &Record) {
         self.push_json(&record.to_json());
@@ -76,12 +76,12 @@ mod tests {
             (vec![0, MOST_BYTES, 0, 0], vec![1, 1, 2]),
             (vec![MOST_BYTES / 3; 4], vec![2, 2]),
         ] {
-            let mut told = Told::default();
+            let mut bundles = Bundles::default();
             let records: Vec<_> = sizes.iter().enumerate().map(record).collect();
             for record in &records {
-                told.push(record);
+                bundles.push(record);
             }
-            let read: Vec<Vec<Record>> = told
+            let read: Vec<Vec<Record>> = bundles
                 .into_messages()
                 .iter()
                 .map(|message| Record::all_from_json(&message.body).expect("records"))

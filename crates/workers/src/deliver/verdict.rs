@@ -1,0 +1,94 @@
+//! What an attempt, or a look at its notification, means for a delivery.
+
+use std::time::Duration;
+
+use bellbuoy_domain::{Cause, CauseCode, DeadReason, DeliveryMessage, DeliveryState};
+use tracing::{info, warn};
+
+use super::HELD;
+use crate::{clock, gate};
+
+/// What follows for a delivery, as its record says it.
+pub(super) struct Verdict {
+    pub(super) outcome: &'static str,
+    pub(super) cause: Option<Cause>,
+    pub(super) status: Option<u16>,
+    pub(super) state: DeliveryState,
+    /// The next attempt's number and the wait before it.
+    pub(super) again: Option<(u32, Duration)>,
+    pub(super) dead: Option<DeadReason>,
+    /// Whether it says whether its notification works again.
+    pub(super) on_probation: bool,
+}
+
+impl Verdict {
+    pub(super) fn dead(outcome: &'static str, cause: Cause, status: Option<u16>, reason: DeadReason) -> Self {
+        let state = DeliveryState::Dead;
+        Self {
+            outcome,
+            cause: Some(cause),
+            status,
+            state,
+            again: None,
+            dead: Some(reason),
+            on_probation: false,
+        }
+    }
+
+    pub(super) fn cancelled(detail: &str) -> Self {
+        Self {
+            outcome: "cancelled",
+            cause: Some(Cause::new(CauseCode::NoRecipient, detail)),
+            status: None,
+            state: DeliveryState::Cancelled,
+            again: None,
+            dead: None,
+            on_probation: false,
+        }
+    }
+
+    pub(super) fn expired(hold: &gate::Hold, age: Duration) -> Self {
+        let detail =
+            format!("held for {} h, longer than its schedule: {}", age.as_secs() / 3600, hold.detail);
+        Self {
+            outcome: "cancelled",
+            ..Self::dead("cancelled", Cause::new(hold.code, detail), None, DeadReason::Expired)
+        }
+    }
+
+    // Not lost: as a dead letter it can be replayed when its receiver is back.
+    pub(super) fn disabled(why: Option<&str>) -> Self {
+        let detail = format!("its notification is disabled: {}", why.unwrap_or("by its owner"));
+        let cause = Cause::new(CauseCode::Disabled, detail);
+        Self {
+            outcome: "cancelled",
+            ..Self::dead("cancelled", cause, None, DeadReason::NotificationDisabled)
+        }
+    }
+
+    pub(super) fn log(&self, message: &DeliveryMessage) {
+        let (delivery, attempt) = (message.delivery, message.attempt);
+        let cause = self.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+        match (self.dead, self.again) {
+            (Some(reason), _) => warn!(
+                delivery.id = %delivery, notification.id = %message.notification, attempt,
+                "gave up delivery {delivery} at attempt {attempt} ({}): {cause}", reason.name()
+            ),
+            // Thousands of them may wait for one receiver: their history says why, and the gate's line that it is so.
+            (None, Some((_, wait))) if self.outcome == HELD => tracing::debug!(
+                delivery.id = %delivery, notification.id = %message.notification, attempt,
+                wait_ms = clock::millis(wait),
+                "held delivery {delivery} at attempt {attempt} for {wait:.1?}: {cause}"
+            ),
+            (None, Some((_, wait))) => info!(
+                delivery.id = %delivery, notification.id = %message.notification, attempt,
+                wait_ms = clock::millis(wait),
+                "{} delivery {delivery} at attempt {attempt} for {wait:.1?}: {cause}", self.outcome
+            ),
+            (None, None) => tracing::debug!(
+                delivery.id = %delivery, notification.id = %message.notification, attempt,
+                "{} delivery {delivery} at attempt {attempt}", self.outcome
+            ),
+        }
+    }
+}
