@@ -257,7 +257,7 @@ fn refused(what: &'static str, bytes: &[u8], source: Option<serde_json::Error>) 
 }
 
 macro_rules! wire {
-    ($message:ident, $what:literal) => {
+    ($message:ident, $what:literal, $size:expr) => {
         impl $message {
             /// Reads a message body.
             ///
@@ -277,13 +277,18 @@ macro_rules! wire {
             ///
             /// Never: every member has a JSON form.
             pub fn to_json(&self) -> Vec<u8> {
-                serde_json::to_vec(self).expect("plain data has a JSON form")
+                let size: fn(&Self) -> usize = $size;
+                let mut json = Vec::with_capacity(size(self));
+                serde_json::to_writer(&mut json, self).expect("plain data has a JSON form");
+                json
             }
         }
     };
 }
-wire!(DeliveryMessage, "delivery");
-wire!(Record, "record");
+
+// Their usual size, so that one is written without growing, and holds little more than that while it waits in memory.
+wire!(DeliveryMessage, "delivery", |message| message.event.get().len() + 320);
+wire!(Record, "record", |_| 1024);
 
 impl Record {
     /// Reads a message body of one record or more, one after the other with or without white space between them.

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 /// Writes `value` as `json.dumps` does: `", "` and `": "` between, everything outside
 /// printable ASCII as `\uXXXX`, members in their order.
 pub(crate) fn to_json(value: &Value) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(256);
     write_json(&mut text, value);
     text
 }
@@ -49,7 +49,7 @@ fn separate(text: &mut String, index: usize) {
 fn write_json_string(text: &mut String, string: &str) {
     text.push('"');
     let mut rest = string;
-    while let Some(plain) = rest.find(|letter| !stands_as_it_is(letter)) {
+    while let Some(plain) = rest.bytes().position(|byte| !stands_as_it_is(byte)) {
         text.push_str(&rest[..plain]);
         let mut letters = rest[plain..].chars();
         if let Some(letter) = letters.next() {
@@ -61,8 +61,8 @@ fn write_json_string(text: &mut String, string: &str) {
     text.push('"');
 }
 
-fn stands_as_it_is(letter: char) -> bool {
-    matches!(letter, ' '..='~') && letter != '"' && letter != '\\'
+fn stands_as_it_is(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
 fn write_escaped(text: &mut String, letter: char) {
