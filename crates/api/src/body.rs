@@ -4,22 +4,28 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
-use crate::problem::Problem;
+use crate::{auth::Caller, problem::Problem};
 
 /// Beyond its limit, this much of a body is read and dropped, so that the client gets to see the
 /// answer; whoever sends still more is cut off.
 const DRAINED: u64 = 16 * 1024 * 1024;
 
-/// The budget's unit: a permit stands for this many bytes.
+/// A budget's unit: a permit stands for this many bytes.
 const UNIT: usize = 1024;
+
+/// The part of the memory for bodies of those who have not shown who they are: one in so many bytes.
+const STRANGERS: usize = 16;
+
+/// How long a body that has begun waits for more memory.
+const MORE: Duration = Duration::from_secs(5);
 
 /// What requests may take.
 #[derive(Debug, Clone)]
@@ -34,7 +40,8 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// Events in a batch.
     pub batch_events: usize,
-    /// Bytes of all bodies in memory together; further requests wait for their turn.
+    /// Bytes of all bodies in memory together, a sixteenth of them for callers who have not shown who they are; further
+    /// requests wait for their turn.
     pub memory_bytes: usize,
     /// Wrong tokens from one address in a minute, and wrong passwords as well; what follows is answered 429.
     pub wrong_tokens: u32,
@@ -62,11 +69,14 @@ impl Default for Limits {
     }
 }
 
-/// Reads bodies within [`Limits`].
+/// Reads bodies within [`Limits`]. Memory is reserved as a body arrives, so that whoever announces much and sends little
+/// takes nothing from others.
 #[derive(Debug)]
 pub(crate) struct Bodies {
-    budget: Arc<Semaphore>,
-    largest: u32,
+    /// For callers who have shown who they are.
+    known: Budget,
+    /// For everybody else: a part of its own, so that they only keep each other waiting.
+    strangers: Budget,
     time: Duration,
 }
 
@@ -76,15 +86,15 @@ pub(crate) struct Read {
     pub(crate) bytes: Bytes,
     /// Whether `bytes` is only the beginning, cut at the limit.
     pub(crate) is_cut: bool,
-    _share: OwnedSemaphorePermit,
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Bodies {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let units = (limits.memory_bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        let strangers = limits.memory_bytes / STRANGERS;
         Self {
-            budget: Arc::new(Semaphore::new(units)),
-            largest: u32::try_from(units).unwrap_or(u32::MAX),
+            known: Budget::new(limits.memory_bytes - strangers),
+            strangers: Budget::new(strangers),
             time: limits.body_time,
         }
     }
@@ -95,30 +105,79 @@ impl Bodies {
     ///
     /// 408 when the body does not end in time, 400 when it breaks off, 503 when the memory for
     /// bodies stays taken.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Read, Problem> {
-        let announced =
-            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let share = announced.unwrap_or(limit).min(limit).div_ceil(UNIT);
-        let share = u32::try_from(share).unwrap_or(u32::MAX).min(self.largest);
-        let turn = Arc::clone(&self.budget).acquire_many_owned(share);
-        let Ok(Ok(share)) = timeout(self.time, turn).await else {
-            return Err(Problem::unavailable("too many requests with large bodies at once; try again"));
-        };
-        let (bytes, is_cut) = timeout(self.time, collect(body, limit)).await.map_err(|_| {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not end within {:?}", self.time))
-        })??;
-        Ok(Read { bytes, is_cut, _share: share })
+    pub(crate) async fn read(&self, parts: &Parts, mut body: Body, limit: usize) -> Result<Read, Problem> {
+        let is_known = parts.extensions.get::<Caller>().is_some();
+        let budget = if is_known { &self.known } else { &self.strangers };
+        let deadline = Instant::now() + self.time;
+        let mut kept = BytesMut::new();
+        let mut share = None;
+        let (mut is_cut, mut seen) = (false, 0_u64);
+        loop {
+            let Ok(frame) = timeout_at(deadline, body.frame()).await else {
+                let detail = format!("the body did not end within {:?}", self.time);
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
+            };
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|_| Problem::bad("the body broke off before its end"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            seen += data.len() as u64;
+            let room = limit - kept.len();
+            is_cut |= data.len() > room;
+            let data = &data[..data.len().min(room)];
+            budget.cover(&mut share, kept.len() + data.len(), deadline).await?;
+            kept.extend_from_slice(data);
+            if seen > DRAINED.saturating_add(limit as u64) {
+                break;
+            }
+        }
+        Ok(Read { bytes: kept.freeze(), is_cut, _share: share })
     }
 
     /// Reads a whole body, or refuses it with 413.
-    pub(crate) async fn read_whole(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-        limit: usize,
-    ) -> Result<Read, Problem> {
-        let read = self.read(headers, body, limit).await?;
+    pub(crate) async fn read_whole(&self, parts: &Parts, body: Body, limit: usize) -> Result<Read, Problem> {
+        let read = self.read(parts, body, limit).await?;
         if read.is_cut { Err(too_large(limit)) } else { Ok(read) }
+    }
+}
+
+/// Memory that bodies share.
+#[derive(Debug)]
+struct Budget {
+    left: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        let units = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        Self { left: Arc::new(Semaphore::new(units)), all: u32::try_from(units).unwrap_or(u32::MAX) }
+    }
+
+    /// Makes `share` large enough for `bytes`, at least twice what it was. A body that has a share already waits for
+    /// [`MORE`] only: if many hold some and all want more, some have to let go.
+    async fn cover(
+        &self,
+        share: &mut Option<OwnedSemaphorePermit>,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<(), Problem> {
+        let has = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let needs = bytes.div_ceil(UNIT);
+        if needs <= has {
+            return Ok(());
+        }
+        let wants = u32::try_from(needs.max(2 * has)).unwrap_or(u32::MAX).min(self.all);
+        let more = wants.saturating_sub(u32::try_from(has).unwrap_or(u32::MAX));
+        let until = if has == 0 { deadline } else { deadline.min(Instant::now() + MORE) };
+        let turn = Arc::clone(&self.left).acquire_many_owned(more);
+        let Ok(Ok(more)) = timeout_at(until, turn).await else {
+            return Err(Problem::unavailable("too many requests with large bodies at once; try again"));
+        };
+        match share {
+            Some(share) => share.merge(more),
+            None => *share = Some(more),
+        }
+        Ok(())
     }
 }
 
@@ -127,23 +186,6 @@ pub(crate) fn too_large(limit: usize) -> Problem {
         StatusCode::PAYLOAD_TOO_LARGE,
         format!("the body is larger than the {limit} bytes that are taken here"),
     )
-}
-
-async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, bool), Problem> {
-    let mut kept = BytesMut::new();
-    let (mut is_cut, mut seen) = (false, 0_u64);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::bad("the body broke off before its end"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        seen += data.len() as u64;
-        let room = limit - kept.len();
-        is_cut |= data.len() > room;
-        kept.extend_from_slice(&data[..data.len().min(room)]);
-        if seen > DRAINED.saturating_add(limit as u64) {
-            break;
-        }
-    }
-    Ok((kept.freeze(), is_cut))
 }
 
 /// Reads a JSON object of one type. An array will not do, although serde would take its items for

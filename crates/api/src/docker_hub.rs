@@ -81,7 +81,7 @@ async fn call_back(
 ) -> Result<Response, Problem> {
     let row = find(&app, &rest, request.extensions().get().copied()).await?;
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, MOST_BYTES).await?;
+    let read = app.bodies.read_whole(&parts, body, MOST_BYTES).await?;
     let callback = Callback::from_json(&read.bytes).map_err(|error| Problem::bad(error.to_string()))?;
     let delivery = row.awaited.delivery;
     let (mut row, mut received) = judge(row, &callback);

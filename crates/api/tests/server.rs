@@ -6,7 +6,7 @@ mod common;
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use bellbuoy_api::{Limits, Readiness, ServerLimits};
+use bellbuoy_api::{Api, Limits, Readiness, ServerLimits};
 use bellbuoy_broker::queues;
 use common::{Rig, STRUCTURED, problem, push_event};
 use tokio::{
@@ -68,6 +68,19 @@ fn head(length: usize) -> String {
     )
 }
 
+/// The same as from GitHub, whose token is its signature, which nobody knows before the body has arrived.
+fn unsigned(request: &str) -> String {
+    request
+        .replace("authorization: Bearer correct horse", "x-hub-signature-256: sha256=00")
+        .replace("/v1/events", "/v1/ingest/ghcr")
+}
+
+/// How a good event is answered, before any of the slow requests is given up.
+async fn in_time(rig: &Rig) -> u16 {
+    let answer = rig.send("POST", "/v1/events", &[STRUCTURED], push_event("1").to_string());
+    timeout(PATIENCE, answer).await.expect("an answer").status.into()
+}
+
 #[track_caller]
 fn assert_status(answer: &str, status: u16) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
@@ -104,14 +117,26 @@ async fn a_connection_is_kept_for_its_next_request_and_not_for_half_of_one() {
 #[tokio::test]
 async fn slow_clients_do_not_keep_a_good_event_out() {
     let limits = Limits { body_time: PATIENCE * 3, request_time: PATIENCE * 4, ..Limits::default() };
-    let rig = Rig::with(|api| api.limits = limits, patient()).await;
+    let change = |api: &mut Api| {
+        api.limits = limits;
+        api.github_secret = Some("known to GitHub".into());
+    };
+    let rig = Rig::with(change, patient()).await;
     let mut slow = Vec::new();
-    for n in 0..200 {
-        let half = if n % 2 == 0 { "POST /v1/ev".to_owned() } else { head(1000) + "{" };
+    // Each announces as much as is taken, or nothing, and sends next to nothing.
+    let (batch, chunked) = (4 << 20, "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n");
+    let endless = head(0).replace("content-length: 0\r\n\r\n", chunked);
+    let halves = [
+        "POST /v1/ev".to_owned(),
+        head(1000) + "{",
+        head(batch).replace("/v1/events", "/v1/ingest/distribution") + "{",
+        endless.replace("/v1/events", "/v1/ingest/distribution"),
+        unsigned(&endless),
+    ];
+    for half in halves.iter().cycle().take(400) {
         slow.push(Raw::sending(&rig, half).await);
     }
-    let answer = rig.send("POST", "/v1/events", &[STRUCTURED], push_event("1").to_string()).await;
-    assert_eq!(answer.status, 202);
+    assert_eq!(in_time(&rig).await, 202);
     rig.drain_events(1).await;
 }
 
@@ -140,7 +165,8 @@ async fn a_request_that_takes_too_long_altogether_is_503() {
 async fn the_memory_for_bodies_is_bounded() {
     let limits = Limits { body_time: SHORT, memory_bytes: 4096, ..Limits::default() };
     let rig = Rig::with(|api| api.limits = limits.clone(), patient()).await;
-    let hogs = [Raw::sending(&rig, head(4096) + "{").await, Raw::sending(&rig, head(4096) + "{").await];
+    let half = head(4096) + &"{".repeat(3000);
+    let hogs = [Raw::sending(&rig, &half).await, Raw::sending(&rig, &half).await];
     let mut statuses = Vec::new();
     for hog in hogs {
         statuses.push(hog.read_out().await[9..12].to_owned());
@@ -150,6 +176,22 @@ async fn the_memory_for_bodies_is_bounded() {
     assert!(statuses == ["408", "503"] || statuses == ["408", "408"], "{statuses:?}");
     let answer = rig.send("POST", "/v1/events", &[STRUCTURED], push_event("1").to_string()).await;
     assert_eq!(answer.status, 202, "the memory is given back");
+}
+
+#[tokio::test]
+async fn whoever_has_not_shown_who_they_are_only_fills_the_memory_of_their_like() {
+    let time = PATIENCE * 3;
+    let limits = Limits { body_time: time, request_time: time, memory_bytes: 64 << 10, ..Limits::default() };
+    let change = |api: &mut Api| {
+        api.limits = limits;
+        api.github_secret = Some("known to GitHub".into());
+    };
+    let rig = Rig::with(change, patient()).await;
+    let mut strangers = Vec::new();
+    for _ in 0..40 {
+        strangers.push(Raw::sending(&rig, unsigned(&head(4096)) + &"{".repeat(3000)).await);
+    }
+    assert_eq!(in_time(&rig).await, 202);
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ fn unknown_type(name: &str) -> Problem {
 pub(super) async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Refusal> {
     let (parts, body) = request.into_parts();
     need_json_accepted(&parts.headers)?;
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
     Ok(body::object_from_json(&read.bytes)?)
 }

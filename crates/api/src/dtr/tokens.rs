@@ -82,7 +82,7 @@ pub(super) fn routes() -> Routes {
 /// `POST /api_tokens?username=U`: a token with the rights of U's account and no more scopes than the caller's own.
 async fn make(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     let form: Form =
         if read.bytes.is_empty() { Form::default() } else { body::object_from_json(&read.bytes)? };
     let account = whose(&app, &caller, query_value(&parts.uri, "username")).await?;

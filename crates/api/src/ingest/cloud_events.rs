@@ -13,7 +13,7 @@ use axum::{
 };
 use bellbuoy_broker::Outgoing;
 use bellbuoy_domain::{Event, EventError};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, request::Parts};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -56,7 +56,7 @@ pub(super) fn routes() -> Routes {
 async fn accept(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
-    let taken = take(&app, &parts.headers, body, now()).await;
+    let taken = take(&app, &parts, body, now()).await;
     let events = taken.inspect_err(|problem| {
         counts::refused(&app.api.metrics, Source::CloudEvents, problem.status);
     })?;
@@ -66,14 +66,14 @@ async fn accept(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     Ok((StatusCode::ACCEPTED, Json(Taken { ids })).into_response())
 }
 
-async fn take(app: &App, headers: &HeaderMap, body: Body, now: Timestamp) -> Result<Vec<Event>, Problem> {
-    let mode = Mode::of(headers)?;
+async fn take(app: &App, parts: &Parts, body: Body, now: Timestamp) -> Result<Vec<Event>, Problem> {
+    let mode = Mode::of(&parts.headers)?;
     let limits = &app.api.limits;
     let limit = if mode == Mode::Batched { limits.batch_bytes } else { limits.event_bytes };
-    let read = app.bodies.read_whole(headers, body, limit).await?;
+    let read = app.bodies.read_whole(parts, body, limit).await?;
     let events = match mode {
         Mode::Structured => vec![Event::from_json(&read.bytes, now).map_err(|error| fault(&error))?],
-        Mode::Binary => vec![binary(headers, &read.bytes, now)?],
+        Mode::Binary => vec![binary(&parts.headers, &read.bytes, now)?],
         Mode::Batched => batch(&read.bytes, limits.batch_events, now)?,
     };
     let messages = messages(&events, mode, now)?;

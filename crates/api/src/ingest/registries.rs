@@ -81,7 +81,7 @@ async fn accept(app: Arc<App>, registry: Source, request: Request) -> Result<Sta
 async fn take(app: &App, registry: Source, request: Request) -> Result<(), Problem> {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read(&parts.headers, body, app.api.limits.batch_bytes).await?;
+    let read = app.bodies.read(&parts, body, app.api.limits.batch_bytes).await?;
     check_signature(app, registry, &parts.headers, &read)?;
     let mut taken = Taken::new(registry);
     if read.is_cut {

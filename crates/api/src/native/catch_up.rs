@@ -87,7 +87,7 @@ async fn catch_up(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     let wanted: Body = body::object_from_json(&read.bytes)?;
     let notification = find(&app, &caller, &id).await?;
     if notification.state == NotificationState::Disabled {

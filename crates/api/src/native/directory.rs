@@ -583,7 +583,7 @@ async fn import(State(app): State<Arc<App>>, caller: Caller, uri: Uri, request: 
     caller.need_superuser(&app).await?;
     let ImportQuery { dry_run } = query(&uri)?;
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.batch_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.batch_bytes).await?;
     body::require_json(&parts.headers)?;
     let document: DirectoryDocument = body::object_from_json(&read.bytes)?;
     if document.version != DIRECTORY_VERSION {
@@ -612,7 +612,7 @@ fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E
 
 async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Problem> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
     body::object_from_json(&read.bytes)
 }

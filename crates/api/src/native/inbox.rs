@@ -142,7 +142,7 @@ async fn dismiss(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
     let Body { dismissed } = body::object_from_json(&read.bytes)?;
     let item = id::<Uuid>(&text, "item")?;

@@ -113,7 +113,7 @@ async fn rotate(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     let wanted: Rotation =
         if read.bytes.is_empty() { Rotation::default() } else { body::object_from_json(&read.bytes)? };
     let (grace, given) = (wanted.grace()?, wanted.given()?);

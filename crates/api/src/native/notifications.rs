@@ -343,7 +343,7 @@ async fn test(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     let wanted =
         if read.bytes.is_empty() { TestBody::default() } else { body::object_from_json(&read.bytes)? };
     let notification = find(&app, &caller, &id).await?;
@@ -375,7 +375,7 @@ pub(super) async fn update(
 
 async fn read_draft(app: &App, request: Request) -> Result<Draft, Problem> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
     body::object_from_json::<Body>(&read.bytes)?.into_draft()
 }

@@ -118,7 +118,7 @@ pub(super) fn routes() -> Routes {
 
 async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let read = app.bodies.read_whole(&parts.headers, body, app.api.limits.event_bytes).await?;
+    let read = app.bodies.read_whole(&parts, body, app.api.limits.event_bytes).await?;
     body::require_json(&parts.headers)?;
     let (token, secret) = give(&app, &caller, body::object_from_json(&read.bytes)?).await?;
     let view = NewTokenView { made: TokenView::of(&token), token: secret };

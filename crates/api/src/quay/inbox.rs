@@ -98,7 +98,7 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     let item = find(&app, &caller, &uuid).await?;
     let (parts, body) = request.into_parts();
-    let body = read_json(&app, &parts.headers, body).await?;
+    let body = read_json(&app, &parts, body).await?;
     let dismissed = schema::dismissed(&body).map_err(Problem::bad)?;
     let found = app.api.store.set_dismissed(&item.target_kind, &item.target, item.id, dismissed).await?;
     if !found {

@@ -96,7 +96,7 @@ pub(crate) async fn lift_word_of_form(app: &App, request: Request) -> Result<Req
         return Ok(request);
     }
     let (parts, body) = request.into_parts();
-    let form = app.bodies.read(&parts.headers, body, FORM_BYTES).await?;
+    let form = app.bodies.read(&parts, body, FORM_BYTES).await?;
     if form.is_cut {
         return Err(problem::csrf());
     }
@@ -228,9 +228,9 @@ fn wrong_verb(app: &App, allowed: &'static str) -> Response {
 }
 
 /// A request's body as JSON, refused as Quay's framework refuses it.
-async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
-    let read = app.bodies.read_whole(headers, body, app.api.limits.event_bytes).await?;
-    if !body::media_type(headers).is_some_and(|(essence, _)| body::is_json(&essence)) {
+async fn read_json(app: &App, parts: &Parts, body: Body) -> Result<Value, Problem> {
+    let read = app.bodies.read_whole(parts, body, app.api.limits.event_bytes).await?;
+    if !body::media_type(&parts.headers).is_some_and(|(essence, _)| body::is_json(&essence)) {
         let detail =
             "Did not attempt to load JSON data because the request Content-Type was not 'application/json'.";
         return Err(problem::with_message(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));

@@ -57,7 +57,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = read_json(&app, &parts.headers, body).await?;
+    let body = read_json(&app, &parts, body).await?;
     let wanted = schema::new_repository(body).map_err(Problem::bad)?;
     let namespace = wanted.namespace.or_else(|| caller.account().map(|account| account.name.to_string()));
     let namespace = NamespaceName::parse(&namespace.unwrap_or_default());

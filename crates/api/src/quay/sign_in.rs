@@ -64,7 +64,7 @@ pub(crate) async fn sign_in(State(app): State<Arc<App>>, request: Request) -> Re
     if !Cookie::of(&parts.headers).is_some_and(|cookie| cookie.is_meant(&parts.headers)) {
         return Err(problem::csrf());
     }
-    let body = read_json(&app, &parts.headers, body).await?;
+    let body = read_json(&app, &parts, body).await?;
     let schema::SignIn { username, password } = schema::sign_in(body).map_err(Problem::bad)?;
     let peer = parts.extensions.get::<Peer>().copied();
     let account = check(&app, peer, &username, password).await.map_err(|refused| refusal(&app, refused))?;
