@@ -430,6 +430,38 @@ async fn a_hung_attempt_of_a_process_that_is_told_to_stop_is_made_again_by_anoth
 }
 
 #[tokio::test]
+async fn a_lost_connection_costs_a_worker_what_it_has_in_hand_and_no_further_delivery_waits_for_that() {
+    let (node, _postgres, fleet) = grounds(&[]).await;
+    let (api, _fanout, _deliver, _record) =
+        tokio::join!(fleet.role("api"), fleet.role("fanout"), fleet.role("deliver"), fleet.role("record"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    receiver.script("/hung", [Answer::Never, Answer::status(200)]);
+    receiver.script("/slow", [Answer::OnRelease(Reply::new(200)), Answer::status(200)]);
+    let client = api.client().await;
+    for name in ["hung", "slow", "good"] {
+        client.webhook(&format!("acme/{name}"), "repo_push", &receiver.url(&format!("/{name}"))).await;
+    }
+    let arrive = async |name: &str, count: usize| {
+        let path = format!("/{name}");
+        receiver.wait_for(count, |request| request.path == path).await.expect("requests")
+    };
+    client.publish(&push("hung", "acme/hung", "v1")).await;
+    client.publish(&push("slow", "acme/slow", "v1")).await;
+    let hung = arrive("hung", 1).await[0].connection;
+    arrive("slow", 1).await;
+    node.ctl(&["close_all_connections", "by an operator"]).await;
+    client.publish(&push("good-1", "acme/good", "v1")).await;
+    arrive("good", 1).await;
+    // It has a new connection, and on the old one nothing can be settled any more.
+    receiver.release();
+    arrive("slow", 2).await;
+    client.publish(&push("good-2", "acme/good", "v2")).await;
+    arrive("good", 2).await;
+    assert_eq!(receiver.ended(hung), None, "it waited for the attempt that hangs");
+    client.until("", 4, &["delivered"]).await;
+}
+
+#[tokio::test]
 async fn an_edited_address_serves_another_process_within_moments_and_the_retries_that_wait_there() {
     let (_node, _postgres, fleet) = grounds(&[("BELLBUOY_RETRY__STEPS", "3s,3s,3s,3s")]).await;
     let (api, _fanout, _deliver, _record) =

@@ -136,7 +136,7 @@ pub(crate) fn put_retry_after(response: &mut Response, wait: Option<Duration>) {
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
         match error {
-            BrokerError::Unavailable(_) | BrokerError::Closed => {
+            BrokerError::Unavailable(_) | BrokerError::Lost | BrokerError::Closed => {
                 error!("the broker did not take a message: {error}");
                 Self::unavailable("the broker is out of reach; nothing was accepted, so send it again")
             }

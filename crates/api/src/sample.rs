@@ -54,7 +54,7 @@ pub(crate) async fn deliver_sample(
         spent: 0,
         accepted_at: now,
         due_at: now,
-        again_at: None,
+        held_since: None,
         event: raw(body)?,
     };
     let record = Record {

@@ -58,7 +58,7 @@ impl Dead {
             notification,
             attempt: 4,
             spent: 2,
-            again_at: None,
+            held_since: None,
             accepted_at: at(0),
             due_at: at(500),
             event: RawValue::from_string(raw).expect("JSON"),

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     AmqpUrl, BrokerError, BrokerUrl, Claim, Connections, EmbeddedOptions, OpenError, Outgoing, QueueCount,
     QueueDepth, QueueName, RabbitMqOptions,
@@ -84,6 +86,24 @@ impl Broker {
     /// closed, or a message is too large or delayed too long.
     pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), BrokerError> {
         self.settle(Vec::new(), messages).await
+    }
+
+    /// As [`Broker::publish`], but what can be outlasted is, until `stop`: on RabbitMQ an outage of it, and no message
+    /// that was confirmed is repeated. The embedded broker's errors leave none durable, and are the caller's to outlast.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Broker::publish`], or when it is to stop.
+    pub async fn publish_patiently(
+        &self,
+        messages: Vec<Outgoing>,
+        stop: &CancellationToken,
+    ) -> Result<(), BrokerError> {
+        check(&messages)?;
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.settle(Vec::new(), messages).await,
+            Engine::RabbitMq(rabbitmq) => rabbitmq.publish_patiently(messages, stop.clone()).await,
+        }
     }
 
     /// The one operation of every worker: makes `outputs` durable and then ends `claims`; on the embedded

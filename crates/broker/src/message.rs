@@ -209,6 +209,14 @@ impl Claim {
         }
     }
 
+    /// Whether it can still be settled: on RabbitMQ not once the connection that it came by is lost. Then it comes again.
+    pub fn is_ours(&self) -> bool {
+        match &self.0 {
+            Hold::Embedded(_) => true,
+            Hold::RabbitMq(claimed) => claimed.is_ours(),
+        }
+    }
+
     /// Since when it could have been claimed.
     pub fn due(&self) -> SystemTime {
         let due_ms = match &self.0 {

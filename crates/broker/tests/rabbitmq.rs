@@ -35,6 +35,7 @@ use tokio::{
     task::{JoinSet, LocalSet},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Long enough for a loaded machine; nothing waits for it unless it fails.
@@ -565,6 +566,106 @@ async fn a_message_that_comes_back_for_want_of_a_route_is_refused_and_done_work_
     topology().apply(&at, &options()).await.expect("bound");
     timeout(PATIENCE, settling).await.expect("in time").expect("a task").expect("settled");
     assert_eq!(next(&mut broker.consume(&QueueName::new("q"), many())).await.body().as_ref(), b"done");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_of_a_delivery_is_never_durable_before_the_delivery_is() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    operator.unbind("bellbuoy.queues", "q", "q").await.expect("unbound");
+    operator.delete_exchange("bellbuoy.unroutable").await.expect("deleted");
+    let work = QueueName::new("out");
+    let mut outcomes = broker.consume(&queues::outcomes(), many());
+    for size in [2, 40 << 10, 1 << 20] {
+        broker.publish(vec![Outgoing::new(work.clone(), "work")]).await.expect("published");
+        let claim = next(&mut broker.consume(&work, NonZeroUsize::MIN)).await;
+        let outputs = vec![message("delivery"), Outgoing::new(queues::outcomes(), vec![b' '; size])];
+        let settling = {
+            let broker = broker.clone();
+            tokio::spawn(async move { broker.settle(vec![claim], outputs).await })
+        };
+        let bind = async {
+            pass(1.0).await;
+            topology().apply(&url(&node.url("v")), &options()).await.expect("bound");
+            true
+        };
+        tokio::select! {
+            biased;
+            _ = next(&mut outcomes) => panic!("{size} bytes were told of a delivery that has no way"),
+            _ = bind => {}
+        }
+        timeout(PATIENCE, settling).await.expect("in time").expect("a task").expect("settled");
+        let told = next(&mut outcomes).await;
+        assert_eq!(told.body().len(), size);
+        broker.settle(vec![told], Vec::new()).await.expect("settled");
+        operator.unbind("bellbuoy.queues", "q", "q").await.expect("unbound");
+        operator.delete_exchange("bellbuoy.unroutable").await.expect("deleted");
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_patiently_is_there_once_however_often_it_was_refused() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let room_for = async |most: u32| {
+        let limit = format!(r#"{{"max-length": {most}, "overflow": "reject-publish"}}"#);
+        node.ctl(&["set_policy", "-p", "v", "room", "^q$", &limit, "--apply-to", "queues"]).await;
+    };
+    room_for(100).await;
+    let messages: Vec<_> = (0..2000).map(message).collect();
+    let stop = CancellationToken::new();
+    let publishing = {
+        let (broker, stop) = (broker.clone(), stop.clone());
+        tokio::spawn(async move { broker.publish_patiently(messages, &stop).await })
+    };
+    let q = QueueName::new("q");
+    let waiting = async || {
+        let counts = broker.count().await.expect("counts");
+        counts.iter().find(|count| count.queue == q).map_or(0, |count| count.messages)
+    };
+    eventually(PATIENCE, async || (waiting().await >= 100).then_some(())).await;
+    node.ctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
+    room_for(10_000).await;
+    // RabbitMQ looks at the new limit when somebody takes a message.
+    let mut consumer = broker.consume(&q, NonZeroUsize::MIN);
+    let one = next(&mut consumer).await;
+    broker.settle(vec![one], Vec::new()).await.expect("settled");
+    drop(consumer);
+    node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await;
+    timeout(PATIENCE, publishing).await.expect("in time").expect("a task").expect("published");
+    eventually(PATIENCE, async || (waiting().await == 1999).then_some(())).await;
+
+    room_for(100).await;
+    let refused = async || broker.publish(vec![message("more")]).await.err();
+    eventually(PATIENCE, refused).await;
+    let publishing = {
+        let (broker, stop) = (broker.clone(), stop.clone());
+        tokio::spawn(async move { broker.publish_patiently(vec![message("never")], &stop).await })
+    };
+    stop.cancel();
+    let stopped = timeout(PATIENCE, publishing).await.expect("in time").expect("a task");
+    assert!(matches!(stopped, Err(BrokerError::Unavailable(_))), "{stopped:?}");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_connection_is_lost_says_so_and_the_others_are_settled() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let out = QueueName::new("out");
+    broker.publish(vec![message("one"), Outgoing::new(out.clone(), "two")]).await.expect("published");
+    let mut consumers = (broker.consume(&QueueName::new("q"), many()), broker.consume(&out, many()));
+    let (lost, kept) = (next(&mut consumers.0).await, next(&mut consumers.1).await);
+    assert!(lost.is_ours() && kept.is_ours());
+    // The channel of one queue goes, and that of the other stands.
+    Operator::connect(&node.url("v")).await.expect("an operator").delete_queue("q").await.expect("deleted");
+    eventually(PATIENCE, async || (!lost.is_ours()).then_some(())).await;
+    assert!(kept.is_ours());
+    assert_eq!(broker.settle(vec![lost], Vec::new()).await, Err(BrokerError::Lost));
+    broker.settle(vec![kept], Vec::new()).await.expect("settled");
     broker.close().await;
 }
 

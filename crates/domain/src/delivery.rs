@@ -33,13 +33,13 @@ pub struct DeliveryMessage {
     /// When the next attempt is due.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub due_at: Timestamp,
-    /// When it was sent again, if it was: from then on, and not from acceptance, it may be held so long.
+    /// Since when it has been held for its receiver's sake, without an attempt between: it may be so for so long.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         with = "jiff::fmt::serde::timestamp::millisecond::optional"
     )]
-    pub again_at: Option<Timestamp>,
+    pub held_since: Option<Timestamp>,
     /// The event in its canonical JSON.
     pub event: Box<RawValue>,
 }

@@ -292,7 +292,7 @@ fn message() -> DeliveryMessage {
         spent: 2,
         accepted_at: at(1),
         due_at: at(5_000),
-        again_at: None,
+        held_since: None,
         event: RawValue::from_string(event).expect("JSON"),
     }
 }

@@ -47,8 +47,8 @@ impl Record {
             };
             let mut batch = Batch::begin(first, self.limits.batch);
             batch.fill(&mut consumer);
-            let batch = batch.into_claims();
-            if let Err(halt) = self.archive(batch, &shutdown).await {
+            let archived = self.archive(batch.into_claims(), &shutdown).await;
+            if let Err(halt) = archived.or_else(|halt| halt.outlived("archive")) {
                 return halt.into_result();
             }
         }

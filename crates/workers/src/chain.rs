@@ -110,7 +110,8 @@ impl Record {
                 Outgoing::new(queues::outcomes(), told.to_json()),
             ];
             let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
-            patience.outlast(passes, || self.broker.publish(messages.clone())).await??;
+            let publish = || self.broker.publish_patiently(messages.clone(), shutdown);
+            patience.outlast(passes, publish).await??;
             self.metrics.count(Counter::DeliveriesQueued, &[method_label(&method)], 1);
             let (delivery, next) = (awaited.delivery, message.delivery);
             info!(delivery.id = %delivery, "delivery {delivery} was called back for, so delivery {next} follows");
@@ -189,7 +190,7 @@ impl Next {
             spent: 0,
             accepted_at: stored.accepted_at,
             due_at: now,
-            again_at: Some(now),
+            held_since: None,
             event: String::from_utf8(stored.body).ok().and_then(|text| RawValue::from_string(text).ok())?,
         };
         Some(Self { message, method, fanned_out })

@@ -311,10 +311,10 @@ impl Deliver {
 
     // Not for ever: what waits for a receiver that stays away would wait longer than anybody wants it.
     fn hold_for_receiver(&self, delivery: &Delivery, policy: &RetryPolicy, hold: &gate::Hold) -> Verdict {
-        let message = &delivery.message;
-        let age = clock::since(message.again_at.unwrap_or(message.accepted_at), clock::now());
-        if age > policy.longest_life() {
-            return Verdict::expired(hold, age);
+        let since = delivery.message.held_since.unwrap_or_else(clock::now);
+        let so_long = clock::since(since, clock::now());
+        if so_long > policy.longest_life() {
+            return Verdict::expired(hold, so_long);
         }
         self.hold(delivery, hold.code, hold.detail, hold.wait)
     }
@@ -423,7 +423,9 @@ impl Deliver {
         let record = Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(record) };
         let mut outputs = Vec::new();
         if let Some((number, wait)) = verdict.again {
-            let again = self.again(message, number, now, wait);
+            let held_since = verdict.held_since(message.held_since, now);
+            let again =
+                self.again(DeliveryMessage { attempt: number, held_since, ..message.clone() }, now, wait);
             // An attempt's retry comes when it was said; of those that are held there can be very many.
             outputs.push(if verdict.outcome == HELD { again.together() } else { again });
         }
@@ -434,8 +436,8 @@ impl Deliver {
         (outputs, record)
     }
 
-    fn again(&self, message: &DeliveryMessage, number: u32, now: Timestamp, wait: Duration) -> Outgoing {
-        let next = DeliveryMessage { attempt: number, due_at: clock::after(now, wait), ..message.clone() };
+    fn again(&self, message: DeliveryMessage, now: Timestamp, wait: Duration) -> Outgoing {
+        let next = DeliveryMessage { due_at: clock::after(now, wait), ..message };
         // Not to the shard it came from: there may be more of them now.
         let queue = self.shards.queue(self.method.name(), message.notification.as_uuid().as_u128());
         Outgoing::new(queue, next.to_json()).after(wait)

@@ -165,7 +165,7 @@ fn messages(
         spent: 0,
         accepted_at: due.due_at,
         due_at: clock::now(),
-        again_at: None,
+        held_since: None,
         event: RawValue::from_string(String::from_utf8(body).ok()?).ok()?,
     };
     let planned = PlannedDelivery {

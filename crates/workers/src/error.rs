@@ -4,6 +4,7 @@ use std::error::Error;
 
 use bellbuoy_broker::BrokerError;
 use bellbuoy_store::StoreError;
+use tracing::warn;
 
 /// The worker gave its claims back and is to be started again after a while.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +27,32 @@ pub(crate) enum Halt {
 }
 
 impl Halt {
+    /// As [`WorkerError::outlived`].
+    pub(crate) fn outlived(self, role: &str) -> Result<(), Self> {
+        match self {
+            Self::Stopped => Err(Self::Stopped),
+            Self::Failed(error) => error.outlived(role).map_err(Self::Failed),
+        }
+    }
+
     /// What `run` answers.
     pub(crate) fn into_result(self) -> Result<(), WorkerError> {
         match self {
             Self::Stopped => Ok(()),
             Self::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl WorkerError {
+    /// Nothing to stop for, when only the claims in hand are lost: their messages come again.
+    pub(crate) fn outlived(self, role: &str) -> Result<(), Self> {
+        match self {
+            Self::Broker(lost @ BrokerError::Lost) => {
+                warn!("worker {role} could not settle what it had in hand, and goes on: {lost}");
+                Ok(())
+            }
+            error => Err(error),
         }
     }
 }

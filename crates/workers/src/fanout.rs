@@ -135,7 +135,8 @@ impl Fanout {
             };
             let mut batch = Batch::begin(first, self.limits.batch);
             batch.fill(&mut consumer);
-            if let Err(halt) = self.fan_out(batch.into_claims(), &recent, &shutdown).await {
+            let fanned_out = self.fan_out(batch.into_claims(), &recent, &shutdown).await;
+            if let Err(halt) = fanned_out.or_else(|halt| halt.outlived("fanout")) {
                 return halt.into_result();
             }
         }
@@ -329,7 +330,8 @@ impl Fanout {
         }
         let piece = harvest.take_outputs();
         let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
-        patience.outlast(passes, || self.broker.publish(piece.clone())).await??;
+        let publish = || self.broker.publish_patiently(piece.clone(), patience.stop);
+        patience.outlast(passes, publish).await??;
         self.vital.working();
         Ok(())
     }
@@ -419,7 +421,7 @@ impl Arrival {
             spent: 0,
             accepted_at: self.accepted_at,
             due_at: clock::now(),
-            again_at: None,
+            held_since: None,
             event,
         }
     }

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::{DeliverLimits, WorkerError, bundle::Bundles, intake::Intake};
 
@@ -168,6 +168,12 @@ where
         let (mut claims, mut outputs) = (Vec::with_capacity(self.gathered.len()), Vec::new());
         let mut bundles = Bundles::default();
         for served in self.gathered.drain(..) {
+            // Together with one that is lost the others could not be settled either.
+            if !served.claim.is_ours() {
+                let (id, queue) = (served.claim.id(), served.claim.queue());
+                info!("message {id} of {queue} comes again: the connection that it came by is lost");
+                continue;
+            }
             claims.push(served.claim);
             outputs.extend(served.outputs);
             served.record.iter().for_each(|record| bundles.push(record));
@@ -192,7 +198,7 @@ where
         };
         self.current = None;
         self.begin();
-        Ok(settled?)
+        settled.map_err(WorkerError::from).or_else(|error| error.outlived("deliver"))
     }
 
     /// What is done is settled as far as there is time for it; nobody waits any more.

@@ -95,7 +95,8 @@ impl Record {
                 claim = consumer.next() => claim?,
             };
             let batch = self.linger(first, &mut consumer).await?;
-            if let Err(halt) = self.record(batch, &shutdown).await {
+            let recorded = self.record(batch, &shutdown).await;
+            if let Err(halt) = recorded.or_else(|halt| halt.outlived("record")) {
                 return halt.into_result();
             }
         }

@@ -453,21 +453,20 @@ async fn what_was_held_for_longer_than_its_schedule_is_given_up_and_can_be_sent_
     }
     eventually(PATIENCE, async || (rig.gate.open_circuits() == 1).then_some(())).await;
     let long_ago = Timestamp::now() - SignedDuration::from_hours(25);
-    let old = DeliveryMessage { accepted_at: long_ago, ..delivery("old", to) };
-    let sent_again = DeliveryMessage {
-        accepted_at: long_ago,
-        again_at: Some(Timestamp::now()),
-        attempt: 4,
-        spent: 3,
-        ..delivery("sent again", to)
-    };
-    for message in [&old, &sent_again] {
+    let old = DeliveryMessage { held_since: Some(long_ago), ..delivery("old", to) };
+    // However long it was paused or stood in its queue before.
+    let (paused, sent_again) = (delivery("paused", to), delivery("sent again", to));
+    let paused = DeliveryMessage { accepted_at: long_ago, ..paused };
+    let sent_again = DeliveryMessage { accepted_at: long_ago, attempt: 4, spent: 3, ..sent_again };
+    for message in [&old, &paused, &sent_again] {
         rig.publish(queues::deliver("webhook"), message.to_json()).await;
     }
     let letter = rig.dead_letters(1).await.remove(0);
     assert_eq!((&*letter.reason, letter.delivery, letter.attempts), ("expired", Some(old.delivery), 0));
     assert!(letter.detail.contains("held for 25 h"), "{}", letter.detail);
-    rig.row(sent_again.delivery, |row| row.state == DeliveryState::Waiting).await;
+    for held in [paused.delivery, sent_again.delivery] {
+        rig.row(held, |row| row.state == DeliveryState::Waiting).await;
+    }
     let row = rig.row(old.delivery, |row| row.state == DeliveryState::Dead).await;
     assert_eq!((row.attempts, row.cause.map(|cause| cause.code)), (0, Some(CauseCode::CircuitOpen)));
     for worker in workers {

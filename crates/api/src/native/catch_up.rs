@@ -153,7 +153,7 @@ impl Tally {
             spent: 0,
             accepted_at,
             due_at: now,
-            again_at: Some(now),
+            held_since: None,
             event: raw(event.to_json())?,
         };
         let fanned_out = Some(fanned_out(event, delivery, notification, accepted_at));

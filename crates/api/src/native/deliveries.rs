@@ -217,7 +217,7 @@ async fn resend(
         spent: last,
         accepted_at: delivery.accepted_at,
         due_at: now,
-        again_at: Some(now),
+        held_since: None,
         event: raw(body)?,
     };
     again::send(&app, &delivery.method, &message, &event, now).await?;

@@ -147,7 +147,7 @@ async fn replay_delivery(app: &App, letter: Uuid, delivery: Delivery) -> Result<
         attempt: died_at.saturating_add(1),
         spent: died_at,
         due_at: now,
-        again_at: Some(now),
+        held_since: None,
         ..delivery.message
     };
     again::send(app, delivery.method, &message, &delivery.event, now).await?;

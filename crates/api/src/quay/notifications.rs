@@ -237,7 +237,7 @@ impl<'a> Notifications<'a> {
 
     /// Checks in Quay's order: method, its settings, event; for a namespace the event first.
     async fn draft(&self, parts: &Parts, body: Body) -> Result<Draft, Problem> {
-        let read = read_json(self.app, &parts, body).await?;
+        let read = read_json(self.app, parts, body).await?;
         let body = schema::read(read).map_err(Problem::bad)?;
         let is_namespace = matches!(self.scope, Scope::Namespace(_));
         if is_namespace {

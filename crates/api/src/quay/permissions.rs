@@ -89,7 +89,7 @@ pub(super) async fn answer(
     match *verb(parts) {
         Method::GET => get(app, &repository, &grantee.ok_or_else(not_found)?).await,
         Method::PUT => {
-            let body = read_json(app, &parts, body).await?;
+            let body = read_json(app, parts, body).await?;
             let role = schema::role(&body).map_err(Problem::bad)?;
             let kind = if whose.teams { "team" } else { "user" };
             let unknown = || Problem::bad(format!("Unknown {kind} {}", shown(name)));

@@ -147,7 +147,7 @@ fn retry(number: usize, notification: NotificationId) -> anyhow::Result<Outgoing
         spent: 0,
         accepted_at: now,
         due_at: now.saturating_add(jiff::SignedDuration::try_from(wait)?)?,
-        again_at: None,
+        held_since: None,
         event: RawValue::from_string(event.to_string())?,
     };
     Ok(Outgoing::new(queues::deliver("webhook"), message.to_json()).after(wait))

@@ -219,26 +219,49 @@ impl RabbitMq {
             .unwrap_or(Err(BrokerError::Closed))
     }
 
+    /// Publishes through every outage, until `stop`.
+    pub(crate) async fn publish_patiently(
+        &self,
+        outputs: Vec<Outgoing>,
+        stop: CancellationToken,
+    ) -> Result<(), BrokerError> {
+        let broker = self.clone();
+        tokio::spawn(async move { broker.make_durable(outputs, || !stop.is_cancelled()).await })
+            .await
+            .unwrap_or(Err(BrokerError::Closed))
+    }
+
     async fn settle_now(&self, claims: Vec<Claimed>, outputs: Vec<Outgoing>) -> Result<(), BrokerError> {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err(BrokerError::Closed);
         }
-        let ours = || claims.iter().all(|claim| claim.taken.is_ours());
-        if !ours() {
-            return Err(session::void());
-        }
-        let now = SystemTime::now();
-        let publisher = &self.shared.publisher;
         if claims.is_empty() {
+            let publisher = &self.shared.publisher;
             self.look_for(outputs.iter().map(|output| &output.queue)).await?;
             let (packable, others) = outputs.into_iter().partition(pack::is_packable);
+            let now = SystemTime::now();
             publisher.publish(parcels(pack::pack_waiting(others), now, publisher.tolerance())).await?;
             return publisher.publish_packed(packable).await;
         }
         // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
+        let ours = || claims.iter().all(|claim| claim.taken.is_ours());
+        if !ours() {
+            return Err(BrokerError::Lost);
+        }
+        let durable = self.make_durable(outputs, ours).await;
+        durable.map_err(|error| if ours() { error } else { BrokerError::Lost })?;
+        self.end(claims).await
+    }
+
+    /// Publishes through every outage, for as long as it is `wanted`.
+    async fn make_durable(
+        &self,
+        outputs: Vec<Outgoing>,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), BrokerError> {
         let mut said = false;
         while let Err(error) = self.look_for(outputs.iter().map(|output| &output.queue)).await {
-            if self.shared.closed.load(Ordering::SeqCst) || !ours() {
+            if self.shared.closed.load(Ordering::SeqCst) || !wanted() {
                 return Err(error);
             }
             if !std::mem::replace(&mut said, true) {
@@ -246,11 +269,12 @@ impl RabbitMq {
             }
             sleep(LOOK_AGAIN).await;
         }
+        let publisher = &self.shared.publisher;
         let (packable, others): (Vec<_>, Vec<_>) = outputs.into_iter().partition(pack::is_packable);
         let can_be_told_twice = others.iter().all(|output| output.together);
-        let others = parcels(pack::pack_waiting(others), now, publisher.tolerance());
-        let others = publisher.publish_patiently(others, ours);
-        let packable = publisher.publish_packed_patiently(packable, ours);
+        let others = parcels(pack::pack_waiting(others), SystemTime::now(), publisher.tolerance());
+        let others = publisher.publish_patiently(others, &wanted);
+        let packable = publisher.publish_packed_patiently(packable, &wanted);
         if can_be_told_twice {
             tokio::try_join!(others, packable)?;
         } else {
@@ -258,7 +282,7 @@ impl RabbitMq {
             others.await?;
             packable.await?;
         }
-        self.end(claims).await
+        Ok(())
     }
 
     /// Publishes messages of another broker as they stood there, through a short outage.
@@ -289,10 +313,12 @@ impl RabbitMq {
             });
             by_session[place].1.extend(claim.taken.into_tag());
         }
+        // That one session is gone costs no claim of the others.
+        let mut result = Ok(());
         for (session, tags) in by_session {
-            session.ack(tags).await?;
+            result = result.and(session.ack(tags).await);
         }
-        Ok(())
+        result
     }
 
     pub(crate) fn consume(&self, queue: &QueueName, prefetch: NonZeroUsize) -> Consumer {
@@ -541,6 +567,10 @@ impl Drop for Counted {
 impl Claimed {
     pub(crate) fn message(&self) -> &Message {
         &self.taken.message
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.taken.is_ours()
     }
 }
 

@@ -44,9 +44,10 @@ pub(super) struct Member {
     pub(super) body: Bytes,
 }
 
-/// Whether a message may be part of a pack.
+/// Whether a message leaves with those that are packed. Its size does not matter: one that is too large for company
+/// leaves beside the packs, for when it leaves is a promise: what is told is told when all else is durable.
 pub(super) fn is_packable(outgoing: &Outgoing) -> bool {
-    PACKED.contains(&outgoing.queue) && outgoing.delay.is_zero() && bytes(outgoing) <= MOST_BYTES
+    PACKED.contains(&outgoing.queue) && outgoing.delay.is_zero()
 }
 
 /// Packs messages, each with others of its queue, in order; one that is alone stays as it is.
@@ -187,12 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn events_and_what_is_told_are_packed_and_nothing_that_waits_is_large_or_reaches_a_receiver() {
+    fn events_and_what_is_told_are_packed_and_nothing_that_waits_or_reaches_a_receiver() {
         assert!(is_packable(&told("{}")) && is_packable(&Outgoing::new(queues::events(), "{}")));
         assert!(!is_packable(&Outgoing::new(queues::deliver("webhook"), "{}")));
         assert!(!is_packable(&told("{}").after(Duration::from_secs(1))));
-        assert!(!is_packable(&told(vec![0; MOST_BYTES])));
-        assert!(!is_packable(&with_header(told("{}"), "h", &"x".repeat(MOST_BYTES))));
+    }
+
+    #[test]
+    fn what_is_too_large_for_company_leaves_alone_beside_the_packs() {
+        let large = [told(vec![0; MOST_BYTES]), with_header(told("{}"), "h", &"x".repeat(MOST_BYTES))];
+        for large in large {
+            assert!(is_packable(&large));
+            let packed = pack(&[told("1"), told("2"), large.clone(), told("3")]);
+            assert_eq!((packed.len(), packed[1].id), (3, large.id));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::{TryStreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use lapin::{Confirmation, options::BasicPublishOptions};
 use tokio::{
     sync::{Semaphore, watch},
@@ -95,8 +95,8 @@ impl Publisher {
         self.publish_open(&pending(parcels)).await
     }
 
-    /// Publishes all, through every outage, for as long as it is `wanted`; what was not confirmed is
-    /// published again, so that it can arrive twice.
+    /// Publishes all, through every outage, for as long as it is `wanted`; only what was under way when its connection
+    /// was lost is published again, so that it can arrive twice.
     pub(super) async fn publish_patiently(
         &self,
         parcels: Vec<Parcel>,
@@ -104,12 +104,9 @@ impl Publisher {
     ) -> Result<(), BrokerError> {
         let pending = pending(parcels);
         loop {
-            match self.publish_open(&pending).await {
+            match self.publish_out(&pending, &wanted).await {
                 Err(BrokerError::Unavailable(why)) if wanted() => {
-                    // Once for all that wait, until one of them has got through.
-                    if !self.waits.swap(true, Ordering::Relaxed) {
-                        warn!("done work waits for its way out: {why}");
-                    }
+                    self.say_that_work_waits(&why);
                     sleep(AGAIN).await;
                 }
                 ended => {
@@ -119,6 +116,13 @@ impl Publisher {
                     return ended;
                 }
             }
+        }
+    }
+
+    // Once for all that wait, until one of them has got through.
+    fn say_that_work_waits(&self, why: &str) {
+        if !self.waits.swap(true, Ordering::Relaxed) {
+            warn!("done work waits for its way out: {why}");
         }
     }
 
@@ -180,30 +184,58 @@ impl Publisher {
     }
 
     fn trouble(&self) -> BrokerError {
+        if self.closed.load(Ordering::SeqCst) {
+            return BrokerError::Closed;
+        }
         BrokerError::Unavailable(match &*self.state.borrow() {
             State::Down(why) => why.clone(),
             State::Up(link) => alarm(link),
         })
     }
 
+    // Ends with the first that fails.
     async fn publish_open(&self, pending: &[Pending]) -> Result<(), BrokerError> {
         if pending.is_empty() {
             return Ok(());
         }
         let link = self.ready().await?;
-        let open = pending.iter().filter(|pending| !pending.confirmed.load(Ordering::Relaxed));
-        let sending: FuturesUnordered<_> = open.map(|pending| self.send(&link, pending)).collect();
         tokio::select! {
-            sent = sending.try_collect::<()>() => sent,
+            sent = self.sending(&link, pending).try_collect() => sent,
             () = blocked_for(&link, GRACE) => Err(BrokerError::Unavailable(alarm(&link))),
-            () = sleep(CONFIRM) => {
-                // A channel can hang in a node that lost sight of a queue's leader, and does so for a minute.
-                if link.silence() >= CONFIRM {
-                    link.give_up();
-                }
-                Err(BrokerError::Unavailable(format!("RabbitMQ confirmed nothing within {CONFIRM:?}")))
+            () = no_progress(&link, pending) => Err(unconfirmed(&link)),
+        }
+    }
+
+    // Lets none go before RabbitMQ has said what became of it, also while it is blocked: whoever publishes those again
+    // that were not confirmed yet repeats none.
+    async fn publish_out(&self, pending: &[Pending], wanted: &impl Fn() -> bool) -> Result<(), BrokerError> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let link = self.ready().await?;
+        tokio::select! {
+            sent = self.sending(&link, pending).fold(Ok(()), async |all, sent| all.and(sent)) => sent,
+            () = no_progress(&link, pending) => Err(unconfirmed(&link)),
+            () = self.unwanted(&link, wanted) => Err(self.trouble()),
+        }
+    }
+
+    async fn unwanted(&self, link: &Link, wanted: &impl Fn() -> bool) {
+        while wanted() && !self.closed.load(Ordering::SeqCst) {
+            sleep(AGAIN).await;
+            if link.is_blocked() {
+                self.say_that_work_waits(&alarm(link));
             }
         }
+    }
+
+    fn sending<'a>(
+        &'a self,
+        link: &'a Link,
+        pending: &'a [Pending],
+    ) -> FuturesUnordered<impl Future<Output = Result<(), BrokerError>> + 'a> {
+        let open = pending.iter().filter(|pending| !pending.is_confirmed());
+        open.map(|pending| self.send(link, pending)).collect()
     }
 
     async fn send(&self, link: &Link, pending: &Pending) -> Result<(), BrokerError> {
@@ -260,6 +292,38 @@ impl Publisher {
 
 fn pending(parcels: Vec<Parcel>) -> Vec<Pending> {
     parcels.into_iter().map(|parcel| Pending { parcel, confirmed: AtomicBool::new(false) }).collect()
+}
+
+impl Pending {
+    fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+}
+
+/// Ends once RabbitMQ, which is not blocked, has taken [`CONFIRM`] for the next of them.
+async fn no_progress(link: &Link, pending: &[Pending]) {
+    let confirmed = || pending.iter().filter(|pending| pending.is_confirmed()).count();
+    let mut before = confirmed();
+    loop {
+        if timeout(CONFIRM, blocked_for(link, GRACE)).await.is_ok() {
+            let mut blocked = link.blocked();
+            let _ = blocked.wait_for(Option::is_none).await;
+            continue;
+        }
+        let now = confirmed();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+// A channel can hang in a node that lost sight of a queue's leader, and does so for a minute.
+fn unconfirmed(link: &Link) -> BrokerError {
+    if link.silence() >= CONFIRM {
+        link.give_up();
+    }
+    BrokerError::Unavailable(format!("RabbitMQ confirmed nothing within {CONFIRM:?}"))
 }
 
 fn failed(parcel: &Parcel, error: &lapin::Error) -> BrokerError {

@@ -96,13 +96,13 @@ impl Session {
     /// Ends `tags`; done when RabbitMQ was told.
     pub(super) async fn ack(&self, tags: Vec<u64>) -> Result<(), BrokerError> {
         if tags.is_empty() {
-            return if self.is_alive() { Ok(()) } else { Err(void()) };
+            return if self.is_alive() { Ok(()) } else { Err(BrokerError::Lost) };
         }
         let (reply, answer) = oneshot::channel();
         if !self.is_alive() || self.words.send(Word::Ack { tags, reply }).is_err() {
-            return Err(void());
+            return Err(BrokerError::Lost);
         }
-        answer.await.unwrap_or_else(|_| Err(void()))
+        answer.await.unwrap_or(Err(BrokerError::Lost))
     }
 
     /// Publishes a message anew, or a pack's members, and ends the one that they were read from: it moves without
@@ -247,13 +247,6 @@ impl Pack {
     }
 }
 
-/// What a claim is that was taken on a channel that is gone.
-pub(super) fn void() -> BrokerError {
-    BrokerError::Unavailable(
-        "the connection on which the message was taken is lost; RabbitMQ gives it to somebody again".into(),
-    )
-}
-
 async fn speak(channel: Channel, mut words: mpsc::UnboundedReceiver<Word>) {
     let mut grouping = Grouping::default();
     while let Some(first) = words.recv().await {
@@ -295,7 +288,7 @@ async fn say(channel: &Channel, grouping: &mut Grouping, gathered: &[Word]) -> R
         }
         Ok::<_, lapin::Error>(())
     };
-    told.await.map_err(|_| void())
+    told.await.map_err(|_| BrokerError::Lost)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bellbuoy_domain::{Cause, CauseCode, DeadReason, DeliveryMessage, DeliveryState};
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::HELD;
@@ -47,9 +48,9 @@ impl Verdict {
         }
     }
 
-    pub(super) fn expired(hold: &gate::Hold, age: Duration) -> Self {
+    pub(super) fn expired(hold: &gate::Hold, so_long: Duration) -> Self {
         let detail =
-            format!("held for {} h, longer than its schedule: {}", age.as_secs() / 3600, hold.detail);
+            format!("held for {} h, longer than its schedule: {}", so_long.as_secs() / 3600, hold.detail);
         Self {
             outcome: "cancelled",
             ..Self::dead("cancelled", Cause::new(hold.code, detail), None, DeadReason::Expired)
@@ -63,6 +64,19 @@ impl Verdict {
         Self {
             outcome: "cancelled",
             ..Self::dead("cancelled", cause, None, DeadReason::NotificationDisabled)
+        }
+    }
+
+    /// Since when the delivery is held for its receiver's sake, which it was since `before`. What holds it for its owner's
+    /// sake, or ours, is no time that it waits for its receiver.
+    pub(super) fn held_since(&self, before: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        if self.outcome != HELD {
+            return None;
+        }
+        match self.cause.as_ref().map(|cause| cause.code) {
+            Some(CauseCode::Paused | CauseCode::Internal) | None => None,
+            Some(CauseCode::RetriesBusy | CauseCode::OnProbation) => before,
+            Some(_) => before.or(Some(now)),
         }
     }
 
@@ -89,6 +103,32 @@ impl Verdict {
                 delivery.id = %delivery, notification.id = %message.notification, attempt,
                 "{} delivery {delivery} at attempt {attempt}", self.outcome
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_a_delivery_is_held_for_its_receiver_counts_from_its_first_hold_to_its_next_attempt() {
+        let (first, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(3600).expect("a time"));
+        let since = |outcome, code| {
+            let cause = Some(Cause::new(code, "why"));
+            let verdict = Verdict { outcome, cause, ..Verdict::cancelled("") };
+            (verdict.held_since(None, now), verdict.held_since(Some(first), now))
+        };
+        for (outcome, code, from_none, from_first) in [
+            (HELD, CauseCode::CircuitOpen, Some(now), Some(first)),
+            (HELD, CauseCode::ReceiverBusy, Some(now), Some(first)),
+            (HELD, CauseCode::RetriesBusy, None, Some(first)),
+            (HELD, CauseCode::OnProbation, None, Some(first)),
+            (HELD, CauseCode::Paused, None, None),
+            (HELD, CauseCode::Internal, None, None),
+            ("deferred", CauseCode::Http5xx, None, None),
+        ] {
+            assert_eq!(since(outcome, code), (from_none, from_first), "{outcome} {code:?}");
         }
     }
 }

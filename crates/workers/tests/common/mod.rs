@@ -367,7 +367,7 @@ pub(crate) fn delivery(event: &str, notification: NotificationId) -> DeliveryMes
         spent: 0,
         accepted_at: now,
         due_at: now,
-        again_at: None,
+        held_since: None,
         event: RawValue::from_string(body.to_string()).expect("JSON"),
     }
 }
