@@ -40,6 +40,10 @@ pub(super) const BETWEEN_TURNS_OF_THE_SILENT: Duration = Duration::from_millis(8
 /// The longest hold: then it is looked again.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_mins(5);
 
+/// For so long it is remembered that a receiver failed: who has deliveries held for it is here again after
+/// [`LONGEST_HOLD`] and its probe.
+pub(super) const REMEMBERED: Duration = Duration::from_mins(15);
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) room: Arc<Semaphore>,
@@ -57,6 +61,8 @@ pub(super) struct Lane {
     /// How long an attempt took of late.
     pace: Duration,
     pub(super) circuit: Circuit,
+    /// When it was last seen or heard how the receiver is.
+    seen: Option<Instant>,
     /// What the fleet has not heard yet of the receiver.
     news: News,
     /// Until then the receiver wants peace.
@@ -86,6 +92,7 @@ impl Lane {
             next_number: 0,
             pace: Duration::ZERO,
             circuit: Circuit::default(),
+            seen: None,
             news: News::default(),
             peace_until: None,
             bucket: Bucket::default(),
@@ -95,11 +102,19 @@ impl Lane {
         }
     }
 
+    /// Whether no attempt is, was just or is about to be here, and the fleet has heard everything.
     pub(super) fn is_idle(&self, at: Duration) -> bool {
         self.begun.is_empty()
             && self.waiting == 0
             && self.bucket.is_full(at)
             && (self.lease.is_none() || self.news.is_told())
+    }
+
+    /// Whether the next attempt would go otherwise if the lane were forgotten: its receiver is left alone or in peace, has
+    /// failed of late, or is asked more slowly.
+    pub(super) fn is_remembered(&self, now: Instant, at: Duration) -> bool {
+        let is_of_late = self.seen.is_some_and(|seen| now.duration_since(seen) < REMEMBERED);
+        self.is_in_peace(now) || self.learnt.pace(at).is_some() || (is_of_late && !self.circuit.is_new())
     }
 
     pub(super) fn is_in_peace(&self, now: Instant) -> bool {
@@ -371,6 +386,7 @@ impl Lane {
         (at, to_open): (Duration, NonZeroU32),
     ) -> bool {
         self.begun.remove(&step.number);
+        self.seen = Some(now);
         // How fast it fails says nothing of how fast it answers.
         let answered = matches!(sign, Sign::Answered | Sign::Refused(_));
         self.pace = if !answered {
@@ -419,6 +435,7 @@ impl Lane {
 
     /// Takes over what the fleet knows of the receiver, with moments counted from `now`.
     pub(super) fn hear(&mut self, health: Health, now: Instant, (at, to_open): (Duration, NonZeroU32)) {
+        self.seen = Some(now);
         self.news.is_doubted(health.is_doubted());
         if !health.peace_until.is_zero() {
             self.peace_until = self.peace_until.max(Some(now + health.peace_until));

@@ -8,7 +8,8 @@
 //! earlier attempt pass one more, which leaves places to
 //! first attempts. An attempt that would have its turn soon waits here for it; any other one is held in the broker until its turn
 //! is likely, where it takes nobody's place. What waits here is therefore bounded by what its receiver takes in that
-//! time, and a receiver that hangs keeps no more than its cap.
+//! time, and a receiver that hangs keeps no more than its cap. Where there are many lanes, those that are idle are forgotten;
+//! a receiver that is left alone, in peace or asked more slowly stays so however many others there are, up to a bound.
 //!
 //! In a fleet the cap is that of all processes. Each leases slots of it from the store ([`Slots`](crate::Slots)), in
 //! batches, for longer than an attempt takes, and begins no attempt that could outlast its lease: one that is stopped
@@ -29,7 +30,10 @@ mod tests;
 use std::{
     collections::HashMap,
     num::{NonZeroU32, NonZeroUsize},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,8 +59,11 @@ pub(crate) use self::{
 /// The longest that a turn is waited for which was thought to be near.
 const AT_MOST: Duration = Duration::from_millis(400);
 
-/// So many lanes, and those that are idle are forgotten.
+/// So many lanes, and those that are idle and say nothing of their receivers are forgotten.
 const MOST_LANES: usize = 20_000;
+
+/// So many lanes, and all that are idle are forgotten.
+const MOST_REMEMBERED: usize = 100_000;
 
 /// What one receiver may take at a time, over all methods of a process or, with leases, of a fleet.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +127,8 @@ pub struct Gate {
     limits: GateLimits,
     start: Instant,
     lanes: Mutex<HashMap<Place, Lane>>,
+    /// So many lanes, and it is worth a look whether some can be forgotten.
+    many: AtomicUsize,
     fleet: Option<Fleet>,
 }
 
@@ -179,7 +188,8 @@ pub(crate) struct Hold {
 impl Gate {
     /// An open gate of a process that has its receivers to itself.
     pub fn new(limits: GateLimits) -> Self {
-        Self { limits, start: Instant::now(), lanes: Mutex::default(), fleet: None }
+        let many = AtomicUsize::new(MOST_LANES);
+        Self { limits, start: Instant::now(), lanes: Mutex::default(), many, fleet: None }
     }
 
     /// A gate of one process of a fleet: it stays shut until [`Slots`](crate::Slots) runs, and leases what is wanted.
@@ -259,9 +269,7 @@ impl Gate {
         let now = Instant::now();
         let at = self.at(now);
         let mut lanes = self.lanes();
-        if lanes.len() >= MOST_LANES {
-            lanes.retain(|_, lane| !lane.is_idle(at));
-        }
+        self.forget(&mut lanes, now);
         self.find_out(way, &mut lanes, now)?;
         for place in way.all() {
             if self.lane(&mut lanes, place).is_wanted(now, place.pace().is_some()) {
@@ -289,6 +297,19 @@ impl Gate {
             }
         }
         Ok(rooms)
+    }
+
+    // A look at all lanes is dear: the next one is due when there are a good many more.
+    fn forget(&self, lanes: &mut HashMap<Place, Lane>, now: Instant) {
+        if lanes.len() < self.many.load(Ordering::Relaxed) {
+            return;
+        }
+        let at = self.at(now);
+        lanes.retain(|_, lane| !lane.is_idle(at) || lane.is_remembered(now, at));
+        if lanes.len() >= MOST_REMEMBERED {
+            lanes.retain(|_, lane| !lane.is_idle(at));
+        }
+        self.many.store(MOST_LANES.max(lanes.len() + MOST_LANES / 4), Ordering::Relaxed);
     }
 
     // Refuses one whose receiver is left alone, before slots are asked for it; in a fleet one that is to find out whether

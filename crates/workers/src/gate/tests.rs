@@ -1,12 +1,10 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bellbuoy_domain::{Asker, Cause, Granted, Health, Outcome, grant};
 use bellbuoy_methods::{ChannelKey, http::MayFollow};
 use bellbuoy_store::{ReceiverHealth, SlotAnswer, SlotAsk};
 use uuid::Uuid;
 
 use super::{
-    lane::{BETWEEN_TURNS, BETWEEN_TURNS_OF_THE_SILENT, LONGEST_HOLD},
+    lane::{BETWEEN_TURNS, BETWEEN_TURNS_OF_THE_SILENT, LONGEST_HOLD, REMEMBERED},
     *,
 };
 
@@ -252,16 +250,51 @@ fn the_turns_at_a_receiver_that_answers_are_nearer_each_other_than_at_one_that_i
     assert_eq!(apart(Duration::from_millis(500)), BETWEEN_TURNS_OF_THE_SILENT);
 }
 
+/// Attempts that end so, at so many hosts, each of a notification of its own.
+async fn visit_many(gate: &Arc<Gate>, hosts: usize, outcome: &Outcome) {
+    for number in 1000..1000 + hosts as u128 {
+        pass(gate, number, &format!("{number}:443")).await.end(outcome);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn lanes_that_are_idle_are_forgotten_when_there_are_many() {
     let gate = gate(8, 8);
     let kept = pass(&gate, u128::MAX, "kept:443").await;
-    for number in 0..MOST_LANES as u128 {
-        pass(&gate, number, &format!("{number}:443")).await.end(&Outcome::Delivered);
-    }
+    visit_many(&gate, MOST_LANES, &Outcome::Delivered).await;
     assert!(gate.lanes().len() <= MOST_LANES + 2);
     assert!(gate.lanes().contains_key(&Place::Notification(notification(u128::MAX))));
     kept.end(&Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_others_there_are_a_receiver_that_is_left_alone_stays_so_and_is_forgotten_in_time() {
+    let gate = gate(8, 8);
+    pass(&gate, 1, "slow:443").await.end(&deferred(CauseCode::RateLimited, None));
+    sleep(2 * SECOND).await;
+    pass(&gate, 2, "busy:443").await.end(&deferred(CauseCode::RateLimited, Some(60 * SECOND)));
+    fail(&gate, 5, 3, "gone:443", CauseCode::Connect).await;
+    visit_many(&gate, MOST_LANES, &Outcome::Delivered).await;
+    drop(pass(&gate, 1, "slow:443").await);
+    for (number, host, expected) in [
+        (1, "slow:443", CauseCode::RateLimited),
+        (2, "busy:443", CauseCode::RateLimited),
+        (3, "gone:443", CauseCode::CircuitOpen),
+    ] {
+        assert_eq!(hold(&gate, number, host).await.code, expected, "{host}");
+    }
+    sleep(REMEMBERED).await;
+    visit_many(&gate, MOST_LANES, &Outcome::Delivered).await;
+    assert_eq!((gate.open_circuits(), gate.in_peace()), (0, 0));
+    let lanes = gate.lanes();
+    assert!((1..=3).all(|number| !lanes.contains_key(&Place::Notification(notification(number)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn even_of_receivers_that_fail_no_more_than_a_bound_are_remembered() {
+    let gate = gate(8, 8);
+    visit_many(&gate, MOST_REMEMBERED * 3 / 4, &deferred(CauseCode::Connect, None)).await;
+    assert!(gate.lanes().len() <= MOST_REMEMBERED + MOST_LANES / 4);
 }
 
 #[tokio::test(start_paused = true)]
