@@ -694,6 +694,30 @@ async fn a_strangers_message_is_claimed_with_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_messages_that_have_one_name_are_told_apart_and_none_swallows_another() {
+    let node = prepared().await;
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    for body in [b"x", b"y", b"x"] {
+        operator.publish("bellbuoy.events", "push", Some("1"), None, body).await.expect("published");
+    }
+    let broker = open(&node.url("v")).await;
+    let mut events = broker.consume(&queues::events(), many());
+    let (x, y, again) = (next(&mut events).await, next(&mut events).await, next(&mut events).await);
+    assert_eq!(again.id(), x.id(), "a producer that publishes one message twice");
+    let mut ids = HashMap::from([(x.body().clone(), x.id()), (y.body().clone(), y.id())]);
+    let dead = [&x, &y].map(|claim| Outgoing::dead_letter(claim, "undecodable", "not an event"));
+    broker.settle(vec![x, y, again], dead.into()).await.expect("settled");
+    let mut letters = broker.consume(&queues::dead(), many());
+    for _ in 0..2 {
+        let letter = next(&mut letters).await;
+        assert_eq!(ids.remove(letter.body()), Some(letter.id()));
+        assert!(ids.values().all(|id| *id != letter.id()), "the archive keeps one letter of an id");
+        broker.settle(vec![letter], Vec::new()).await.expect("settled");
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_spoken_to_over_tls_with_both_certificates() {
     let ours = Authority::new("ours").expect("an authority");
     let server = ours.server(&["127.0.0.1"]).expect("a certificate");

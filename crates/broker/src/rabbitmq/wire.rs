@@ -235,14 +235,14 @@ fn is_ours(name: &str) -> bool {
     [DUE, WAIT, RETURNS].contains(&name)
 }
 
-// One that is no UUID, or none at all, gives the same id each time the message is delivered.
+// One that is no UUID, or none at all, gives the same id each time the message is delivered. Producers count anew, and two
+// of them count alike: what is not the same message must not be taken for it.
 fn id(message_id: Option<&str>, body: &[u8]) -> Uuid {
-    match message_id {
-        Some(text) => {
-            Uuid::parse_str(text).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()))
-        }
-        None => Uuid::new_v5(&Uuid::NAMESPACE_OID, body),
-    }
+    let Some(text) = message_id else { return Uuid::new_v5(&Uuid::NAMESPACE_OID, body) };
+    Uuid::parse_str(text).unwrap_or_else(|_| {
+        let of_that_name = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+        Uuid::new_v5(&of_that_name, body)
+    })
 }
 
 fn text(value: &AMQPValue) -> Option<String> {
