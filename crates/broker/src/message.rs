@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{embedded, rabbitmq};
+use crate::{MAX_MESSAGE_BYTES, embedded, rabbitmq};
 
 /// Header that says why a message is dead.
 const REASON: &str = "bellbuoy-reason";
@@ -131,7 +131,8 @@ impl Outgoing {
     }
 
     /// A claimed message as a dead letter: its id, body and headers, and why. Give it as an
-    /// output of settling the claim.
+    /// output of settling the claim. Of a body of more than [`crate::MAX_MESSAGE_BYTES`] the beginning is kept, and the
+    /// detail says so.
     pub fn dead_letter(claim: &Claim, reason: &str, detail: &str) -> Self {
         Self::given_up(claim.queue(), claim.id(), claim.headers(), claim.body(), (reason, detail))
     }
@@ -143,10 +144,14 @@ impl Outgoing {
         body: &Bytes,
         (reason, detail): (&str, &str),
     ) -> Self {
-        let mut message = Self::new(crate::queues::dead(), body.clone());
+        // A letter that is refused would bring back, again and again, what it is about and all that is settled beside it.
+        let kept = body.slice(..body.len().min(MAX_MESSAGE_BYTES));
+        let cut = (kept.len() < body.len())
+            .then(|| format!("{detail}; of its {} bytes the first {} are kept", body.len(), kept.len()));
+        let mut message = Self::new(crate::queues::dead(), kept);
         message.id = id;
         message.headers = headers.clone();
-        message.headers.explain(queue.as_str(), reason, detail);
+        message.headers.explain(queue.as_str(), reason, cut.as_deref().unwrap_or(detail));
         message
     }
 }

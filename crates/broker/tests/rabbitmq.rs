@@ -20,8 +20,8 @@ use std::{
 };
 
 use bellbuoy_broker::{
-    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, EmbeddedOptions, Outgoing, QueueName,
-    RabbitMqOptions, Removal, Shards, Tls, Topology, TopologyError, queues,
+    AmqpUrl, Broker, BrokerError, BrokerUrl, Claim, Consumer, EmbeddedOptions, MAX_MESSAGE_BYTES, Outgoing,
+    QueueName, RabbitMqOptions, Removal, Shards, Tls, Topology, TopologyError, queues,
 };
 use bellbuoy_testkit::{
     amqp::Operator,
@@ -714,6 +714,33 @@ async fn strangers_messages_that_have_one_name_are_told_apart_and_none_swallows_
         assert!(ids.values().all(|id| *id != letter.id()), "the archive keeps one letter of an id");
         broker.settle(vec![letter], Vec::new()).await.expect("settled");
     }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_over_the_limit_becomes_a_cut_dead_letter_and_what_is_settled_beside_it_does_not_come_back()
+{
+    // As RabbitMQ 3 is by itself.
+    let node = Node::start_with("max_message_size = 134217728\n", &[]).await;
+    node.add_vhosts(&["v"]).await;
+    topology().apply(&url(&node.url("v")), &options()).await.expect("the topology");
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    let large = vec![b'x'; MAX_MESSAGE_BYTES + 1];
+    for body in [&large[..], b"good"] {
+        operator.publish("bellbuoy.events", "push", None, None, body).await.expect("published");
+    }
+    let broker = open(&node.url("v")).await;
+    let mut events = broker.consume(&queues::events(), many());
+    let (first, good) = (next(&mut events).await, next(&mut events).await);
+    assert_eq!((first.body().len(), good.body().as_ref()), (large.len(), &b"good"[..]));
+    let dead = Outgoing::dead_letter(&first, "undecodable", "not an event");
+    broker.settle(vec![first, good], vec![dead, message("fanned out")]).await.expect("settled");
+    let letter = next(&mut broker.consume(&queues::dead(), many())).await;
+    assert_eq!(letter.body().as_ref(), &large[..MAX_MESSAGE_BYTES]);
+    assert_eq!(letter.dead_detail(), Some("not an event; of its 16777217 bytes the first 16777216 are kept"));
+    broker.settle(vec![letter], Vec::new()).await.expect("settled");
+    let done = next(&mut broker.consume(&QueueName::new("q"), many())).await;
+    assert_eq!((done.body().as_ref(), done.returns()), (&b"fanned out"[..], 0));
     broker.close().await;
 }
 
