@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod note;
 mod open;
+mod queues;
 mod series;
 mod serve;
 mod standing;

@@ -31,7 +31,9 @@ use crate::{
     certificates,
     commands::say,
     config::{Config, Role},
-    open, series,
+    open,
+    queues::ShownQueues,
+    series,
     standing::Standing,
 };
 
@@ -421,20 +423,14 @@ impl Crew {
         });
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a gauge of more than 2^53 messages may be a little off")]
+    #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 receivers")]
     fn watch(&mut self, gate: Arc<Gate>) {
         let (broker, metrics, shutdown) =
             (self.broker.clone(), Arc::clone(&self.metrics), self.shutdown.clone());
         self.workers.spawn(async move {
+            let mut shown = ShownQueues::default();
             loop {
-                for depth in broker.depths() {
-                    let queue = depth.queue.as_str();
-                    metrics.set(Gauge::QueueMessages, &[queue, "ready"], depth.ready as f64);
-                    metrics.set(Gauge::QueueMessages, &[queue, "delayed"], depth.delayed as f64);
-                    metrics.set(Gauge::QueueMessages, &[queue, "claimed"], depth.claimed as f64);
-                    let oldest = depth.oldest_ready.unwrap_or_default().as_secs_f64();
-                    metrics.set(Gauge::QueueOldestReady, &[queue], oldest);
-                }
+                shown.show(&broker.depths(), &metrics);
                 if let Some(now) = broker.connections() {
                     let figure = |holds| if holds { 1.0 } else { 0.0 };
                     metrics.set(Gauge::BrokerConnected, &["publish"], figure(now.publishing));

@@ -146,7 +146,8 @@ impl Broker {
     }
 
     /// How much stands in each queue: embedded, in each that ever held a message or has a consumer; on
-    /// RabbitMQ, in those of the topology, as it was some seconds ago, and at first nothing.
+    /// RabbitMQ, in those of the topology that are there and can be seen, as it was some seconds ago. Of what was not heard for
+    /// half a minute, and at first, nothing is said.
     pub fn depths(&self) -> Vec<QueueDepth> {
         match &self.0 {
             Engine::Embedded(embedded) => embedded.depths(),

@@ -838,6 +838,29 @@ async fn the_depths_say_what_stands_where() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_missing_has_no_depth_and_those_of_the_others_go_on() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let ready = |name: &str| {
+        let depths = broker.depths();
+        depths.into_iter().find(|depth| depth.queue.as_str() == name).map(|depth| depth.ready)
+    };
+    broker.publish((0..3).map(message).collect()).await.expect("published");
+    eventually(PATIENCE, async || (ready("q") == Some(3) && ready("out") == Some(0)).then_some(())).await;
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    operator.delete_queue("bellbuoy.events.due").await.expect("deleted");
+    operator.delete_queue("out").await.expect("deleted");
+    let mut consumer = broker.consume(&QueueName::new("q"), many());
+    for _ in 0..3 {
+        let claim = next(&mut consumer).await;
+        broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    }
+    eventually(PATIENCE, async || (ready("q") == Some(0) && ready("out").is_none()).then_some(())).await;
+    assert_eq!((ready("bellbuoy.events"), ready("bellbuoy.unroutable")), (None, Some(0)));
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stood_on_an_embedded_broker_goes_on_here_with_its_returns_and_what_is_left_of_its_wait() {
     let node = prepared().await;
     let directory = tempfile::tempdir().expect("a directory");

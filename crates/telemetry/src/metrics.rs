@@ -211,6 +211,13 @@ impl Metrics {
         }
     }
 
+    /// Takes a gauge of these labels away, if there is one: its value is not known any more.
+    pub fn unset(&self, metric: Gauge, labels: &[&str]) {
+        debug_assert!(labels.len() == metric.labels().len(), "{} takes {:?}", metric.name(), metric.labels());
+        // It fails where there is none.
+        let _ = self.gauges[metric as usize].remove_label_values(labels);
+    }
+
     /// Moves a gauge up or down.
     pub fn add(&self, metric: Gauge, labels: &[&str], by: f64) {
         if let Ok(gauge) = self.gauges[metric as usize].get_metric_with_label_values(labels) {

@@ -4,11 +4,13 @@
 //! returned on the other (`subscription`, `session`). Both are kept by `link`, which makes a lost one anew.
 //! What stands on RabbitMQ is described in `topology`, declared and compared in `declare` and `comparison`; what
 //! had no route finds it again in `reroute`. How a message looks there is in `wire`, how it waits in `delay`.
-//! Events and what the recorder is told leave in groups (`gathering`), as few large messages (`pack`).
+//! Events and what the recorder is told leave in groups (`gathering`), as few large messages (`pack`). How much stands where
+//! is asked for in `depths`.
 
 mod comparison;
 mod declare;
 mod delay;
+mod depths;
 mod gathering;
 mod grouping;
 mod link;
@@ -47,18 +49,16 @@ pub(crate) use self::wire::Message;
 pub use self::{comparison::Comparison, declare::TopologyError, topology::Topology};
 use self::{
     delay::Tolerance,
+    depths::Depths,
     link::{Connector, Link, Refusal, Role, State, keep, refusal, up_now},
     publisher::Publisher,
     subscription::Subscription,
     topology::{Lane, level_name},
 };
-use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueCount, QueueDepth, QueueName, Shards};
+use crate::{AmqpUrl, BrokerError, OpenError, Outgoing, QueueCount, QueueName, Shards};
 
 /// How long RabbitMQ may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// How old the figures of [`RabbitMq::depths`] may be before they are fetched anew.
-const DEPTHS_EVERY: Duration = Duration::from_secs(5);
 
 /// Between two looks for a queue that done work has to go to.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -141,13 +141,6 @@ struct Shared {
     background: TaskTracker,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
-}
-
-/// What was last known of the queues.
-#[derive(Debug, Default)]
-struct Depths {
-    known: Vec<QueueDepth>,
-    asked: Option<Instant>,
 }
 
 /// One worker's hold on a queue.
@@ -349,25 +342,6 @@ impl RabbitMq {
         Arc::clone(subscription)
     }
 
-    /// What was last heard of the queues, at most some seconds old; asked for while nobody waits.
-    pub(crate) fn depths(&self) -> Vec<QueueDepth> {
-        let mut depths = self.shared.depths.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = depths.asked.is_some_and(|asked| asked.elapsed() < DEPTHS_EVERY);
-        if !fresh {
-            depths.asked = Some(Instant::now());
-            let broker = self.clone();
-            tokio::spawn(async move {
-                match broker.ask_for_depths().await {
-                    Ok(known) => {
-                        broker.shared.depths.lock().unwrap_or_else(PoisonError::into_inner).known = known;
-                    }
-                    Err(error) => tracing::debug!("RabbitMQ did not say how long its queues are: {error}"),
-                }
-            });
-        }
-        depths.known.clone()
-    }
-
     /// What stands in each queue, asked for now.
     pub(crate) async fn count(&self) -> Result<Vec<QueueCount>, BrokerError> {
         let channel = self.channel().await?;
@@ -391,36 +365,6 @@ impl RabbitMq {
             counts.push(counted);
         }
         Ok(counts)
-    }
-
-    async fn ask_for_depths(&self) -> Result<Vec<QueueDepth>, BrokerError> {
-        let channel = self.channel().await?;
-        let count = async |name: String| count(&channel, &name).await;
-        let mut depths = Vec::new();
-        for queue in &self.shared.names {
-            let mut ready = 0;
-            for lane in Lane::ALL {
-                ready += count(lane.of(queue)).await?;
-            }
-            let claimed = self.claimed(queue);
-            depths.push(QueueDepth {
-                queue: queue.clone(),
-                ready: ready + claimed,
-                delayed: 0,
-                claimed,
-                oldest_ready: None,
-            });
-        }
-        let mut delayed = 0;
-        for level in 0..delay::LEVELS {
-            delayed += count(level_name(level)).await?;
-        }
-        let (none, waiting) = (0, QueueName::new(topology::DELAYS));
-        depths.push(QueueDepth { queue: waiting, ready: none, delayed, claimed: none, oldest_ready: None });
-        let lost = QueueName::new(topology::UNROUTABLE);
-        let ready = count(topology::UNROUTABLE.to_owned()).await?;
-        depths.push(QueueDepth { queue: lost, ready, delayed: none, claimed: none, oldest_ready: None });
-        Ok(depths)
     }
 
     fn claimed(&self, queue: &QueueName) -> u64 {
@@ -589,10 +533,6 @@ async fn open_channel(link: &Link) -> Result<lapin::Channel, BrokerError> {
 async fn passive(channel: &lapin::Channel, name: &str) -> lapin::Result<lapin::Queue> {
     let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
     channel.queue_declare(name.into(), options, FieldTable::default()).await
-}
-
-async fn count(channel: &lapin::Channel, name: &str) -> Result<u64, BrokerError> {
-    Ok(look(channel, name).await?.message_count().into())
 }
 
 async fn look(channel: &lapin::Channel, name: &str) -> Result<lapin::Queue, BrokerError> {
