@@ -449,7 +449,7 @@ async fn a_lost_connection_costs_a_worker_what_it_has_in_hand_and_no_further_del
     client.publish(&push("slow", "acme/slow", "v1")).await;
     let hung = arrive("hung", 1).await[0].connection;
     arrive("slow", 1).await;
-    node.ctl(&["close_all_connections", "by an operator"]).await;
+    node.ctl(&["close_all_connections", "--global", "by the operator"]).await;
     client.publish(&push("good-1", "acme/good", "v1")).await;
     arrive("good", 1).await;
     // It has a new connection, and on the old one nothing can be settled any more.
