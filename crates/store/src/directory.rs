@@ -162,7 +162,6 @@ impl Store {
         let version = retried(|| self.delete_account_once(name)).await?;
         if let Some(version) = version {
             raise(&self.inner.version, version);
-            self.inner.known.forget();
         }
         Ok(version.is_some())
     }

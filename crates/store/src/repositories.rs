@@ -24,27 +24,47 @@ use crate::{
 /// The most names that are remembered as known.
 const REMEMBERED: usize = 10_000;
 
-/// Repositories that the directory is known to hold: events tell of the same ones over and over.
+/// Repositories that the directory is known to hold: events tell of the same ones over and over. Each deletion, by
+/// whatever process, raises the version of the notifications, and then all are forgotten.
 #[derive(Default)]
-pub(crate) struct KnownRepositories(Mutex<HashSet<RepositoryName>>);
+pub(crate) struct KnownRepositories(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    names: HashSet<RepositoryName>,
+    /// At which version of the notifications they were there.
+    version: i64,
+}
 
 impl KnownRepositories {
-    fn new_ones<'a>(&self, names: &'a [RepositoryName]) -> Vec<&'a RepositoryName> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.iter().filter(|name| !known.contains(*name)).collect()
-    }
-
-    fn add(&self, names: &[&RepositoryName]) {
+    /// Those that are not known to be there at `version`.
+    fn new_ones<'a>(&self, names: &'a [RepositoryName], version: i64) -> Vec<&'a RepositoryName> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() + names.len() > REMEMBERED {
-            known.clear();
-        }
-        known.extend(names.iter().take(REMEMBERED).map(|name| (*name).clone()));
+        known.go_on_to(version);
+        names.iter().filter(|name| !known.names.contains(*name)).collect()
     }
 
-    /// After a deletion.
-    pub(crate) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Remembers what was written after `version` was read: one that was read later could be that of a deletion that
+    /// came in between.
+    fn add(&self, names: &[&RepositoryName], version: i64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.go_on_to(version);
+        if known.version > version {
+            return;
+        }
+        if known.names.len() + names.len() > REMEMBERED {
+            known.names.clear();
+        }
+        known.names.extend(names.iter().take(REMEMBERED).map(|name| (*name).clone()));
+    }
+}
+
+impl Known {
+    fn go_on_to(&mut self, version: i64) {
+        if version > self.version {
+            self.names.clear();
+            self.version = version;
+        }
     }
 }
 
@@ -147,10 +167,12 @@ impl Store {
         .await
     }
 
-    /// Adds those that are not known yet, as private: events tell of repositories that nobody has entered.
+    /// Adds those that are not known yet, as private: events tell of repositories that nobody has entered. What comes
+    /// before this process has heard of a deletion by another one ([`Store::changes`]) counts as before the deletion.
     pub async fn see_repositories(&self, names: &[RepositoryName], at: Timestamp) -> Result<(), StoreError> {
+        let version = *self.inner.version.borrow();
         // In one order, so that two that see the same ones never wait for each other.
-        let mut names: Vec<&RepositoryName> = self.inner.known.new_ones(names);
+        let mut names: Vec<&RepositoryName> = self.inner.known.new_ones(names, version);
         if names.is_empty() {
             return Ok(());
         }
@@ -169,7 +191,7 @@ impl Store {
             writing.commit().await
         })
         .await?;
-        self.inner.known.add(&names);
+        self.inner.known.add(&names, version);
         Ok(())
     }
 
@@ -188,7 +210,6 @@ impl Store {
         .await?;
         if let Some(version) = version {
             raise(&self.inner.version, version);
-            self.inner.known.forget();
         }
         Ok(version.is_some())
     }
@@ -425,5 +446,25 @@ impl EmailRow {
             confirmed: self.confirmed,
             requested_at: timestamp(self.requested_at)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_a_deletion_is_not_remembered_after_it() {
+        let known = KnownRepositories::default();
+        let names = [RepositoryName::parse("acme/api").expect("a name")];
+        let is_known = |version| known.new_ones(&names, version).is_empty();
+        let remember = |version| known.add(&names.iter().collect::<Vec<_>>(), version);
+        remember(4);
+        assert!(is_known(4));
+        assert!(!is_known(5), "a deletion");
+        remember(4);
+        assert!(!is_known(5), "written before it, perhaps, and told of after it");
+        remember(6);
+        assert!(is_known(6), "a version that was never asked for");
     }
 }

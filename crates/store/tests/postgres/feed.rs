@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use bellbuoy_domain::RepositoryName;
 use bellbuoy_store::Store;
 use bellbuoy_testkit::postgres::Postgres;
 use tokio::sync::watch::Receiver;
 
-use crate::{notification, notification_id, open};
+use crate::{at, notification, notification_id, open};
 
 /// Far longer than a change may take to be seen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -100,4 +101,17 @@ async fn nobody_listens_any_more_when_the_store_is_gone() {
     other.close().await;
     drop(other);
     bellbuoy_testkit::wait::eventually(LIMIT, async || (listeners().await == "0").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_repository_that_another_process_deleted_enters_again_with_its_next_event() {
+    let (_server, _url, editor, other) = two().await;
+    let api = RepositoryName::parse("acme/api").expect("a name");
+    let mut changes = other.changes();
+    for round in 0..2 {
+        other.see_repositories(std::slice::from_ref(&api), at(round)).await.expect("seen");
+        assert!(editor.repository(&api).await.expect("read").is_some(), "in round {round}");
+        assert!(editor.delete_repository(&api).await.expect("deleted"));
+        see(&mut changes, editor.notifications_version().await.expect("a version")).await;
+    }
 }
