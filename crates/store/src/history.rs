@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     Cursor, Store, StoreError,
-    call::values,
+    call::{Value, values},
     page::{self, Stretch},
     sql,
     text::Text,
@@ -152,9 +152,7 @@ impl Store {
     ///
     /// [`StoreError::BadCursor`] when `after` is not of this list.
     pub async fn deliveries(&self, query: &DeliveryQuery) -> Result<DeliveryPage, StoreError> {
-        let (text, searched) = query.driver();
-        let before = Cursor::seq(query.after.as_ref(), LIST)?;
-        let stretch = Stretch::find(self, sql::DELIVERY_ENDS, before, searched).await?;
+        let (text, stretch) = self.driven(query).await?;
         let limit = page::limit(query.limit);
         let values = values![
             stretch.before,
@@ -174,6 +172,17 @@ impl Store {
         Ok(DeliveryPage { rows, next })
     }
 
+    /// The text whose index leads to the fewest rows, and the stretch of these that it looks at.
+    async fn driven(&self, query: &DeliveryQuery) -> Result<(&'static str, Stretch), StoreError> {
+        let before = Cursor::seq(query.after.as_ref(), LIST)?;
+        let searched = query.is_searched();
+        Ok(match query.driver() {
+            None => (sql::DELIVERIES, Stretch::find(self, sql::DELIVERY_ENDS, before, searched).await?),
+            Some((text, end, key)) if searched => (text, Stretch::along(self, end, key, before).await?),
+            Some((text, ..)) => (text, Stretch::whole(before)),
+        })
+    }
+
     /// How many deliveries there are by method and state. Reads an index from end to end: for a page that a person
     /// looks at, not for a metric.
     pub async fn delivery_counts(&self) -> Result<Vec<DeliveryCount>, StoreError> {
@@ -187,19 +196,29 @@ impl Store {
 }
 
 impl DeliveryQuery {
-    /// The text whose index leads to the fewest rows, and whether even that has to search through many.
-    fn driver(&self) -> (&'static str, bool) {
-        let filtered =
-            self.method.is_some() || self.kind.is_some() || self.subject.is_some() || self.source.is_some();
-        if self.event.is_some() {
-            (sql::DELIVERIES_BY_EVENT, false)
-        } else if self.notification.is_some() {
-            (sql::DELIVERIES_BY_NOTIFICATION, false)
-        } else if let Some(state) = self.state {
-            (sql::DELIVERIES_BY_STATE, filtered && state == DeliveryState::Delivered)
+    /// The list that an index leads to, if one does, with what ends a stretch of it and what the index looks for.
+    fn driver(&self) -> Option<(&'static str, &'static str, Value<'_>)> {
+        if let Some(event) = &self.event {
+            Some((sql::DELIVERIES_BY_EVENT, sql::END_BY_EVENT, event.as_str().into()))
+        } else if let Some(notification) = self.notification {
+            Some((sql::DELIVERIES_BY_NOTIFICATION, sql::END_BY_NOTIFICATION, notification.as_uuid().into()))
         } else {
-            (sql::DELIVERIES, filtered)
+            self.state.map(|state| (sql::DELIVERIES_BY_STATE, sql::END_BY_STATE, state.name().into()))
         }
+    }
+
+    /// Whether it is restricted by more than that index answers.
+    fn is_searched(&self) -> bool {
+        let given = [
+            self.state.is_some(),
+            self.method.is_some(),
+            self.kind.is_some(),
+            self.notification.is_some(),
+            self.subject.is_some(),
+            self.source.is_some(),
+            self.event.is_some(),
+        ];
+        given.into_iter().filter(|given| *given).count() > usize::from(self.driver().is_some())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, call::Value};
 use bellbuoy_domain::NotificationId;
 
 /// The most rows that one page holds; a larger limit is lowered to it, and 0 is raised to 1.
@@ -97,6 +97,19 @@ impl Stretch {
         let before = before.min(highest.saturating_add(1));
         let floor = before.saturating_sub(STRETCH).max(0);
         Ok(Self { before, floor, more_below: floor > lowest })
+    }
+
+    /// A bounded part of what an index leads to for `key` below `before`. `end` gives the `seq` of the first row after
+    /// so many of it.
+    pub(crate) async fn along(
+        store: &Store,
+        end: &'static str,
+        key: Value<'_>,
+        before: i64,
+    ) -> Result<Self, StoreError> {
+        let next: Option<(i64,)> = store.fetch_one(end, &[key, before.into(), STRETCH.into()]).await?;
+        let floor = next.map_or(0, |(seq,)| seq.saturating_add(1));
+        Ok(Self { before, floor, more_below: next.is_some() })
     }
 
     /// Cuts `rows`, of which one more was asked for than `limit`, and says where the next page begins.

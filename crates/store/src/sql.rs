@@ -156,9 +156,22 @@ macro_rules! delivery_columns {
     };
 }
 
+/// The deliveries of an event. One whose event was not known when it was recorded has no `event_seq`.
+macro_rules! of_event {
+    ($event:literal) => {
+        concat!(
+            "seq IN (SELECT d.seq FROM events e JOIN deliveries d ON d.event_seq = e.seq WHERE e.id = ",
+            $event,
+            " UNION ALL SELECT d.seq FROM deliveries d WHERE d.event_seq IS NULL AND d.event = ",
+            $event,
+            ")"
+        )
+    };
+}
+
 /// A list of deliveries, driven by one index; `$1` is the cursor and `$2` how far down one call looks.
 macro_rules! deliveries_where {
-    ($driver:literal $(, $filter:literal)*) => {
+    ($driver:expr $(, $filter:literal)*) => {
         concat!(
             "SELECT ", delivery_columns!(), " FROM deliveries WHERE seq < $1 AND seq >= $2 AND ", $driver,
             $(" AND ", $filter,)*
@@ -249,11 +262,15 @@ texts! {
         "(event = $9 OR $9 IS NULL)");
     DELIVERIES_BY_NOTIFICATION = deliveries_where!("notification = $6", "(state = $3 OR $3 IS NULL)",
         "(event = $9 OR $9 IS NULL)");
-    /// A delivery whose event was not known when it was recorded has no `event_seq`.
-    DELIVERIES_BY_EVENT = deliveries_where!(
-        "seq IN (SELECT d.seq FROM events e JOIN deliveries d ON d.event_seq = e.seq WHERE e.id = $9 \
-          UNION ALL SELECT d.seq FROM deliveries d WHERE d.event_seq IS NULL AND d.event = $9)",
-        "(state = $3 OR $3 IS NULL)", "(notification = $6 OR $6 IS NULL)");
+    DELIVERIES_BY_EVENT = deliveries_where!(of_event!("$9"), "(state = $3 OR $3 IS NULL)",
+        "(notification = $6 OR $6 IS NULL)");
+    /// Where a stretch of each of these ends: the first row after so many.
+    END_BY_STATE = "SELECT seq FROM deliveries WHERE state = $1 AND seq < $2 ORDER BY seq DESC LIMIT 1 OFFSET $3";
+    END_BY_NOTIFICATION =
+        "SELECT seq FROM deliveries WHERE notification = $1 AND seq < $2 ORDER BY seq DESC LIMIT 1 OFFSET $3";
+    END_BY_EVENT = concat!(
+        "SELECT seq FROM deliveries WHERE ", of_event!("$1"), " AND seq < $2 ORDER BY seq DESC LIMIT 1 OFFSET $3"
+    );
     DELIVERY_ENDS =
         "SELECT coalesce((SELECT min(seq) FROM deliveries), 0), coalesce((SELECT max(seq) FROM deliveries), 0)";
     DELIVERY_COUNTS = "SELECT method, state, count(*) FROM deliveries GROUP BY state, method ORDER BY method, state";

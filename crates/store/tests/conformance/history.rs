@@ -1,9 +1,10 @@
 use bellbuoy_domain::{
-    AttemptRecord, Cause, CauseCode, DeliveryState, Kind, Notification, NotificationId, NotificationState,
-    Record,
+    AttemptRecord, Cause, CauseCode, DeliveryState, FannedOut, Kind, Notification, NotificationId,
+    NotificationState, PlannedDelivery, Record, WIRE_VERSION,
 };
 use bellbuoy_store::{Cursor, DeliveryDetail, DeliveryQuery, Store, StoreError};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use DeliveryState::{Cancelled, Dead, Delivered, Pending, Waiting};
 
@@ -220,7 +221,7 @@ pub(crate) async fn failing_notifications_are_told_again_until_disabled(store: S
 
 pub(crate) async fn nothing_is_recorded_of_nothing(store: Store) {
     assert_eq!(write(&store, &[]).await, []);
-    let empty = Record { v: bellbuoy_domain::WIRE_VERSION, fanned_out: None, attempt: None };
+    let empty = Record { v: WIRE_VERSION, fanned_out: None, attempt: None };
     assert_eq!(write(&store, &[empty]).await, []);
     assert_eq!(store.deliveries(&DeliveryQuery::default()).await.expect("a page").rows, []);
 }
@@ -312,18 +313,44 @@ pub(crate) async fn each_filter_restricts(store: Store) {
 }
 
 pub(crate) async fn a_page_of_a_rare_thing_looks_at_a_bounded_stretch(store: Store) {
-    write(&store, &[record(AttemptRecord { subject: "rare".into(), ..attempt("rare", 1, 1, Dead) })]).await;
-    let notifications: Vec<u128> = (0..21_000).collect();
-    for event in 0..5 {
-        write(&store, &[fanned_out(&event.to_string(), 0, &notifications)]).await;
+    let rare = FannedOut { subject: "rare".into(), ..crowd(0, 1) };
+    let of = |fanned_out| Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None };
+    write(&store, &[of(rare)]).await;
+    for thousands in 0..5 {
+        write(&store, &[of(crowd(1 + thousands * 21_000, 21_000))]).await;
     }
-    let mut query = DeliveryQuery { subject: Some("rare".into()), ..DeliveryQuery::default() };
-    let first = store.deliveries(&query).await.expect("a page");
-    assert_eq!(first.rows, []);
-    query.after = first.next;
-    assert!(query.after.is_some(), "more follows");
-    let second = store.deliveries(&query).await.expect("a page");
-    assert_eq!((second.rows.len(), second.next), (1, None));
+    let rare = || DeliveryQuery { subject: Some("rare".into()), ..DeliveryQuery::default() };
+    let queries = [
+        rare(),
+        DeliveryQuery { state: Some(Pending), ..rare() },
+        DeliveryQuery { notification: Some(notification_id(1)), ..rare() },
+        DeliveryQuery { event: Some("crowd".into()), ..rare() },
+    ];
+    for mut query in queries {
+        let first = store.deliveries(&query).await.expect("a page");
+        assert_eq!(first.rows, [], "{query:?}");
+        query.after = first.next;
+        assert!(query.after.is_some(), "more follows {query:?}");
+        let second = store.deliveries(&query).await.expect("a page");
+        assert_eq!((second.rows.len(), second.next), (1, None), "{query:?}");
+    }
+}
+
+/// A fan-out of one event, all of it to one notification: deliveries from the one of number `first` on.
+fn crowd(first: u128, count: u128) -> FannedOut {
+    let planned = |number: u128| PlannedDelivery {
+        delivery: Uuid::from_u128(number).into(),
+        notification: notification_id(1),
+        method: "webhook".into(),
+    };
+    FannedOut {
+        source: SOURCE.into(),
+        event: "crowd".into(),
+        kind: Kind::RepoPush,
+        subject: "acme/api".into(),
+        accepted_at: at(0),
+        deliveries: (first..first + count).map(planned).collect(),
+    }
 }
 
 pub(crate) async fn a_foreign_cursor_is_refused(store: Store) {
