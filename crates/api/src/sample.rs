@@ -59,7 +59,7 @@ pub(crate) async fn deliver_sample(
     };
     let record = Record {
         v: WIRE_VERSION,
-        fanned_out: Some(fanned_out(&event, delivery, notification, now)),
+        fanned_out: Some(fanned_out(&event, [delivery], notification, now)),
         attempt: None,
     };
     let queue = app.api.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
@@ -71,21 +71,22 @@ pub(crate) async fn deliver_sample(
 
 pub(crate) fn fanned_out(
     event: &Event,
-    delivery: DeliveryId,
+    deliveries: impl IntoIterator<Item = DeliveryId>,
     notification: &Notification,
-    now: Timestamp,
+    accepted_at: Timestamp,
 ) -> FannedOut {
+    let planned = |delivery| PlannedDelivery {
+        delivery,
+        notification: notification.id,
+        method: notification.method.clone(),
+    };
     FannedOut {
         source: event.source.clone(),
         event: event.id.clone(),
         kind: event.kind,
         subject: event.subject.name().unwrap_or_default().to_owned(),
-        accepted_at: now,
-        deliveries: vec![PlannedDelivery {
-            delivery,
-            notification: notification.id,
-            method: notification.method.clone(),
-        }],
+        accepted_at,
+        deliveries: deliveries.into_iter().map(planned).collect(),
     }
 }
 

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    DeliveryId, Event, FilterError, Kind, NotificationId, Subject,
+    AttemptRecord, Cause, CauseCode, DeliveryId, DeliveryState, Event, FilterError, Kind, Notification,
+    NotificationId, Record, Subject, WIRE_VERSION,
     filter::{is_blank, shown_json, whole_number},
     format::quay::MOST_TAGS_OF_A_FINDING as MOST_TAGS,
     severity::Severity,
@@ -84,6 +85,43 @@ pub fn is_collected(kind: Kind) -> bool {
 /// The id of the event that a digest becomes.
 pub fn event_id(digest: uuid::Uuid) -> String {
     format!("{ID_PREFIX}{}", digest.hyphenated())
+}
+
+/// Whether an event is what a digest became, by its id. It is for one notification alone.
+pub fn is_one(event_id: &str) -> bool {
+    event_id.strip_prefix(ID_PREFIX).is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
+}
+
+/// The end of a delivery whose event, which was accepted at `accepted_at`, is told with others in the delivery
+/// `together`.
+pub fn told_in(
+    delivery: DeliveryId,
+    notification: &Notification,
+    (event, accepted_at): (&Event, Timestamp),
+    together: DeliveryId,
+    now: Timestamp,
+) -> Record {
+    let cause = Cause::new(CauseCode::Digested, format!("told together with others in delivery {together}"));
+    let attempt = AttemptRecord {
+        delivery,
+        notification: notification.id,
+        method: notification.method.clone(),
+        source: event.source.clone(),
+        event: event.id.clone(),
+        kind: event.kind,
+        subject: event.subject.name().unwrap_or_default().to_owned(),
+        accepted_at,
+        attempt: 1,
+        started_at: now,
+        duration_ms: 0,
+        outcome: "cancelled".to_owned(),
+        cause: Some(cause),
+        status: None,
+        state: DeliveryState::Cancelled,
+        next_due_at: None,
+        on_probation: false,
+    };
+    Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) }
 }
 
 impl Digest {
@@ -312,5 +350,9 @@ mod tests {
     fn its_delivery_is_that_of_its_event() {
         let told = digest().event(&[one("CVE-1", "High", &[])]).expect("an event");
         assert_eq!(told.deliveries(digest().notification, crate::Grain::Tag), [digest().delivery()]);
+        assert!(is_one(&told.id));
+        for other in ["", "digest-", "digest-7", &told.id[1..], &format!("{}0", told.id)] {
+            assert!(!is_one(other), "{other}");
+        }
     }
 }

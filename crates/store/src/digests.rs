@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bellbuoy_domain::{
     DeliveryId, NotificationId,
-    digest::{MOST_COLLECTED, MOST_COLLECTED_BYTES},
+    digest::{self, MOST_COLLECTED, MOST_COLLECTED_BYTES},
 };
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -48,6 +48,13 @@ pub struct OpenDigest {
     pub id: Uuid,
     /// The source of the event that opened it.
     pub source: String,
+}
+
+impl OpenDigest {
+    /// The delivery that it becomes for the notification whose it is.
+    pub fn delivery(&self, notification: NotificationId) -> DeliveryId {
+        DeliveryId::derive(&self.source, &digest::event_id(self.id), notification)
+    }
 }
 
 /// A digest whose time has come.

@@ -49,6 +49,11 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
+    /// Whether it is PostgreSQL.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
     /// A connection to read with.
     pub(crate) async fn reader(&self) -> Result<Held, sqlx::Error> {
         Ok(Held::new(match self {

@@ -1,5 +1,7 @@
 //! The history of deliveries and attempts, as it is read. `record` writes it.
 
+use std::collections::HashSet;
+
 use bellbuoy_domain::{Cause, DeliveryId, DeliveryState, Kind, NotificationId};
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -144,6 +146,13 @@ impl Store {
         let attempts: Vec<StoredAttempt> = self.fetch(sql::ATTEMPTS, &values![found.seq]).await?;
         let attempts = attempts.into_iter().map(StoredAttempt::read).collect::<Result<_, _>>()?;
         Ok(Some(DeliveryDetail { delivery: found.read()?, attempts }))
+    }
+
+    /// Those of `ids` that there are.
+    pub async fn known_deliveries(&self, ids: &[DeliveryId]) -> Result<HashSet<DeliveryId>, StoreError> {
+        let known: Vec<(Uuid,)> =
+            self.fetch_many(&sql::KNOWN_DELIVERIES, ids, |id| values![id.as_uuid()]).await?;
+        Ok(known.into_iter().map(|(id,)| id.into()).collect())
     }
 
     /// A page of deliveries, newest first.

@@ -18,6 +18,7 @@ mod import;
 mod inbox;
 mod keepers;
 mod mailboxes;
+mod many;
 mod notifications;
 mod open;
 mod open_postgres;

@@ -391,6 +391,7 @@ many! {
          attempts = excluded.attempts, next_due_at = excluded.next_due_at, updated_at = excluded.updated_at, \
          cause_code = excluded.cause_code, cause_detail = excluded.cause_detail, status = excluded.status \
          WHERE (excluded.progress, excluded.updated_at) > (deliveries.progress, deliveries.updated_at)";
+    KNOWN_DELIVERIES = [Uuid] "SELECT id FROM deliveries WHERE id IN (", ")";
     RECORDED_ATTEMPTS = [Uuid]
         "SELECT d.id, a.attempt FROM deliveries d JOIN attempts a ON a.delivery_seq = d.seq WHERE d.id IN (",
         ")";

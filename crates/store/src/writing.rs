@@ -1,4 +1,4 @@
-//! One transaction that writes: how rows are written many at a time, and how it ends.
+//! One transaction that writes, and how it ends.
 
 use std::sync::Arc;
 
@@ -8,15 +8,9 @@ use crate::{
     cell::Cell,
     engine::{Engine, Fetched, Held},
     error::is_conflict,
-    sql::{self, Column, LARGEST, Many},
+    many::{call, fitting, pieces},
+    sql::{self, Column, Many},
 };
-
-/// A large body is not put into one statement with many others: `SQLite`'s prepared statement keeps its last values,
-/// and PostgreSQL's side of the connection builds the message whole.
-const STATEMENT_BYTES: usize = 1024 * 1024;
-
-/// The most rows in one statement of PostgreSQL.
-const POSTGRES_ROWS: usize = 4096;
 
 /// How often a transaction is run again that PostgreSQL gave up for the sake of another.
 const CONFLICTS: u32 = 10;
@@ -66,9 +60,9 @@ impl Writing {
         values: impl Fn(&'a T) -> V,
     ) -> Result<u64, StoreError> {
         let mut changed = 0;
-        for piece in pieces(rows, bytes, self.fitting()) {
+        for piece in pieces(rows, bytes, fitting(self.held.is_postgres())) {
             let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
-            changed += self.held.execute(self.call(many, piece.len(), &values)).await?;
+            changed += self.held.execute(call(self.held.is_postgres(), many, piece.len(), &values)).await?;
         }
         Ok(changed)
     }
@@ -81,9 +75,9 @@ impl Writing {
         values: impl Fn(&'a T) -> V,
     ) -> Result<Vec<F>, StoreError> {
         let mut found = Vec::new();
-        for piece in pieces(rows, |_| 0, self.fitting()) {
+        for piece in pieces(rows, |_| 0, fitting(self.held.is_postgres())) {
             let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
-            found.extend(self.held.fetch(self.call(many, piece.len(), &values)).await?);
+            found.extend(self.held.fetch(call(self.held.is_postgres(), many, piece.len(), &values)).await?);
         }
         Ok(found)
     }
@@ -97,9 +91,11 @@ impl Writing {
         values: impl Fn(&'a T) -> V,
     ) -> Result<Vec<Vec<Cell>>, StoreError> {
         let mut found = Vec::new();
-        for piece in pieces(rows, |_| 0, self.fitting()) {
+        for piece in pieces(rows, |_| 0, fitting(self.held.is_postgres())) {
             let values: Vec<Value<'_>> = piece.iter().flat_map(&values).collect();
-            found.extend(self.held.cells(self.call(many, piece.len(), &values), columns).await?);
+            found.extend(
+                self.held.cells(call(self.held.is_postgres(), many, piece.len(), &values), columns).await?,
+            );
         }
         Ok(found)
     }
@@ -157,24 +153,6 @@ impl Writing {
         self.held.give_back();
         Ok(())
     }
-
-    /// How many of so many rows go into one statement.
-    fn fitting(&self) -> fn(usize) -> usize {
-        if self.held.is_postgres() {
-            |rows| rows.min(POSTGRES_ROWS)
-        } else {
-            |rows| 1 << rows.ilog2().min(LARGEST)
-        }
-    }
-
-    fn call<'a>(&self, many: &'static Many, rows: usize, values: &'a [Value<'a>]) -> Call<'a> {
-        debug_assert_eq!(values.len(), rows * many.columns.len(), "a value for each column");
-        if self.held.is_postgres() {
-            Call { text: many.postgres(), values, columns: many.columns }
-        } else {
-            Call::one(many.sqlite(rows.ilog2()), values)
-        }
-    }
 }
 
 /// Runs a whole transaction, and again when the database gave it up for the sake of another.
@@ -193,54 +171,9 @@ where
     }
 }
 
-/// Cuts `rows` into pieces, each as large as its rows' bytes allow and `fitting` rounds that down to.
-fn pieces<T>(
-    rows: &[T],
-    bytes: impl Fn(&T) -> usize,
-    fitting: fn(usize) -> usize,
-) -> impl Iterator<Item = &[T]> {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let mut room = STATEMENT_BYTES;
-        let taken = rest.iter().take_while(|row| {
-            let left = room.checked_sub(bytes(row));
-            room = left.unwrap_or(0);
-            left.is_some()
-        });
-        let count = taken.take(POSTGRES_ROWS).count().max(1);
-        let (piece, after) = rest.split_at_checked(fitting(count))?;
-        rest = after;
-        Some(piece)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sizes(rows: &[usize], fitting: fn(usize) -> usize) -> Vec<usize> {
-        pieces(rows, |bytes| *bytes, fitting).map(<[usize]>::len).collect()
-    }
-
-    fn powers(rows: usize) -> usize {
-        1 << rows.ilog2().min(LARGEST)
-    }
-
-    #[test]
-    fn pieces_are_of_the_sizes_that_fit_and_leave_no_row_out() {
-        assert_eq!(sizes(&[], powers), [0; 0]);
-        assert_eq!(sizes(&[0; 1], powers), [1]);
-        assert_eq!(sizes(&[0; 500], powers), [256, 128, 64, 32, 16, 4]);
-        assert_eq!(sizes(&[0; 500], |rows| rows.min(300)), [300, 200]);
-    }
-
-    #[test]
-    fn large_rows_are_written_in_small_pieces() {
-        for fitting in [powers, |rows| rows] as [fn(usize) -> usize; 2] {
-            assert_eq!(sizes(&[STATEMENT_BYTES / 2; 5], fitting), [2, 2, 1]);
-            assert_eq!(sizes(&[STATEMENT_BYTES * 2; 3], fitting), [1, 1, 1]);
-        }
-    }
 
     #[tokio::test]
     async fn other_failures_are_not_tried_again() {

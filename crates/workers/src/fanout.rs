@@ -25,9 +25,8 @@ use std::{
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
-    AttemptRecord, Cause, CauseCode, CheckedNotification, DeadReason, DeliveryId, DeliveryMessage,
-    DeliveryState, Event, FannedOut, Grain, NotificationState, PlannedDelivery, Record, RepositoryName,
-    Subject, WIRE_VERSION, digest,
+    CheckedNotification, DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, Grain, NotificationState,
+    PlannedDelivery, Record, RepositoryName, Subject, WIRE_VERSION, digest,
 };
 use bellbuoy_store::{Admission, Collected, OpenDigest, SeenEvent, Store, StoreError};
 use bellbuoy_telemetry::{Counter, Metrics};
@@ -300,8 +299,9 @@ impl Fanout {
             for (delivery, tag) in event.split(notification.id, grain) {
                 let method = notification.method.clone();
                 planned.push(PlannedDelivery { delivery, notification: notification.id, method });
-                if let Some(digest) = digests.get(&delivery) {
-                    harvest.tell(&arrival.told_in(delivery, wish, *digest));
+                if let Some(together) = digests.get(&delivery) {
+                    let event = (event, arrival.accepted_at);
+                    harvest.tell(&digest::told_in(delivery, notification, event, *together, clock::now()));
                     continue;
                 }
                 let alone = tag.and_then(|tag| raw(event.with_tag_alone(tag).to_json()));
@@ -426,32 +426,6 @@ impl Arrival {
         }
     }
 
-    /// The end of a delivery that is told with others.
-    fn told_in(&self, delivery: DeliveryId, wish: &Wish, digest: DeliveryId) -> Record {
-        let cause =
-            Cause::new(CauseCode::Digested, format!("told together with others in delivery {digest}"));
-        let attempt = AttemptRecord {
-            delivery,
-            notification: wish.notification.id,
-            method: wish.notification.method.clone(),
-            source: self.event.source.clone(),
-            event: self.event.id.clone(),
-            kind: self.event.kind,
-            subject: self.event.subject.name().unwrap_or_default().to_owned(),
-            accepted_at: self.accepted_at,
-            attempt: 1,
-            started_at: clock::now(),
-            duration_ms: 0,
-            outcome: "cancelled".to_owned(),
-            cause: Some(cause),
-            status: None,
-            state: DeliveryState::Cancelled,
-            next_due_at: None,
-            on_probation: false,
-        };
-        Record { v: WIRE_VERSION, fanned_out: None, attempt: Some(attempt) }
-    }
-
     fn fanned_out(&self, deliveries: Vec<PlannedDelivery>) -> Record {
         let fanned_out = FannedOut {
             source: self.event.source.clone(),
@@ -482,8 +456,7 @@ fn collected_of(wish: &Wish, seen: &SeenEvent) -> Option<Collected> {
 
 /// Which delivery a collected event is told in.
 fn told_in((collected, open): (&Collected, OpenDigest)) -> (DeliveryId, DeliveryId) {
-    let event = digest::event_id(open.id);
-    (collected.delivery, DeliveryId::derive(&open.source, &event, collected.notification))
+    (collected.delivery, open.delivery(collected.notification))
 }
 
 // A time of acceptance in the future would make the event last for ever in history; it comes from

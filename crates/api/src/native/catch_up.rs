@@ -2,9 +2,11 @@
 //! ask for it then, as far as history has it. What it got and could not deliver is among its dead letters.
 //!
 //! A delivery's id follows from its event and its notification, so what is known of a delivery says that it was not
-//! missed, and catching up twice sends nothing twice.
+//! missed, and catching up twice sends nothing twice. A call that failed can be made again. As at the fan-out, what goes
+//! out in one request for each tag carries that tag alone, and what the notification wants to be told together is
+//! collected.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -14,9 +16,9 @@ use axum::{
 use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::{
     CheckedNotification, DeliveryId, DeliveryMessage, Event, Notification, NotificationState, Record,
-    WIRE_VERSION,
+    WIRE_VERSION, digest,
 };
-use bellbuoy_store::{Cursor, StoredEvent};
+use bellbuoy_store::{Collected, Cursor, StoredEvent};
 use http::StatusCode;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -37,6 +39,9 @@ use crate::{
 /// Events that one call looks at.
 const PAGE: u32 = 50;
 
+/// Bytes of bodies from which on messages go out in a piece of their own.
+const PIECE_BYTES: usize = 4 << 20;
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CatchUp")]
@@ -50,7 +55,7 @@ struct Body {
 /// What one call came to.
 #[derive(Debug, Serialize, JsonSchema)]
 struct CaughtUp {
-    /// Deliveries that were made.
+    /// Deliveries that were made; those that are told together with others count each.
     sent: u64,
     /// Deliveries that there were already.
     known: u64,
@@ -72,14 +77,6 @@ pub(super) fn routes() -> Routes {
     )
 }
 
-/// What one call is going to send.
-#[derive(Default)]
-struct Tally {
-    messages: Vec<Outgoing>,
-    sent: u64,
-    known: u64,
-}
-
 async fn catch_up(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -96,72 +93,142 @@ async fn catch_up(
     let checked = notification.check().map_err(|error| Problem::conflict(error.to_string()))?;
     let after = wanted.after.map(Cursor::from);
     let page = app.api.store.events_since(wanted.since, after.as_ref(), PAGE).await.map_err(list_fault)?;
-    let mut tally = Tally::default();
+    let mut missed = Missed::by(&app, &notification, &checked);
     for stored in &page.rows {
-        tally.add(&app, &notification, &checked, stored).await?;
+        missed.look_at(stored).await?;
     }
-    if tally.sent > 0 {
-        app.api.broker.publish(tally.messages).await?;
-        let details = map(json!({ "since": wanted.since.to_string(), "sent": tally.sent }));
+    missed.collect().await?;
+    missed.publish().await?;
+    if missed.sent > 0 {
+        let details = map(json!({ "since": wanted.since.to_string(), "sent": missed.sent }));
         let entry = caller.entry("notification.catch_up", &notification.id, &notification.scope, details);
         app.api.store.note(entry).await?;
     }
     let next = page.next.map(|next| next.to_string());
-    let said = CaughtUp { sent: tally.sent, known: tally.known, next };
+    let said = CaughtUp { sent: missed.sent, known: missed.known, next };
     Ok((StatusCode::ACCEPTED, Json(said)).into_response())
 }
 
-impl Tally {
-    async fn add(
-        &mut self,
-        app: &App,
-        notification: &Notification,
-        checked: &CheckedNotification,
-        stored: &StoredEvent,
-    ) -> Result<(), Problem> {
-        // What is not fanned out will be, and a sample was for another's eyes.
-        if !stored.fanned_out || stored.source == sample::SOURCE {
+/// What a notification missed, on its way out.
+struct Missed<'a> {
+    app: &'a App,
+    notification: &'a Notification,
+    checked: &'a CheckedNotification,
+    /// What is to be told together, of which event, and when that was accepted.
+    collected: Vec<(Collected, (Event, Timestamp))>,
+    messages: Vec<Outgoing>,
+    bytes: usize,
+    sent: u64,
+    known: u64,
+}
+
+impl<'a> Missed<'a> {
+    fn by(app: &'a App, notification: &'a Notification, checked: &'a CheckedNotification) -> Self {
+        let (collected, messages) = (Vec::new(), Vec::new());
+        Self { app, notification, checked, collected, messages, bytes: 0, sent: 0, known: 0 }
+    }
+
+    async fn look_at(&mut self, stored: &StoredEvent) -> Result<(), Problem> {
+        // What is not fanned out will be, and a sample or a digest was for one notification's eyes.
+        if !stored.fanned_out || stored.source == sample::SOURCE || digest::is_one(&stored.id) {
             return Ok(());
         }
         let event = stored_event(stored)?;
-        if !notification.listens_to(&event) || checked.filter.allows(&event).is_err() {
+        if !self.notification.listens_to(&event) || self.checked.filter.allows(&event).is_err() {
             return Ok(());
         }
-        for delivery in event.deliveries(notification.id, checked.grain()) {
-            if app.api.store.delivery(delivery).await?.is_some() {
-                self.known += 1;
-            } else {
-                self.send(app, notification, (&event, stored.accepted_at), delivery)?;
+        let mut missed = event.split(self.notification.id, self.checked.grain());
+        let ids: Vec<DeliveryId> = missed.iter().map(|(delivery, _)| *delivery).collect();
+        let known = self.app.api.store.known_deliveries(&ids).await?;
+        missed.retain(|(delivery, _)| !known.contains(delivery));
+        self.known += known.len() as u64;
+        self.sent += missed.len() as u64;
+        match (&missed[..], self.window(stored)) {
+            ([], _) => {}
+            ([(delivery, _), ..], Some(window)) => {
+                let collected = self.collected(*delivery, stored, window);
+                self.collected.push((collected, (event, stored.accepted_at)));
             }
+            (missed, None) => self.send(&event, stored.accepted_at, missed).await?,
         }
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        app: &App,
-        notification: &Notification,
-        (event, accepted_at): (&Event, Timestamp),
-        delivery: DeliveryId,
-    ) -> Result<(), Problem> {
+    /// For how long an event is collected with others, if it is.
+    fn window(&self, stored: &StoredEvent) -> Option<Duration> {
+        let is_one = digest::is_collected(stored.kind) && stored.body.len() <= digest::LARGEST_COLLECTED;
+        self.checked.digest.filter(|_| is_one)
+    }
+
+    fn collected(&self, delivery: DeliveryId, stored: &StoredEvent, window: Duration) -> Collected {
         let now = now();
-        let message = DeliveryMessage {
-            v: WIRE_VERSION,
+        Collected {
             delivery,
-            notification: notification.id,
-            attempt: 1,
-            spent: 0,
-            accepted_at,
-            due_at: now,
-            held_since: None,
-            event: raw(event.to_json())?,
-        };
-        let fanned_out = Some(fanned_out(event, delivery, notification, accepted_at));
+            notification: self.notification.id,
+            method: self.notification.method.clone(),
+            source: stored.source.clone(),
+            subject: stored.subject.clone(),
+            due_at: now.saturating_add(window).unwrap_or(now),
+            body: stored.body.clone(),
+        }
+    }
+
+    /// Makes deliveries of an event, and then the record of them.
+    async fn send(
+        &mut self,
+        event: &Event,
+        accepted_at: Timestamp,
+        missed: &[(DeliveryId, Option<&str>)],
+    ) -> Result<(), Problem> {
+        let queue =
+            self.app.api.shards.queue(&self.notification.method, self.notification.id.as_uuid().as_u128());
+        for (delivery, tag) in missed {
+            let told = tag.map_or(Cow::Borrowed(event), |tag| Cow::Owned(event.with_tag_alone(tag)));
+            let now = now();
+            let message = DeliveryMessage {
+                v: WIRE_VERSION,
+                delivery: *delivery,
+                notification: self.notification.id,
+                attempt: 1,
+                spent: 0,
+                accepted_at,
+                due_at: now,
+                held_since: None,
+                event: raw(told.to_json())?,
+            };
+            self.push(Outgoing::new(queue.clone(), message.to_json())).await?;
+        }
+        let deliveries = missed.iter().map(|(delivery, _)| *delivery);
+        let fanned_out = Some(fanned_out(event, deliveries, self.notification, accepted_at));
         let record = Record { v: WIRE_VERSION, fanned_out, attempt: None };
-        let queue = app.api.shards.queue(&notification.method, notification.id.as_uuid().as_u128());
-        self.messages.push(Outgoing::new(queue, message.to_json()));
-        self.messages.push(Outgoing::new(queues::outcomes(), record.to_json()));
-        self.sent += 1;
+        self.push(Outgoing::new(queues::outcomes(), record.to_json())).await
+    }
+
+    /// Puts what is told together where it is collected, and then makes the records of it.
+    async fn collect(&mut self) -> Result<(), Problem> {
+        let (collected, events): (Vec<_>, Vec<_>) = std::mem::take(&mut self.collected).into_iter().unzip();
+        let digests = self.app.api.store.collect(&collected).await?;
+        for ((one, digest), (event, accepted_at)) in collected.iter().zip(digests).zip(&events) {
+            let together = digest.delivery(self.notification.id);
+            let event = (event, *accepted_at);
+            let record = digest::told_in(one.delivery, self.notification, event, together, now());
+            self.push(Outgoing::new(queues::outcomes(), record.to_json())).await?;
+        }
+        Ok(())
+    }
+
+    async fn push(&mut self, message: Outgoing) -> Result<(), Problem> {
+        self.bytes += message.body.len();
+        self.messages.push(message);
+        if self.bytes >= PIECE_BYTES { self.publish().await } else { Ok(()) }
+    }
+
+    async fn publish(&mut self) -> Result<(), Problem> {
+        self.bytes = 0;
+        let messages = std::mem::take(&mut self.messages);
+        if !messages.is_empty() {
+            self.app.api.broker.publish(messages).await?;
+        }
         Ok(())
     }
 }

@@ -44,6 +44,8 @@ pub(crate) async fn a_fan_out_adds_pending_deliveries_and_marks_the_event(store:
     assert_eq!((delivery.state, delivery.attempts, delivery.next_due_at), (Pending, 0, None));
     assert_eq!(attempts, []);
     assert_eq!(store.delivery(delivery_id("1", 3)).await.expect("read"), None);
+    let ids = [1, 2, 3].map(|number| delivery_id("1", number));
+    assert_eq!(store.known_deliveries(&ids).await.expect("read"), ids[..2].iter().copied().collect());
 }
 
 pub(crate) async fn an_attempt_alone_writes_the_whole_row(store: Store) {
