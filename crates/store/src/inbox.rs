@@ -129,21 +129,26 @@ impl Store {
         most: u32,
     ) -> Result<Vec<InboxItem>, StoreError> {
         let wanted = i64::from(skip) + i64::from(most);
-        let mut found = Vec::new();
-        for target @ (kind, name) in targets {
-            let rows: Vec<ItemRow> =
+        let mut found: Vec<i64> = Vec::new();
+        for (kind, name) in targets {
+            let rows: Vec<(i64,)> =
                 self.fetch(sql::INBOX_UNDISMISSED, &values![*kind, *name, wanted]).await?;
-            found.extend(rows.into_iter().map(|row| (*target, row)));
+            found.extend(rows.into_iter().map(|(seq,)| seq));
         }
-        found.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(row.seq));
-        let page = found.into_iter().skip(skip as usize).take(most as usize);
-        page.map(|(target, row)| row.read(target)).collect()
+        found.sort_unstable_by_key(|seq| std::cmp::Reverse(*seq));
+        // What lies before a page is counted by an index, and not read.
+        let page: Vec<i64> = found.into_iter().skip(skip as usize).take(most as usize).collect();
+        let mut rows: Vec<TargetedRow> =
+            self.fetch_many(&sql::INBOX_ITEMS, &page, |seq| values![*seq]).await?;
+        rows.retain(|row| !row.item.dismissed);
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.item.seq));
+        rows.into_iter().map(TargetedRow::read).collect()
     }
 
     /// The item of that id, dismissed or not.
     pub async fn inbox_item(&self, id: Uuid) -> Result<Option<InboxItem>, StoreError> {
         let row: Option<TargetedRow> = self.fetch_one(sql::INBOX_ITEM, &values![id]).await?;
-        row.map(|row| row.item.read((&row.target_kind, &row.target.0))).transpose()
+        row.map(TargetedRow::read).transpose()
     }
 
     /// Puts an item of that target away, or back. False when the target has no such item.
@@ -214,6 +219,12 @@ struct TargetedRow {
     item: ItemRow,
     target_kind: String,
     target: Text,
+}
+
+impl TargetedRow {
+    fn read(self) -> Result<InboxItem, StoreError> {
+        self.item.read((&self.target_kind, &self.target.0))
+    }
 }
 
 impl ItemRow {

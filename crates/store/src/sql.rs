@@ -316,8 +316,8 @@ texts! {
         "SELECT seq, id, delivery, kind, metadata, created_at, dismissed FROM inbox WHERE target_kind = $1 \
          AND target = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4";
     INBOX_UNDISMISSED =
-        "SELECT seq, id, delivery, kind, metadata, created_at, dismissed FROM inbox WHERE target_kind = $1 \
-         AND target = $2 AND dismissed = FALSE ORDER BY seq DESC LIMIT $3";
+        "SELECT seq FROM inbox WHERE target_kind = $1 AND target = $2 AND dismissed = FALSE \
+         ORDER BY seq DESC LIMIT $3";
     INBOX_ITEM =
         "SELECT seq, id, delivery, kind, metadata, created_at, dismissed, target_kind, target FROM inbox \
          WHERE id = $1";
@@ -412,6 +412,10 @@ many! {
     ADD_TO_INBOX = [Uuid Uuid Text Text Text Text Int Bool]
         "INSERT INTO inbox (id, delivery, target_kind, target, kind, metadata, created_at, dismissed)",
         "ON CONFLICT (id) DO NOTHING";
+    INBOX_ITEMS = [Int]
+        "SELECT seq, id, delivery, kind, metadata, created_at, dismissed, target_kind, target FROM inbox \
+         WHERE seq IN (",
+        ")";
 
     DIGESTS_OF = [Uuid]
         "SELECT i.delivery, d.id, d.source FROM digest_items i JOIN digests d ON d.id = i.digest WHERE i.delivery IN (",

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bellbuoy_store::{Admission, OpenError, SeenEvent, Store};
+use bellbuoy_store::{Admission, InboxRow, OpenError, SeenEvent, Store};
 use jiff::Timestamp;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -177,6 +177,27 @@ async fn a_file_that_was_made_but_never_filled_is_filled() {
     let (_directory, path) = place();
     fs::write(&path, b"").expect("made");
     assert_eq!(admit(&open(&path).await, 1).await, [Admission::New]);
+}
+
+#[tokio::test]
+async fn a_deep_page_of_the_in_app_area_reads_its_own_rows_alone() {
+    let (_directory, path) = place();
+    let store = open(&path).await;
+    let row = |number: u128| InboxRow {
+        delivery: Uuid::from_u128(number).into(),
+        target_kind: "user".into(),
+        target: "ann".into(),
+        kind: bellbuoy_domain::Kind::RepoPush.into(),
+        metadata: serde_json::Map::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    store.add_to_inbox(&(0..10).map(row).collect::<Vec<_>>()).await.expect("added");
+    // Whoever reads the newest eight meets a text that is none.
+    tamper(&path, "UPDATE inbox SET metadata = CAST(x'ff' AS TEXT) WHERE seq > 2").await;
+    let page = store.undismissed(&[("user", "ann")], 8, 5).await.expect("a page");
+    let told: Vec<_> = page.iter().map(|item| item.delivery.as_uuid().as_u128()).collect();
+    assert_eq!(told, [1, 0]);
+    store.undismissed(&[("user", "ann")], 7, 1).await.expect_err("what can't be read is in this page");
 }
 
 #[tokio::test]
