@@ -10,7 +10,7 @@ const CHANGES: usize = 10;
 
 /// Changes a notification that was `found` as `change` says of what it is; an inner `None` leaves it. A worker may
 /// disable it, or another caller change it, at the same moment: then `change` is asked again, of what it is by then.
-/// `None` when it is gone, or another place's, by then.
+/// `None` when it is gone by then.
 pub(crate) async fn change(
     app: &App,
     caller: &Caller,
@@ -18,7 +18,6 @@ pub(crate) async fn change(
     found: Notification,
     mut change: impl FnMut(Notification) -> Result<Option<Notification>, Problem>,
 ) -> Result<Option<Notification>, Problem> {
-    let (id, scope) = (found.id, found.scope.clone());
     let mut old = found;
     for _ in 0..CHANGES {
         let Some(new) = change(old.clone())? else { return Ok(Some(old)) };
@@ -29,8 +28,7 @@ pub(crate) async fn change(
         if caller.audited(app, action, &new).replace_notification(&new, &old).await? {
             return Ok(Some(new));
         }
-        let by_then = app.api.store.notification(id).await?.filter(|by_then| by_then.scope == scope);
-        let Some(by_then) = by_then else { return Ok(None) };
+        let Some(by_then) = app.api.store.notification(old.id).await? else { return Ok(None) };
         old = by_then;
     }
     Err(Problem::unavailable("the notification is being changed by many at once; try again"))

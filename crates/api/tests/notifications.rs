@@ -134,10 +134,10 @@ async fn replacing_changes_what_its_owner_writes_and_nothing_else() {
     let made = create(&rig, &acme()).await;
     let path = format!("{ALL}/{}", id(&made));
     rig.store.disable_notification(id(&made), "gone", jiff::Timestamp::UNIX_EPOCH).await.expect("disabled");
-    let body = hook(&json!({"registry": true}), &["tag_delete"]);
+    let body = hook(&made["scope"], &["tag_delete"]);
     let answer = rig.send("PUT", &path, &[JSON], body.to_string()).await;
     let after = answer.json();
-    assert_eq!((answer.status.as_u16(), &after["id"], &after["scope"]), (200, &made["id"], &body["scope"]));
+    assert_eq!((answer.status.as_u16(), &after["id"], &after["kinds"]), (200, &made["id"], &body["kinds"]));
     assert_eq!((&after["state"], &after["state_reason"]), (&json!("disabled"), &json!("gone")));
     assert_eq!(after["created_at"], made["created_at"]);
     assert!(!answer.text().contains("whsec_"));
@@ -146,7 +146,7 @@ async fn replacing_changes_what_its_owner_writes_and_nothing_else() {
 
     let ann = json!({"kind": "user"});
     rig.send("PUT", "/v1/directory/accounts/ann", &[JSON], ann.to_string()).await;
-    let body = json!({"scope": {"registry": true}, "kinds": ["tag_delete"], "method": "quay_notification",
+    let body = json!({"scope": made["scope"], "kinds": ["tag_delete"], "method": "quay_notification",
                       "config": {"target": {"kind": "user", "name": "ann"}}});
     assert_eq!(rig.send("PUT", &path, &[JSON], body.to_string()).await.status, 200);
     let kept = rig.store.notification(id(&made)).await.expect("a store").expect("it");
@@ -157,6 +157,30 @@ async fn replacing_changes_what_its_owner_writes_and_nothing_else() {
     let unknown = format!("{ALL}/{}", uuid::Uuid::nil());
     problem(&rig.send("PUT", &unknown, &[JSON], acme().to_string()).await, 404);
     problem(&rig.send("PUT", &path, &[JSON], "{}").await, 400);
+}
+
+#[tokio::test]
+async fn a_scope_stays_so_that_nobody_is_shown_what_happened_elsewhere() {
+    let rig = Rig::start().await;
+    let scopes = [
+        json!({"registry": true}),
+        json!({"namespace": "acme"}),
+        json!({"repository": "acme/api"}),
+        json!({"repository": "other/x"}),
+    ];
+    for of in &scopes {
+        let path = format!("{ALL}/{}", id(&create(&rig, &hook(of, &["repo_push"])).await));
+        for to in &scopes {
+            let answer = rig.send("PUT", &path, &[JSON], hook(to, &["tag_delete"]).to_string()).await;
+            if of == to {
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            } else {
+                let detail = problem(&answer, 409);
+                assert!(detail.contains("make a new notification"), "{of} to {to}: {detail}");
+            }
+        }
+        assert_eq!(&rig.get(&path).await.json()["scope"], of);
+    }
 }
 
 #[tokio::test]

@@ -174,10 +174,13 @@ pub(crate) fn routes() -> Routes {
             get,
         )
         .serve(
-            Operation::put(ONE, "Write it anew. A secret that is left out or masked stays.")
-                .takes::<Body>()
-                .answers::<NotificationView<'_>>(200)
-                .refuses([404, 409, 415]),
+            Operation::put(
+                ONE,
+                "Write it anew, but for its scope, which stays. A secret that is left out or masked stays.",
+            )
+            .takes::<Body>()
+            .answers::<NotificationView<'_>>(200)
+            .refuses([404, 409, 415]),
             replace,
         )
         .serve(
@@ -273,16 +276,27 @@ async fn replace(
     request: Request,
 ) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
-    caller.need(&app, Right::Notifications, &draft.scope).await?;
+    let found = find(&app, &caller, &id).await?;
+    check_stays(&found.scope, &draft.scope)?;
     draft.check_reach(&app.api.reach)?;
     draft.check_recipients(&app.api.store).await?;
     let mut had_secret = false;
-    let notification = update(&app, &caller, "notification.change", &id, |old| {
+    let notification = change(&app, &caller, "notification.change", found, |old| {
         had_secret = old.secret.is_some();
         draft.clone().replace(old, now()).map(Some)
     });
-    let notification = notification.await?;
+    let notification = notification.await?.ok_or_else(|| unknown("notification", &id))?;
     Ok(Json(view(&notification, !had_secret)).into_response())
+}
+
+/// Refuses another scope: its history, which is shown to whoever administers the scope, would be shown to others.
+fn check_stays(old: &Scope, new: &Scope) -> Result<(), Problem> {
+    if old == new {
+        return Ok(());
+    }
+    let detail =
+        "`scope` can't be changed, because the notification's history goes with it; make a new notification";
+    Err(Problem::conflict(detail).with("path", "scope"))
 }
 
 async fn delete(

@@ -46,7 +46,7 @@ enum Command {
     },
     /// Make a notification. A webhook's secret is shown here, once.
     Create(Wish),
-    /// Change what is given, and leave the rest.
+    /// Change what is given, and leave the rest. A scope can't be changed.
     Update {
         /// Which.
         id: NotificationId,
