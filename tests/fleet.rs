@@ -695,6 +695,16 @@ async fn a_process_that_starts_before_its_broker_and_its_store_says_what_it_wait
     client.until("", 1, &["delivered"]).await;
 }
 
+#[tokio::test]
+async fn a_process_that_still_waits_for_its_store_ends_when_it_is_told_to() {
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let broker = format!("amqp://guest:guest@{nobody}/fleet");
+    let fleet = Deployment::new(&broker, &format!("postgres://bellbuoy@{nobody}/bellbuoy"), &[]);
+    let member = fleet.member("all", "api");
+    member.process.wait_for_line("waiting for the store", SOON).await;
+    member.stop().await;
+}
+
 /// The exchange and the media type that the published document tells producers.
 fn told_to_producers() -> (String, String) {
     let document: serde_json::Value =

@@ -19,7 +19,7 @@ use self::receiver::Receiver;
 use crate::{
     commands::say,
     config::{self, Config},
-    serve::{Fleet, runtime, wait_for_signal},
+    serve::{Fleet, Signals, runtime},
 };
 
 /// How long the show may take before it says that something is wrong.
@@ -42,11 +42,15 @@ const SETTINGS: &[(&str, &str)] = &[
 pub(crate) fn run(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let demo = Demo::prepare(environment).await?;
-        let fleet = Fleet::start(demo.config.clone()).await?;
+        let mut signals = Signals::listen()?;
+        let Some(fleet) = Fleet::start_unless(demo.config.clone(), &mut signals).await? else {
+            return Ok(());
+        };
         let result = tokio::select! {
             result = demo.play(&fleet) => result,
-            signal = wait_for_signal() => signal,
+            () = signals.next() => Ok(()),
         };
+        signals.end_at_the_next();
         fleet.stop().await;
         result
     })

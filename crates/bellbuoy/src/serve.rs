@@ -3,7 +3,8 @@
 //!
 //! Stopping: the API takes nothing new and answers what it has; workers finish what is in hand, up
 //! to the drain limit; then the broker and the store are closed. What was not finished is durable
-//! and goes on at the next start. A second signal ends the process at once, which is as safe.
+//! and goes on at the next start. A second signal ends the process at once, which is as safe. One that comes while a
+//! store that is away is waited for ends the wait.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use bellbuoy_workers::{
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -51,13 +52,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// `bellbuoy serve`.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
-    runtime()?.block_on(async {
-        let fleet = Fleet::start(config).await?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let Some(fleet) = Fleet::start_unless(config, &mut signals).await? else { return Ok(()) };
         say(&fleet.greeting());
-        wait_for_signal().await?;
+        signals.next().await;
+        signals.end_at_the_next();
         fleet.stop().await;
         Ok(())
-    })
+    });
+    // Nobody waits for a name server that some thread still asks.
+    runtime.shutdown_background();
+    ended
 }
 
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -80,7 +87,19 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+    /// Starts it, unless a signal comes first; then there is none, and what was begun is left as by a crash.
+    pub(crate) async fn start_unless(config: Config, signals: &mut Signals) -> anyhow::Result<Option<Self>> {
+        tokio::select! {
+            biased;
+            () = signals.next() => {
+                info!("stopped before the start was over");
+                Ok(None)
+            }
+            started = Self::start(config) => started.map(Some),
+        }
+    }
+
+    async fn start(config: Config) -> anyhow::Result<Self> {
         bellbuoy_telemetry::init_log(&config.log_filter, config.log_format)
             .with_context(|| format!("`log.filter` is `{}`, which is no filter", config.log_filter))?;
         open::data_directory(&config)?;
@@ -467,20 +486,34 @@ fn longest_attempt(config: &Config) -> Duration {
     config.deadline.max(config.smtp.deadline) + OVER_DEADLINE
 }
 
-pub(crate) async fn wait_for_signal() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask the process to stop. They are heard from when it is made: before that they kill it, or, if it is
+/// the first of its container, do nothing at all.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt })
     }
-    tokio::spawn(async move {
+
+    /// Waits for the next one. Cancel safe.
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        warn!("second signal: stopping at once; what was in hand goes on at the next start");
-        #[expect(clippy::disallowed_methods, reason = "asked for, and as safe as a crash")]
-        std::process::exit(1);
-    });
-    Ok(())
+    }
+
+    /// Has the next one end the process at once.
+    pub(crate) fn end_at_the_next(mut self) {
+        tokio::spawn(async move {
+            self.next().await;
+            warn!("second signal: stopping at once; what was in hand goes on at the next start");
+            #[expect(clippy::disallowed_methods, reason = "asked for, and as safe as a crash")]
+            std::process::exit(1);
+        });
+    }
 }
