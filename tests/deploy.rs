@@ -130,9 +130,9 @@ fn seconds(text: &str) -> u64 {
     parts.captures_iter(text).map(part).sum()
 }
 
-/// How long a shutdown may take: the drain, and some for the API before it.
+/// How long a shutdown may take: the drain, and what is closed after it.
 fn shutdown_seconds() -> u64 {
-    settings()["limits.drain_seconds"].parse::<u64>().expect("whole seconds") + 10
+    settings()["limits.drain_seconds"].parse::<u64>().expect("whole seconds") + 20
 }
 
 /// What `deploy/secrets.sh` makes.

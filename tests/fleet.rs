@@ -193,6 +193,29 @@ async fn a_memory_alarm_is_told_to_producers_and_work_goes_on_by_itself_when_it_
 }
 
 #[tokio::test]
+async fn a_worker_that_is_told_to_stop_during_an_alarm_gives_back_what_it_can_not_send_on() {
+    let (node, _postgres, fleet) = grounds(&[("BELLBUOY_LIMITS__DRAIN_SECONDS", "1")]).await;
+    let (api, _deliver, _record) =
+        tokio::join!(fleet.role("api"), fleet.role("deliver"), fleet.role("record"));
+    let receiver = Receiver::start().await.expect("a receiver");
+    let client = api.client().await;
+    client.webhook("acme/api", "repo_push", &receiver.url("/hook")).await;
+    let id = |number: usize| format!("event-{number}");
+    for number in 0..WAVE {
+        client.publish(&push(&id(number), "acme/api", &id(number))).await;
+    }
+    node.ctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
+    let mut fanout = fleet.member("fanout", "fanout");
+    fanout.process.wait_for_line("done work waits for its way out", SOON).await;
+    fanout.stop().await;
+
+    node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await;
+    fanout.launch_again(&fleet);
+    client.until("", WAVE, &["delivered"]).await;
+    assert_eq!(tags(&receiver), (0..WAVE).map(id).collect());
+}
+
+#[tokio::test]
 async fn two_deliver_processes_share_a_backlog_and_the_death_of_one_costs_its_attempts_in_flight_at_most() {
     const BACKLOG: usize = 400;
     const IN_FLIGHT: u8 = 8;

@@ -1,10 +1,11 @@
 //! The wiring: opens what the settings name, starts the workers and the API, and stops them in
 //! order.
 //!
-//! Stopping: the API takes nothing new and answers what it has; workers finish what is in hand, up
-//! to the drain limit; then the broker and the store are closed. What was not finished is durable
-//! and goes on at the next start. A second signal ends the process at once, which is as safe. One that comes while a
-//! store that is away is waited for ends the wait.
+//! Stopping: the API takes nothing new and answers what it has, while the workers finish what is in hand, up
+//! to the drain limits of both; then the broker and the store are closed, which ends whoever still waits for them. What
+//! was not finished is durable and goes on at the next start. All of it takes 20 s more than the longer drain at most.
+//! A second signal ends the process at once, which is as safe. One that comes while a store that is away is waited for
+//! ends the wait.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -23,6 +24,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
@@ -43,6 +45,12 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What an attempt may take over its deadline: the rest of an answer that is read, and a busy machine.
 const OVER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What workers may take over the drain limit, to end what the drain cut off.
+const OVER_DRAIN: Duration = Duration::from_secs(2);
+
+/// How long a shutdown waits for those whom the closed broker ended, and for the store to close.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// How long a shutdown waits for the store to take slots back; then they end by themselves.
 const GIVING_BACK: Duration = Duration::from_secs(2);
@@ -84,6 +92,7 @@ pub(crate) struct Fleet {
     api: tokio::task::JoinHandle<std::io::Result<()>>,
     workers: JoinSet<()>,
     slots: Option<Arc<Slots>>,
+    drain: Duration,
 }
 
 impl Fleet {
@@ -174,7 +183,8 @@ impl Fleet {
         let api = tokio::spawn(serving);
         info!("bellbuoy {VERSION} listens on {url}, its data is in {}", config.data_dir.display());
         let Crew { workers, slots, .. } = crew;
-        Ok(Self { url, token, router, token_file, broker, store, intake, work, api, workers, slots })
+        let drain = config.drain;
+        Ok(Self { url, token, router, token_file, broker, store, intake, work, api, workers, slots, drain })
     }
 
     fn greeting(&self) -> String {
@@ -189,21 +199,31 @@ impl Fleet {
         info!("stopping: no new events are taken");
         self.broker.stop_counting_returns();
         self.intake.cancel();
-        match self.api.await {
+        self.work.cancel();
+        let limit = self.drain + OVER_DRAIN;
+        let (api, workers) = tokio::join!(self.api, timeout(limit, end_of(&mut self.workers)));
+        match api {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!("the API did not end in order: {error}"),
             Err(error) => warn!("the API did not end in order: {error}"),
         }
-        self.work.cancel();
-        while self.workers.join_next().await.is_some() {}
+        if workers.is_err() {
+            let count = self.workers.len();
+            warn!("{count} workers did not end within {limit:?}; what they have in hand goes back");
+        }
+        // Too late is no harm, here and below.
         if let Some(slots) = &self.slots {
-            // Too late is no harm.
-            let _ = tokio::time::timeout(GIVING_BACK, slots.give_back()).await;
+            let _ = timeout(GIVING_BACK, slots.give_back()).await;
         }
         self.broker.close().await;
-        self.store.close().await;
+        let _ = timeout(CLOSING, end_of(&mut self.workers)).await;
+        let _ = timeout(CLOSING, self.store.close()).await;
         info!("stopped; what was not delivered yet goes on at the next start");
     }
+}
+
+async fn end_of(workers: &mut JoinSet<()>) {
+    while workers.join_next().await.is_some() {}
 }
 
 /// The methods' own mailer, for mails that are no deliveries.

@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bellbuoy_telemetry::{Counter, Gauge, Metrics};
 use tokio::{task::JoinError, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{Vital, WorkerError, clock, error::sentence};
 
@@ -45,6 +45,10 @@ pub async fn supervise<F>(
         };
         if started.elapsed() > HEALTHY_RUN {
             wait = FIRST_WAIT;
+        }
+        if shutdown.is_cancelled() {
+            warn!(role, "worker {role} did not end in order: {why}");
+            break;
         }
         error!(role, "worker {role} failed and starts again in {wait:?}: {why}");
         metrics.count(Counter::WorkerRestarts, &[role], 1);

@@ -271,7 +271,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "limits.drain_seconds",
         "20",
-        "How long a shutdown waits for attempts in flight; what outlives it is delivered again later.",
+        "How long a shutdown waits for attempts in flight; what outlives it is delivered again later. All of a shutdown takes up to 20 s more, and up to 40 s where this is short.",
     ),
     key(
         "limits.stalled_after_seconds",
