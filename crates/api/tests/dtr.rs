@@ -3,7 +3,10 @@
 mod common;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,9 +20,14 @@ use bellbuoy_domain::{
 use bellbuoy_store::{Account, Permission, Repository};
 use bellbuoy_testkit::http::Answer;
 use common::{AUTHORIZED, JSON, Rig, TOKEN};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::{sync::Semaphore, time::timeout};
 use uuid::Uuid;
+
+/// Long against anything that a test waits for.
+const SOON: Duration = Duration::from_secs(20);
 
 const WEBHOOKS: &str = "/api/v0/webhooks";
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
@@ -584,6 +592,41 @@ async fn a_test_that_the_endpoint_does_not_take_says_why() {
     let answer = rig.post("/api/v0/webhooks/test", &form("TAG_PUSH", "")).await;
     let message = refused(&answer, 502, "ENDPOINT_FAILED");
     assert!(message.contains("answered 503"), "{message}");
+}
+
+#[tokio::test]
+async fn tests_that_hang_take_two_places_of_a_host_and_eight_in_all_and_others_are_told_to_wait() {
+    let answers = Arc::new(Semaphore::new(0));
+    let tried = Arc::new(AtomicUsize::new(0));
+    let (may_answer, count) = (Arc::clone(&answers), Arc::clone(&tried));
+    let trial = Trial::new(move |_, _, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let may_answer = Arc::clone(&may_answer);
+        async move {
+            may_answer.acquire().await.expect("open").forget();
+            Ok(())
+        }
+    });
+    let rig = &Rig::with(|api| api.trial = trial, ServerLimits::default()).await;
+    let test = async |host: usize| {
+        let endpoint = format!("https://ci-{host}.example.com/hook");
+        rig.post("/api/v0/webhooks/test", &json!({"type": "TAG_PUSH", "endpoint": endpoint})).await
+    };
+    let mut all_tried = 0;
+    for (hosts, places) in [(1, 2), (20, 8)] {
+        let mut tests: FuturesUnordered<_> = (0..20).map(|number| test(number % hosts)).collect();
+        for _ in places..20 {
+            let answer = timeout(SOON, tests.next()).await.expect("not kept waiting").expect("one of them");
+            refused(&answer, 429, "TOO_MANY_REQUESTS");
+            assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+        }
+        answers.add_permits(places);
+        while let Some(answer) = tests.next().await {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        all_tried += places;
+        assert_eq!(tried.load(Ordering::Relaxed), all_tried, "to {hosts} hosts");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod tokens;
 pub(crate) use problem::{ErrorsView, not_allowed, not_found, response as problem_response};
 pub(crate) use tokens::{REFRESH_TOKEN, lift as lift_token};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -41,6 +41,7 @@ use crate::{
     draft::Draft,
     now,
     problem::Problem,
+    trial::Failure,
 };
 use form::{CreateForm, TestForm, UpdateForm};
 use object::{WebhookView, view};
@@ -51,6 +52,9 @@ const PREFIX: &str = "/api/v0/";
 
 /// Most of its own that one who may not see all is shown: the oldest.
 const MOST_OF_ONES_OWN: u32 = 10_000;
+
+/// When a test may be tried again that others left no place.
+const LET_OTHERS_END: Duration = Duration::from_secs(5);
 
 /// Whether a path belongs to DTR's surface, so that even its refusals are in DTR's form.
 pub(crate) fn owns(path: &str) -> bool {
@@ -279,11 +283,25 @@ async fn test(State(app): State<Arc<App>>, caller: Caller, request: Request) -> 
     let form: TestForm = form::read(&app, request).await?;
     let now = now();
     let (event, notification) = form.trial(&app, now)?;
-    app.api.trial.make(notification, event, now).await.map_err(|why| {
-        let detail = format!("the endpoint did not take it: {why}");
-        Problem::new(StatusCode::BAD_GATEWAY, detail).with(problem::CODE, "ENDPOINT_FAILED")
-    })?;
+    app.api.trial.make(notification, event, now).await.map_err(untaken)?;
     Ok(StatusCode::OK.into_response())
+}
+
+fn untaken(failure: Failure) -> Problem {
+    match failure {
+        Failure::Busy => {
+            let detail =
+                "other tests are under way, of this endpoint's host or in all; wait until they have ended";
+            Problem {
+                retry_after: Some(LET_OTHERS_END),
+                ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            }
+        }
+        Failure::NotTaken(why) => {
+            let detail = format!("the endpoint did not take it: {why}");
+            Problem::new(StatusCode::BAD_GATEWAY, detail).with(problem::CODE, "ENDPOINT_FAILED")
+        }
+    }
 }
 
 /// A request to an address of the caller's choice is for those who could make a webhook with it anywhere: in their own
