@@ -63,7 +63,13 @@ impl Shell {
 
     /// Runs a command to its end, while the test's own receivers go on.
     async fn run(&self, args: &[&str]) -> Said {
+        self.run_as(TOKEN, args).await
+    }
+
+    /// The same with a token of somebody else's.
+    async fn run_as(&self, token: &str, args: &[&str]) -> Said {
         let mut command = self.command(args);
+        command.env("BELLBUOY_TOKEN", token);
         let ended = tokio::task::spawn_blocking(move || command.output());
         Self::said(ended.await.expect("it was run").expect("it started"))
     }
@@ -374,6 +380,48 @@ async fn explain_says_what_an_event_became_and_why_not() {
 }
 
 #[tokio::test]
+async fn who_administers_a_repository_lists_its_notifications_and_has_its_events_explained() {
+    let fleet = Fleet::start(&[]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    let shell = Shell::of(&fleet);
+    let people = json!({"version": 1, "users": [{"name": "ann"}], "repositories": [
+        {"name": "acme/api", "permissions": [{"grantee": "ann", "role": "admin"}]}]});
+    assert_eq!(fleet.api.post("/v1/directory/import", &people).await.status, 200);
+    let token = ["token", "create", "ci", "--account", "ann", "--scope", "repo:admin"];
+    let token = shell.run(&token).await.data().trim().to_owned();
+    let mut own = Vec::new();
+    for kind in ["repo_push", "build_success"] {
+        own.push(fleet.api.webhook("acme/api", kind, &receiver.url("/hook")).await.id);
+    }
+    let foreign = json!({"scope": {"namespace": "acme"}, "kinds": ["repo_push"], "method": "webhook",
+                         "config": {"url": receiver.url("/hook")}});
+    let foreign = fleet.api.post("/v1/notifications", &foreign).await.json();
+    fleet.api.publish(&push("one", "acme/api", "v1")).await;
+    fleet.api.until_ended("", 2).await;
+
+    let list = ["notifications", "list", "--repository", "acme/api"];
+    let ids = async |token: &str, extra: &[&str]| {
+        let said = shell.run_as(token, &[&list[..], extra].concat()).await;
+        let ids = rows(said.data()).into_iter().filter_map(|row| row.split_whitespace().next());
+        let ids: HashSet<String> = ids.map(str::to_owned).collect();
+        (ids, said.talk)
+    };
+    let all: HashSet<String> = own.iter().cloned().collect();
+    assert_eq!(ids(&token, &["--state", "active"]).await.0, all);
+    assert_eq!(ids(TOKEN, &[]).await.0, all, "those of the namespace are not the repository's");
+    let (first, talk) = ids(&token, &["--limit", "1"]).await;
+    assert!(first.len() == 1 && talk.contains("more"), "{first:?} {talk}");
+    assert!(shell.run_as(&token, &["notifications", "list"]).await.complaint(1).contains("?repository="));
+
+    let said = shell.run_as(&token, &["explain", "one"]).await;
+    let line = |id: &str| said.data().lines().find(|line| line.starts_with(id)).map(str::to_owned);
+    for (id, what) in own.iter().zip(["  delivered", "  no: it listens to build_success"]) {
+        assert!(line(id).is_some_and(|line| line.contains(what)), "{what:?} of {id}: {said:?}");
+    }
+    assert_eq!(line(foreign["id"].as_str().expect("an id")), None);
+}
+
+#[tokio::test]
 async fn explain_says_of_a_notification_why_nothing_came() {
     let fleet = Fleet::start(&[("BELLBUOY_RETRY__STEPS", "1h")]).await;
     let receiver = Receiver::start().await.expect("a receiver");
@@ -568,12 +616,6 @@ async fn a_token_opens_what_its_scopes_and_account_say_until_it_is_revoked_and_t
             && made.talk.contains("ann's laptop")
             && made.talk.contains("shown this once")
     );
-    let by_holder = async |token: &str, args: &[&str]| {
-        let mut command = shell.command(args);
-        command.env("BELLBUOY_TOKEN", token);
-        let ended = tokio::task::spawn_blocking(move || command.output());
-        Shell::said(ended.await.expect("it was run").expect("it started"))
-    };
     let create = |repository: &'static str| {
         [
             "notifications",
@@ -586,9 +628,9 @@ async fn a_token_opens_what_its_scopes_and_account_say_until_it_is_revoked_and_t
             "https://a.example/",
         ]
     };
-    let wish = by_holder(&token, &create("acme/api")).await;
+    let wish = shell.run_as(&token, &create("acme/api")).await;
     assert!(wish.data().contains("whsec_"), "{wish:?}");
-    assert!(by_holder(&token, &create("acme/web")).await.complaint(1).contains("acme/web"));
+    assert!(shell.run_as(&token, &create("acme/web")).await.complaint(1).contains("acme/web"));
 
     let listed = shell.run(&["token", "list", "--account", "ann"]).await;
     let row = rows(listed.data()).remove(0).to_owned();
@@ -600,7 +642,7 @@ async fn a_token_opens_what_its_scopes_and_account_say_until_it_is_revoked_and_t
     // It has an end, and makes nothing that lasts longer or may do more.
     let another = async |extra: &[&str]| {
         let args = [&["token", "create", "mine", "--account", "ann"][..], extra].concat();
-        by_holder(&token, &args).await
+        shell.run_as(&token, &args).await
     };
     assert!(another(&["--scope", "user:admin", "--never-expires"]).await.complaint(1).contains("outlive"));
     assert!(another(&["--scope", "user:admin", "--days", "400"]).await.complaint(1).contains("outlive"));
@@ -614,13 +656,13 @@ async fn a_token_opens_what_its_scopes_and_account_say_until_it_is_revoked_and_t
     let sends = registry["token"].as_str().expect("a token").to_owned();
     assert!(registry["expires_at"].is_null());
     let event = ["publish", "repo_push", "acme/api", "--data", r#"{"updated_tags": ["v1"]}"#];
-    assert_eq!(by_holder(&sends, &event).await.code, Some(0));
-    assert!(by_holder(&sends, &["notifications", "list"]).await.code == Some(1), "it sends, and no more");
+    assert_eq!(shell.run_as(&sends, &event).await.code, Some(0));
+    assert!(shell.run_as(&sends, &["notifications", "list"]).await.code == Some(1), "it sends, and no more");
 
     assert_eq!(shell.run(&["token", "revoke", &id]).await.data().trim(), format!("revoked {id}"));
     assert!(shell.run(&["token", "revoke", &id]).await.code == Some(1), "there is none any more");
     let refused = within(SOON, async || {
-        let said = by_holder(&token, &["notifications", "list", "--repository", "acme/api"]).await;
+        let said = shell.run_as(&token, &["notifications", "list", "--repository", "acme/api"]).await;
         (said.code == Some(1)).then_some(())
     });
     refused.await.expect("refused within a second or so");

@@ -217,6 +217,9 @@ impl Pages<'_> {
         {
             found.extend(rows.into_iter().filter(&wanted));
         }
-        Ok((found, !self.ended))
+        // What one place has comes whole.
+        let is_cut = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, is_cut || !self.ended))
     }
 }

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use bellbuoy_domain::NotificationId;
 use clap::Parser;
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::{
     Common,
-    client::{Client, Target},
+    client::{Client, Refusal, Target},
     complain, print, print_json,
     table::{Table, pairs},
     talk,
@@ -73,16 +73,14 @@ async fn explain(client: &Client, event: &Value, of: Option<NotificationId>) -> 
         ("accepted at", text(&event["accepted_at"])),
         ("expanded", if event["fanned_out"] == true { "yes" } else { "not yet" }.to_owned()),
     ]))?;
-    let mut query = vec![("event", text(&event["id"])), ("source", text(&event["source"]))];
-    query.extend(of.map(|id| ("notification", id.to_string())));
-    let (rows, _) = client.pages("deliveries", "deliveries", query).first(DELIVERIES, |_| true).await?;
+    let considered = considered(client, event, of).await?;
     // A push of several tags may be several deliveries of one notification.
     let mut made: HashMap<String, Vec<Value>> = HashMap::new();
-    for row in rows {
+    for row in deliveries(client, event, of, &considered).await? {
         made.entry(text(&row["notification"])).or_default().push(row);
     }
     let mut table = Table::new(&["NOTIFICATION", "TITLE", "METHOD", "DELIVERY", "WHAT AND WHY"]);
-    for one in &considered(client, event, of).await? {
+    for one in &considered {
         let rows = made.remove(&text(&one["notification"])).unwrap_or_default();
         let deliveries = if rows.is_empty() { vec![None] } else { rows.iter().map(Some).collect() };
         for delivery in deliveries {
@@ -99,7 +97,7 @@ async fn explain(client: &Client, event: &Value, of: Option<NotificationId>) -> 
         .into_iter()
         .flat_map(|(notification, rows)| rows.into_iter().map(move |row| (notification.clone(), row)))
     {
-        let what = format!("{}; the notification is gone, or is of another scope now", state(&row));
+        let what = format!("{}; the notification is gone", state(&row));
         table.add([notification, "-".to_owned(), text(&row["method"]), text(&row["id"]), what]);
     }
     if table.is_empty() {
@@ -126,6 +124,35 @@ async fn considered(
         next = found["events"][0]["next"].as_str().map(str::to_owned);
     }
     Ok(all)
+}
+
+/// What became of the event at every notification, also those that are gone; for one who may not see everything, at each
+/// that it was shown.
+async fn deliveries(
+    client: &Client,
+    event: &Value,
+    of: Option<NotificationId>,
+    considered: &[Value],
+) -> anyhow::Result<Vec<Value>> {
+    let list = async |notification: Option<String>| {
+        let mut query = vec![("event", text(&event["id"])), ("source", text(&event["source"]))];
+        query.extend(notification.map(|id| ("notification", id)));
+        let (rows, _) = client.pages("deliveries", "deliveries", query).first(DELIVERIES, |_| true).await?;
+        anyhow::Ok(rows)
+    };
+    match list(of.map(|id| id.to_string())).await {
+        Err(error) if of.is_none() && is_forbidden(&error) => {}
+        listed => return listed,
+    }
+    let mut rows = Vec::new();
+    for one in considered {
+        rows.extend(list(Some(text(&one["notification"]))).await?);
+    }
+    Ok(rows)
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status == StatusCode::FORBIDDEN)
 }
 
 /// Why nothing came of a notification: the reasons, then the newest events of its scope.
