@@ -15,6 +15,10 @@ use crate::{keys, problem::Problem, reach::Reach, recipients};
 /// Longest title, in characters: Quay's column.
 pub(crate) const MAX_TITLE: usize = 255;
 
+/// The most that is kept of a notification's settings, its kinds, filter and schedule among them, in bytes of JSON. A
+/// place has many, and all of them are read at once.
+const MAX_SETTINGS_BYTES: usize = 128 * 1024;
+
 /// A notification as its owner writes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
@@ -100,6 +104,7 @@ impl Draft {
             ..old
         };
         notification.check().map_err(|error| Problem::bad(error.to_string()))?;
+        check_size(&notification)?;
         Ok(notification)
     }
 
@@ -132,6 +137,23 @@ impl Draft {
 /// Whether a method's requests are signed, so that its notifications need a secret.
 pub(crate) fn signs(method: &str) -> bool {
     method == MethodName::Webhook.name()
+}
+
+/// Members that no method knows are kept, and each has limits of its own only where one reads it.
+fn check_size(notification: &Notification) -> Result<(), Problem> {
+    let Notification { kinds, event_config, config, retry, secret, .. } = notification;
+    let written = serde_json::to_vec(&(kinds, event_config, config, retry, secret)).map_err(|error| {
+        tracing::error!("the settings of a notification can't be written: {error}");
+        Problem::internal()
+    })?;
+    if written.len() > MAX_SETTINGS_BYTES {
+        return Err(Problem::bad(format!(
+            "the notification's settings are {} bytes of JSON, but may be {MAX_SETTINGS_BYTES} at most; leave out \
+             what its method does not need",
+            written.len()
+        )));
+    }
+    Ok(())
 }
 
 fn check_title(title: Option<&str>) -> Result<(), Problem> {
@@ -255,6 +277,19 @@ mod tests {
         assert!(private(&made).is_some() && private(&created(&json!({"url": url}))).is_none());
         let again = draft(&json!({"url": url})).replace(made.clone(), Timestamp::UNIX_EPOCH).expect("one");
         assert_eq!(private(&again), private(&made));
+    }
+
+    #[test]
+    fn settings_that_are_too_large_to_keep_are_refused_when_they_are_written_and_when_they_are_changed() {
+        let url = "https://ci.example.com/hook";
+        let of = |bytes: usize| draft(&json!({"url": url, "unknown": "x".repeat(bytes)}));
+        let now = Timestamp::UNIX_EPOCH;
+        let made = of(127 * 1024).create(now).expect("a notification");
+        let refused = [of(128 * 1024).create(now), of(128 * 1024).replace(made, now)];
+        for refused in refused.map(|answer| answer.expect_err("refused")) {
+            assert_eq!(refused.status, 400);
+            assert!(refused.detail.contains("but may be 131072 at most"), "{}", refused.detail);
+        }
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl From<StoreError> for Problem {
                 error!("the store did not answer: {error}");
                 Self::unavailable("the store is out of reach; try again")
             }
+            StoreError::Full { .. } => Self::conflict(error.to_string()),
             other => {
                 error!("the store failed: {other}");
                 Self::internal()

@@ -2,8 +2,9 @@
 
 mod common;
 
-use bellbuoy_domain::{DeliveryId, Event, NotificationId};
-use common::{JSON, Rig, problem};
+use bellbuoy_domain::{DeliveryId, Event, Notification, NotificationId};
+use bellbuoy_store::MOST_NOTIFICATIONS;
+use common::{JSON, Rig, problem, quay_problem, webhook_body};
 use serde_json::{Value, json};
 
 const ALL: &str = "/v1/notifications";
@@ -234,4 +235,41 @@ async fn a_test_call_sends_a_sample_of_the_kind_that_is_asked_for() {
     for body in [r#"{"kind":"tag_pull"}"#, r#"{"kind":"x"}"#, r#"{"kind":7}"#, "[", r#"{"to":"x"}"#] {
         problem(&rig.send("POST", &path, &[JSON], body).await, 400);
     }
+}
+
+#[tokio::test]
+async fn a_place_that_is_full_and_settings_that_are_too_large_are_refused_on_every_surface() {
+    let rig = Rig::start().await;
+    let made = create(&rig, &acme()).await;
+    let one = rig.store.notification(id(&made)).await.expect("read").expect("there");
+    for number in 1..MOST_NOTIFICATIONS {
+        let next = Notification { id: uuid::Uuid::from_u128(number.into()).into(), ..one.clone() };
+        rig.store.create_notification(&next).await.expect("room");
+    }
+    let form = |endpoint: &str| json!({"type": "TAG_PUSH", "key": "acme/api", "endpoint": endpoint});
+    let quay = "/api/v1/repository/acme/api/notification/";
+    let why = "repository acme/api can have 1000 notifications and has as many; delete one that is not needed any more";
+    assert_eq!(problem(&rig.post(ALL, &acme()).await, 409), why);
+    let detail = quay_problem(&rig.post(quay, &webhook_body()).await, 409, "invalid_request");
+    assert_eq!(detail, why);
+    let answer = rig.post("/api/v0/webhooks", &form("https://ci.example.com/hook")).await;
+    let error = &answer.json()["errors"][0];
+    assert_eq!(
+        (answer.status.as_u16(), &error["code"], &error["message"]),
+        (409, &json!("CONFLICT"), &json!(why))
+    );
+    create(&rig, &hook(&json!({"repository": "acme/web"}), &["repo_push"])).await;
+
+    let large = "x".repeat(128 * 1024);
+    let mut native = acme();
+    native["config"]["unknown"] = json!(large);
+    let too_large = |detail: &str| detail.contains("bytes of JSON, but may be 131072 at most");
+    for (verb, path) in [("POST", ALL.to_owned()), ("PUT", format!("{ALL}/{}", id(&made)))] {
+        let detail = problem(&rig.send(verb, &path, &[JSON], native.to_string()).await, 400);
+        assert!(too_large(&detail), "{detail}");
+    }
+    let mut body = webhook_body();
+    body["config"]["unknown"] = json!(large);
+    let detail = quay_problem(&rig.post(quay, &body).await, 400, "invalid_request");
+    assert!(too_large(&detail), "{detail}");
 }

@@ -48,6 +48,14 @@ pub enum StoreError {
         /// Its id.
         id: NotificationId,
     },
+    /// A place has as many notifications as it may have.
+    #[error("{place} can have {most} notifications and has as many; delete one that is not needed any more")]
+    Full {
+        /// Which place.
+        place: String,
+        /// How many it may have.
+        most: u32,
+    },
     /// The database refused a statement of ours: our mistake, and repeating the call will not help.
     #[error("the database refused a statement")]
     Refused {

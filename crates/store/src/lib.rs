@@ -56,6 +56,7 @@ pub use import::{
 };
 pub use inbox::{InboxItem, InboxPage, InboxRow};
 pub use mailboxes::Mailboxes;
+pub use notifications::MOST_NOTIFICATIONS;
 pub use page::{Cursor, MAX_PAGE, Page};
 pub use repositories::{AuthorizedEmail, Permission, Repository};
 pub use retention::Pruned;

@@ -15,8 +15,12 @@ use crate::{
     sql,
     text::Text,
     value::{from_json, kind, notification_state, notification_state_name, number, timestamp, to_json},
-    writing::retried,
+    writing::{Writing, retried},
 };
+
+/// The most notifications of one place: a repository, a namespace without its repositories, the registry. Its list is
+/// one answer, and each of its events is held against all of them.
+pub const MOST_NOTIFICATIONS: u32 = 1000;
 
 /// From so many failures on, Quay's clients show a notification as disabled.
 const FAILURES_OF_DISABLED: i64 = 3;
@@ -26,12 +30,18 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Exists`] when its id is taken.
+    /// [`StoreError::Exists`] when its id is taken, and [`StoreError::Full`] when its place has [`MOST_NOTIFICATIONS`]
+    /// already.
     pub async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        self.create_within(notification, MOST_NOTIFICATIONS).await
+    }
+
+    async fn create_within(&self, notification: &Notification, most: u32) -> Result<(), StoreError> {
         let mut values = columns(&self.keys, notification, true)?;
         let succeeded_at = notification.succeeded_at.map(Timestamp::as_millisecond);
         values.extend(values![notification.author, succeeded_at]);
-        if self.change(sql::CREATE_NOTIFICATION, &values).await? {
+        let room = Some(Room { place: &notification.scope, most });
+        if self.change_within(room, sql::CREATE_NOTIFICATION, &values).await? {
             Ok(())
         } else {
             Err(StoreError::Exists { id: notification.id })
@@ -40,6 +50,10 @@ impl Store {
 
     /// Writes the whole row of that id, except `failures`, `author` and `succeeded_at`, if it is still in the state and of the time that `was` shows;
     /// a worker may have disabled it meanwhile, which must not be undone. False when it is not, or is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Full`] when it comes from another place to one that has [`MOST_NOTIFICATIONS`] already.
     pub async fn replace_notification(
         &self,
         notification: &Notification,
@@ -47,7 +61,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut values = columns(&self.keys, notification, false)?;
         values.extend(values![notification_state_name(was.state), was.updated_at.as_millisecond()]);
-        self.change(sql::REPLACE_NOTIFICATION, &values).await
+        let comes = notification.scope != was.scope;
+        let room = comes.then_some(Room { place: &notification.scope, most: MOST_NOTIFICATIONS });
+        self.change_within(room, sql::REPLACE_NOTIFICATION, &values).await
     }
 
     /// Writes the whole row of that id, except those three, whatever it is by now. False when there is none.
@@ -181,7 +197,17 @@ impl Store {
 
     /// Runs a statement that changes at most one notification, and moves the version if it did.
     async fn change(&self, text: &'static str, values: &[Value<'_>]) -> Result<bool, StoreError> {
-        let version = retried(|| self.change_once(text, values)).await?;
+        self.change_within(None, text, values).await
+    }
+
+    /// The same, unless more notifications than there is room for would then be in a place.
+    async fn change_within(
+        &self,
+        room: Option<Room<'_>>,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<bool, StoreError> {
+        let version = retried(|| self.change_once(room, text, values)).await?;
         if let Some(version) = version {
             raise(&self.inner.version, version);
         }
@@ -189,16 +215,50 @@ impl Store {
     }
 
     /// The new version, if there is one.
-    async fn change_once(&self, text: &'static str, values: &[Value<'_>]) -> Result<Option<i64>, StoreError> {
+    async fn change_once(
+        &self,
+        room: Option<Room<'_>>,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Option<i64>, StoreError> {
         let mut writing = self.write().await?;
         if writing.run(text, values).await? == 0 {
             writing.give_up().await?;
             return Ok(None);
         }
         let (version,) = writing.one(sql::BUMP_VERSION, &[]).await?;
+        // Only now: whoever else moves the version waits, so that two never count at the same time.
+        if let Some(room) = room
+            && !room.is_kept(&mut writing).await?
+        {
+            writing.give_up().await?;
+            return Err(StoreError::Full { place: named(room.place), most: room.most });
+        }
         writing.notify().await?;
         writing.commit().await?;
         Ok(Some(version))
+    }
+}
+
+/// How many notifications may be in a place.
+#[derive(Clone, Copy)]
+struct Room<'a> {
+    place: &'a Scope,
+    most: u32,
+}
+
+impl Room<'_> {
+    async fn is_kept(self, writing: &mut Writing) -> Result<bool, StoreError> {
+        let values = values![self.place.word(), self.place.name()];
+        let (count,): (i64,) = writing.one(sql::COUNT_NOTIFICATIONS_IN, &values).await?;
+        Ok(count <= i64::from(self.most))
+    }
+}
+
+fn named(place: &Scope) -> String {
+    match place {
+        Scope::Registry => "the registry".to_owned(),
+        Scope::Namespace(_) | Scope::Repository(_) => format!("{} {}", place.word(), place.name()),
     }
 }
 
@@ -289,5 +349,75 @@ fn scope(word: &str, name: String) -> Result<Scope, StoreError> {
         "namespace" => Ok(Scope::Namespace(name)),
         "registry" => Ok(Scope::Registry),
         other => Err(StoreError::corrupt("scope", format!("{other:?} is unknown"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bellbuoy_domain::{Kind, NotificationState};
+    use bellbuoy_testkit::postgres::Postgres;
+    use serde_json::Map;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    fn notification(number: u128, repository: &str) -> Notification {
+        Notification {
+            id: Uuid::from_u128(number).into(),
+            title: None,
+            scope: Scope::Repository(RepositoryName::parse(repository).expect("a name")),
+            kinds: vec![Kind::RepoPush],
+            event_config: Map::new(),
+            method: "webhook".to_owned(),
+            config: Map::new(),
+            secret: None,
+            format: "quay".to_owned(),
+            retry: None,
+            state: NotificationState::Active,
+            state_reason: None,
+            failures: 0,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            author: None,
+            succeeded_at: None,
+        }
+    }
+
+    /// Many at once, through all of `stores`, into a place with room for three.
+    async fn fill(stores: &[Store]) {
+        let mut tasks = JoinSet::new();
+        for number in 0..12 {
+            let store = stores[number % stores.len()].clone();
+            tasks.spawn(async move {
+                store.create_within(&notification(number as u128, "acme/api"), 3).await.is_ok()
+            });
+        }
+        assert_eq!(tasks.join_all().await.into_iter().filter(|made| *made).count(), 3);
+        let store = &stores[0];
+        let version = store.notifications_version().await.expect("read");
+        let refused = store.create_within(&notification(20, "acme/api"), 3).await.expect_err("full");
+        let said = refused.to_string();
+        assert!(
+            said.starts_with("repository acme/api can have 3 notifications and has as many; delete"),
+            "{said}"
+        );
+        assert_eq!(store.notifications_version().await.expect("read"), version, "nothing has changed");
+        store.create_within(&notification(21, "acme/web"), 3).await.expect("a place of its own");
+        let own = &store.notifications_in(&notification(0, "acme/api").scope).await.expect("read")[0];
+        assert!(store.delete_notification(own.id).await.expect("deleted"));
+        store.create_within(&notification(20, "acme/api"), 3).await.expect("room");
+    }
+
+    #[tokio::test]
+    async fn a_place_takes_as_many_notifications_as_it_may_have_and_no_more_on_sqlite() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fill(&[Store::open_sqlite(&directory.path().join("store.db")).await.expect("a store")]).await;
+    }
+
+    #[tokio::test]
+    async fn a_place_takes_as_many_notifications_as_it_may_have_and_no_more_on_postgresql() {
+        let server = Postgres::start().await;
+        let url = server.database().await;
+        fill(&[Store::open(&url).await.expect("a store"), Store::open(&url).await.expect("another")]).await;
     }
 }

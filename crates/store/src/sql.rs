@@ -199,6 +199,7 @@ texts! {
         "SELECT ", notification_columns!(), " FROM notifications WHERE scope = $1 AND scope_name = $2 \
          ORDER BY created_at, id"
     );
+    COUNT_NOTIFICATIONS_IN = "SELECT count(*) FROM notifications WHERE scope = $1 AND scope_name = $2";
     NOTIFICATIONS_COVERING = concat!(
         "SELECT ", notification_columns!(), " FROM notifications WHERE (scope = 'registry' AND scope_name = '') \
          OR (scope = 'namespace' AND scope_name = $1) OR (scope = 'repository' AND scope_name = $2) \

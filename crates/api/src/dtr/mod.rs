@@ -93,7 +93,7 @@ pub(crate) fn routes() -> Routes {
             Operation::post("/api/v0/webhooks", "Make a webhook.")
                 .takes::<CreateForm>()
                 .answers::<WebhookView<'_>>(201)
-                .refuses([404, 406, 415]),
+                .refuses([404, 406, 409, 415]),
             create,
         )
         .serve(

@@ -166,7 +166,7 @@ pub(crate) fn routes() -> Routes {
             Operation::post(ALL, "Make one. The secret of a webhook is shown in this answer alone.")
                 .takes::<Body>()
                 .answers::<NotificationView<'_>>(201)
-                .refuses([404, 415]),
+                .refuses([404, 409, 415]),
             create,
         )
         .serve(

@@ -73,7 +73,7 @@ pub(super) fn of_all(path: &'static str) -> [Operation; 2] {
         Operation::post(path, "Make one.")
             .takes::<schema::NotificationBody>()
             .answers::<NotificationView<'_>>(201)
-            .refuses([404, 415]),
+            .refuses([404, 409, 415]),
     ]
 }
 
