@@ -14,8 +14,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bellbuoy_api::{ServerLimits, Trial};
 use bellbuoy_domain::{
     AccountKind, AccountName, AttemptRecord, Context, DeliveryId, DeliveryState, Event, Format, Grantee,
-    Kind, Notification, NotificationId, Record, Registry, RepositoryName, RepositoryRole, WIRE_VERSION, dtr,
-    webhook_payload,
+    Kind, Notification, NotificationId, Record, Registry, RepositoryName, RepositoryRole, Scope,
+    WIRE_VERSION, dtr, webhook_payload,
 };
 use bellbuoy_store::{Account, Permission, Repository};
 use bellbuoy_testkit::http::Answer;
@@ -637,7 +637,9 @@ async fn a_list_longer_than_a_page_is_one_array() {
     let one = rig.store.notification(id).await.expect("read").expect("there");
     let more = bellbuoy_store::MAX_PAGE + 1;
     for number in 1..=more {
-        let other = Notification { id: Uuid::from_u128(number.into()).into(), ..one.clone() };
+        // More than one place may have.
+        let scope = if number % 2 == 0 { one.scope.clone() } else { Scope::Registry };
+        let other = Notification { id: Uuid::from_u128(number.into()).into(), scope, ..one.clone() };
         rig.store.create_notification(&other).await.expect("created");
     }
     assert_eq!(listed(&rig, WEBHOOKS).await.len(), more as usize + 1);

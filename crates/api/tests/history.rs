@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellbuoy_broker::queues;
 use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, DeliveryId, DeliveryState, Event, FannedOut, Kind, Notification,
-    NotificationId, PlannedDelivery, Record, WIRE_VERSION,
+    NotificationId, PlannedDelivery, Record, Scope, WIRE_VERSION,
 };
 use bellbuoy_store::{Collected, DeadLetter, SeenEvent};
 use common::{JSON, Rig, problem, push_event};
@@ -293,7 +293,10 @@ async fn an_event_that_very_many_could_have_wanted_says_so_page_by_page() {
     let mut expected = vec![past.notification.to_string()];
     for number in 1..=1000_u128 {
         let id = NotificationId::from(Uuid::from_u128(number));
-        rig.store.create_notification(&Notification { id, ..one.clone() }).await.expect("created");
+        // More than one place may have.
+        let scope = if number % 2 == 0 { one.scope.clone() } else { Scope::Registry };
+        let more = Notification { id, scope, ..one.clone() };
+        rig.store.create_notification(&more).await.expect("created");
         expected.push(id.to_string());
     }
     expected.sort_unstable();

@@ -271,7 +271,13 @@ async fn a_wide_fan_out_leaves_in_pieces_and_is_recorded_whole() {
     const WIDE: u128 = 2_500;
     let rig = Rig::start().await;
     for number in 0..WIDE {
-        rig.notify(number, |_| {}).await;
+        // More than one place may have.
+        let scope = match number % 3 {
+            0 => Some(Scope::Registry),
+            1 => Some(Scope::Namespace("acme".into())),
+            _ => None,
+        };
+        rig.notify(number, |one| one.scope = scope.unwrap_or_else(|| one.scope.clone())).await;
     }
     let mut event = push_event("wide");
     event["data"]["padding"] = "x".repeat(5_000).into();
