@@ -80,7 +80,7 @@ impl<'a, F: Fn(&str) -> std::io::Result<String>> Source<'a, F> {
             Ok(table) => self.take_table("", &table, &file.path),
             Err(problem) => self.errors.borrow_mut().push(SettingError::NotToml {
                 path: file.path.clone(),
-                problem: problem.to_string().trim().replace('\n', " "),
+                problem: place_and_reason(&file.text, &problem),
             }),
         }
     }
@@ -177,7 +177,7 @@ impl<'a, F: Fn(&str) -> std::io::Result<String>> Source<'a, F> {
     /// A setting that is well formed and still will not do.
     pub(super) fn refuse(&mut self, name: &'static str, expected: String) {
         let (place, value) = match self.found.get(name) {
-            Some(found) => (found.place.clone(), found.text.clone()),
+            Some(found) => (found.place.clone(), shown(key(name), &found.text)),
             None => (format!("`{name}`"), default_of(name).to_owned()),
         };
         self.errors.borrow_mut().push(SettingError::Invalid { place, value, expected });
@@ -222,12 +222,38 @@ fn default_of(name: &str) -> &'static str {
     key(name).default
 }
 
+/// Without the line itself, which may hold a secret.
+fn place_and_reason(text: &str, problem: &toml::de::Error) -> String {
+    let before = problem.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, problem.message().replace('\n', " "))
+}
+
 fn shown(key: &Key, text: &str) -> String {
-    match text.split_once("://").zip(text.rsplit_once('@')) {
-        _ if key.secret && !text.is_empty() => DOTS.to_owned(),
-        Some(((scheme, rest), (_, host))) if rest.contains('@') => format!("{scheme}://{DOTS}@{host}"),
-        _ => text.to_owned(),
+    if key.secret && !text.is_empty() { DOTS.to_owned() } else { without_secrets(text) }
+}
+
+/// A text that may be a URL, without what stands before its `@`, and without the values of its query: PostgreSQL takes a
+/// password in either place.
+fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        // How PostgreSQL's own programs are told; we refuse it.
+        return if text.contains("password=") { DOTS.to_owned() } else { text.to_owned() };
+    };
+    match rest.rsplit_once('@') {
+        None => format!("{scheme}://{}", without_values(rest)),
+        // It is in a password, or a password is around it.
+        Some((before, _)) if before.contains('?') => format!("{scheme}://{DOTS}"),
+        Some((_, place)) => format!("{scheme}://{DOTS}@{}", without_values(place)),
     }
+}
+
+fn without_values(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}={DOTS}"),
+        None => DOTS.to_owned(),
+    };
+    format!("{place}?{}", query.split('&').map(pair).collect::<Vec<_>>().join("&"))
 }
 
 fn plain(value: &toml::Value) -> String {

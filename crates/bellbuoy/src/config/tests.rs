@@ -136,14 +136,27 @@ fn the_embedded_broker_serves_one_process_with_every_role() {
 
 #[test]
 fn the_password_of_a_url_is_never_shown() {
-    let url = "postgres://bellbuoy:p@ss@db.example.com/bellbuoy";
-    let config = load(None, &variables(&[("BELLBUOY_STORE__URL", url)]), no_files).expect("settings");
-    let shown =
-        config.settings.iter().find(|setting| setting.key.name == "store.url").map(|s| s.shown.as_str());
-    assert_eq!(shown, Some("postgres://••••••@db.example.com/bellbuoy"));
-    assert!(!format!("{config:?}").contains("p@ss"));
-    let wrong = mistakes("", &[("BELLBUOY_STORE__URL", "mysql://root:hunter2@db/x")]);
-    assert!(wrong.len() == 1 && !wrong[0].contains("hunter2"), "{wrong:?}");
+    for (url, expected) in [
+        ("postgres://bellbuoy:hunt@er2@db.example.com/bellbuoy", "postgres://••••••@db.example.com/bellbuoy"),
+        (
+            "postgres:///bellbuoy?host=/run/postgresql&user=bellbuoy&password=hunter2",
+            "postgres:///bellbuoy?host=••••••&user=••••••&password=••••••",
+        ),
+        ("postgres://bellbuoy@db/x?password=hunter2", "postgres://••••••@db/x?password=••••••"),
+        ("postgres:///x?password=hunt@er2", "postgres://••••••"),
+        ("postgres://bellbuoy:hunt?er2@db/x", "postgres://••••••"),
+    ] {
+        let config = load(None, &variables(&[("BELLBUOY_STORE__URL", url)]), no_files).expect("settings");
+        let store = config.settings.iter().find(|setting| setting.key.name == "store.url");
+        assert_eq!(store.map(|setting| setting.shown.as_str()), Some(expected));
+        assert!(!format!("{config:?}").contains("er2"));
+    }
+    for wrong in
+        ["mysql://root:hunter2@db/x", "mysql:///x?password=hunter2", "host=db user=bellbuoy password=hunter2"]
+    {
+        let wrong = mistakes("", &[("BELLBUOY_STORE__URL", wrong)]);
+        assert!(wrong.len() == 1 && !wrong[0].contains("hunter2"), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -215,9 +228,10 @@ fn half_of_a_client_identity_is_a_mistake() {
 }
 
 #[test]
-fn what_is_not_toml_is_named_with_its_place() {
-    let found = mistakes("listen = ", &[]);
-    assert!(found[0].starts_with("bellbuoy.toml is not TOML:"), "{found:?}");
+fn what_is_not_toml_is_named_with_its_place_and_not_shown() {
+    let found = mistakes("listen = 'x'\n\n[store]\nurl = \"postgres://bellbuoy:hunter2@db/x\n", &[]);
+    assert!(found[0].starts_with("bellbuoy.toml is not TOML: line 4: "), "{found:?}");
+    assert!(!found[0].contains("hunter2"), "{found:?}");
 }
 
 #[test]
