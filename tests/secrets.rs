@@ -435,6 +435,13 @@ async fn without_a_key_secrets_are_stored_as_they_are_which_is_said_and_a_rewrit
         pushes(&fleet, &format!("before{round}")).await;
         let said = run(&fleet, &[], &["secrets", "rewrite"]);
         assert!(said.status.success(), "{said:?}");
+        let audit = fleet.api.send(Method::GET, "/v1/audit?action=secrets.rewrite", "", "").await.json();
+        let written_down = audit["entries"].as_array().map(Vec::len);
+        assert_eq!(
+            written_down,
+            Some([1, 2, 2][round]),
+            "in the last round there was nothing to do: {audit}"
+        );
         pushes(&fleet, &format!("after{round}")).await;
         fleet.stop().await;
         for (name, bytes) in files(&fleet.data()) {

@@ -151,8 +151,7 @@ impl Store {
         again(async || {
             let mut writing = self.write().await?;
             let put = put_account(&mut writing, account).await?;
-            writing.commit().await?;
-            Ok(put)
+            Ok(writing.end_put(put).await?)
         })
         .await
     }
@@ -245,8 +244,7 @@ impl Store {
         again(async || {
             let mut writing = self.write().await?;
             let put = put_team(&mut writing, team).await?;
-            writing.commit().await?;
-            Ok(put)
+            Ok(writing.end_put(put).await?)
         })
         .await
     }
@@ -291,8 +289,7 @@ impl Store {
             let mut writing = self.write().await?;
             need_team(&mut writing, organization, team).await?;
             let put = add_member(&mut writing, organization, team, member).await?;
-            writing.commit().await?;
-            Ok(put)
+            Ok(writing.end_put(put).await?)
         })
         .await
     }

@@ -130,8 +130,7 @@ impl Store {
         retried(async || {
             let mut writing = self.write().await?;
             let put = put_repository(&mut writing, repository).await?;
-            writing.commit().await?;
-            Ok(put)
+            writing.end_put(put).await
         })
         .await
     }
@@ -232,8 +231,7 @@ impl Store {
                 return Err(DirectoryError::Missing { what: "repository", name: repository.to_string() });
             }
             let put = grant(&mut writing, repository, permission).await?;
-            writing.commit().await?;
-            Ok(put)
+            Ok(writing.end_put(put).await?)
         })
         .await
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    AuditEntry, StoreError, audit,
+    AuditEntry, Put, StoreError, audit,
     call::{Call, Value},
     cell::Cell,
     engine::{Engine, Fetched, Held},
@@ -152,6 +152,15 @@ impl Writing {
         self.run(sql::ROLLBACK, &[]).await?;
         self.held.give_back();
         Ok(())
+    }
+
+    /// Makes what was put durable, or ends without a trace where it was there already.
+    pub(crate) async fn end_put(self, put: Put) -> Result<Put, StoreError> {
+        match put {
+            Put::Created | Put::Changed => self.commit().await?,
+            Put::Same => self.give_up().await?,
+        }
+        Ok(put)
     }
 }
 

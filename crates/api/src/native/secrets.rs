@@ -7,10 +7,13 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use bellbuoy_domain::Scope;
 use bellbuoy_store::StoreError;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
+use super::map;
 use crate::{
     App,
     auth::Caller,
@@ -86,5 +89,9 @@ async fn rewrite(State(app): State<Arc<App>>, caller: Caller) -> Result<Response
         StoreError::Sealed { .. } => Problem::conflict(error.to_string()),
         other => other.into(),
     })?;
+    if rewritten > 0 {
+        let details = map(json!({ "rewritten": rewritten }));
+        app.api.store.note(caller.entry("secrets.rewrite", &"", &Scope::Registry, details)).await?;
+    }
     Ok(Json(Rewritten { rewritten }).into_response())
 }

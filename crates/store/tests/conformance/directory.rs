@@ -287,6 +287,25 @@ pub(crate) async fn what_is_put_is_read_back_and_put_again_is_the_same(store: St
     assert!(!store.revoke(&api, &stronger.grantee).await.expect("revoked"));
 }
 
+pub(crate) async fn what_is_put_again_as_it_is_is_not_written_down(store: Store) {
+    fill(&store).await;
+    let again = store.audited(entry(1));
+    let (acme, dev, api) = (organization("acme"), team_name("dev"), repository_name("acme/api"));
+    for put in [
+        again.put_account(&account("ann", AccountKind::User)).await.expect("put"),
+        again.put_team(&team("acme", "dev", TeamRole::Member)).await.expect("put"),
+        again.add_member(&acme, &dev, &name("bob")).await.expect("added"),
+        again.put_repository(&known("acme/api")).await.expect("put"),
+        again.grant(&api, &grant("acme/dev", RepositoryRole::Write)).await.expect("granted"),
+    ] {
+        assert_eq!(put, Put::Same);
+    }
+    assert_eq!(store.audit(&wanted()).await.expect("a page").rows, []);
+    let changed = store.audited(entry(2)).put_team(&team("acme", "dev", TeamRole::Creator)).await;
+    assert_eq!(changed.expect("put"), Put::Changed);
+    assert_eq!(store.audit(&wanted()).await.expect("a page").rows, [entry(2)]);
+}
+
 pub(crate) async fn nothing_is_put_upon_what_is_not_there(store: Store) {
     fill(&store).await;
     let missing = |answer: Result<Put, DirectoryError>| {

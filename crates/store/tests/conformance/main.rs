@@ -117,6 +117,7 @@ checks! {
     }
     directory {
         what_is_put_is_read_back_and_put_again_is_the_same,
+        what_is_put_again_as_it_is_is_not_written_down,
         nothing_is_put_upon_what_is_not_there,
         teams_and_organizations_list_their_members_once,
         a_role_is_the_strongest_of_ones_own_and_ones_teams,
