@@ -241,10 +241,12 @@ fn whoever_speaks_to_a_service_knows_its_name_and_port() {
         let password = std::fs::read_to_string(made.path().join("postgres_password")).expect("a secret");
         assert_eq!(store.password(), Some(password.as_str()));
     }
-    let mail = environment(&processes()["deliver-email"]);
-    let catcher = environment(&services[&mail["BELLBUOY_SMTP__HOST"]]);
-    let port = catcher["MP_SMTP_BIND_ADDR"].rsplit(':').next().expect("a port");
-    assert_eq!(mail["BELLBUOY_SMTP__PORT"], port, "the mail server's");
+    for sender in ["deliver-email", "api"] {
+        let mail = environment(&processes()[sender]);
+        let catcher = environment(&services[&mail["BELLBUOY_SMTP__HOST"]]);
+        let port = catcher["MP_SMTP_BIND_ADDR"].rsplit(':').next().expect("a port");
+        assert_eq!(mail["BELLBUOY_SMTP__PORT"], port, "the mail server's");
+    }
     let listen = &super::image::environment()["BELLBUOY_LISTEN"];
     assert!(published("api", listen.trim_start_matches("0.0.0.0:")), "{listen}");
     let source = &yaml("deploy/grafana/provisioning/datasources/prometheus.yml")["datasources"][0];

@@ -143,6 +143,8 @@ async fn a_dead_delivery_goes_on_under_its_id_with_a_fresh_run_of_its_schedule()
         });
         assert_eq!((answer.status.as_u16(), answer.json()), (202, expected));
         assert!(!is_kept(&rig, &dead.letter).await);
+        let audit = rig.get("/v1/audit?action=dead_letter.replay&place=acme/api").await.json();
+        assert_eq!(audit["entries"][0]["target"], dead.letter.id.to_string());
 
         let sent = rig.drain_deliveries("webhook", 1).await.remove(0);
         assert_eq!((sent.delivery, sent.notification), (dead.message.delivery, dead.message.notification));

@@ -9,7 +9,9 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bellbuoy_domain::{DeadReason, DeliveryId, NotificationId, Scope};
-use bellbuoy_store::{Cursor, DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow, StoreError};
+use bellbuoy_store::{
+    AuditEntry, Cursor, DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRow, StoreError,
+};
 use http::{StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -187,8 +189,7 @@ async fn discard(
     Path(text): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let letter = find(&app, &caller, &text).await?;
-    let details = json!({ "reason": letter.reason, "origin": letter.origin, "subject": letter.subject });
-    let entry = caller.entry("dead_letter.discard", &letter.id, &Scope::Registry, map(details));
+    let entry = entry(&caller, "dead_letter.discard", &letter);
     let found = app.api.store.audited(entry).discard_dead_letter(letter.id).await?;
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown("dead letter", &text)) }
 }
@@ -201,6 +202,13 @@ async fn get(
     let mut letter = find(&app, &caller, &text).await?;
     let body = std::mem::take(&mut letter.body);
     Ok(Json(WholeDeadLetter::of(&letter, body)).into_response())
+}
+
+/// What is written down of an act on a dead letter: at the place that it is about, as far as that is known.
+pub(super) fn entry(caller: &Caller, action: &str, letter: &DeadLetter) -> AuditEntry {
+    let details = json!({ "reason": letter.reason, "origin": letter.origin, "subject": letter.subject });
+    let entry = caller.entry(action, &letter.id, &Scope::Registry, map(details));
+    AuditEntry { place: letter.subject.clone().unwrap_or_default(), ..entry }
 }
 
 /// The dead letter, if there is one and the caller may know of it.

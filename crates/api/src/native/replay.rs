@@ -122,8 +122,7 @@ async fn replay(
         }
     };
     // Somebody else may have been faster; then the letter is gone as it should be.
-    let details = json!({ "reason": letter.reason, "origin": letter.origin, "subject": letter.subject });
-    let entry = caller.entry("dead_letter.replay", &letter.id, &Scope::Registry, map(details));
+    let entry = dead_letters::entry(&caller, "dead_letter.replay", &letter);
     app.api.store.audited(entry).discard_dead_letter(letter.id).await?;
     Ok(response)
 }
