@@ -485,6 +485,50 @@ fn what_no_notification_is_for_is_dropped_with_its_reason() {
 }
 
 #[test]
+fn a_harbor_scan_without_a_report_of_vulnerabilities_is_not_told_as_one_that_found_none() {
+    let report = |status: &str, summary: Value| {
+        let report = json!({"scan_status": status, "severity": "", "summary": summary});
+        json!({"application/vnd.security.vulnerability.report; version=1.1": report})
+    };
+    let none = || report("Success", json!({"total": 0, "fixable": 0, "summary": {}}));
+    let sbom = || json!({"scan_type": "sbom"});
+    for (name, scan, overview, expected) in [
+        (
+            "SCANNING_COMPLETED",
+            json!({"scan_type": "vulnerability"}),
+            none(),
+            "scan_completed acme/app:1.4.2",
+        ),
+        ("SCANNING_COMPLETED", json!({"scan_type": ""}), none(), "scan_completed acme/app:1.4.2"),
+        ("SCANNING_COMPLETED", sbom(), Value::Null, "(no_kind)"),
+        ("SCANNING_COMPLETED", sbom(), none(), "(no_kind)"),
+        ("SCANNING_FAILED", sbom(), Value::Null, "(no_kind)"),
+        ("SCANNING_STOPPED", sbom(), Value::Null, "(no_kind)"),
+        // https://github.com/goharbor/harbor/issues/22212
+        ("SCANNING_COMPLETED", json!({}), Value::Null, "(no_kind)"),
+        ("SCANNING_COMPLETED", json!({}), json!({}), "(no_kind)"),
+        // https://github.com/goharbor/harbor/issues/14585
+        ("SCANNING_COMPLETED", json!({}), report("Running", Value::Null), "(no_kind)"),
+        ("SCANNING_FAILED", json!({}), report("Error", Value::Null), "scan_failed acme/app:1.4.2"),
+        ("SCANNING_FAILED", json!({}), Value::Null, "scan_failed acme/app:1.4.2"),
+    ] {
+        let mut resources = harbor_image();
+        resources[0]["scan_overview"] = overview;
+        resources[0]["sbom_overview"] = json!({"scan_status": "Success"});
+        let mut notice = harbor(name, &resources);
+        notice["event_data"]["scan"] = scan;
+        assert_eq!(words(From::Harbor, &notice), expected, "{notice}");
+        let named = match name {
+            "SCANNING_COMPLETED" => "harbor.scan.completed",
+            "SCANNING_FAILED" => "harbor.scan.failed",
+            _ => "harbor.scan.stopped",
+        };
+        let wrapped = harbor_cloud_event(named, &notice["event_data"]);
+        assert_eq!(words(From::Harbor, &wrapped), expected, "{wrapped}");
+    }
+}
+
+#[test]
 fn docker_hubs_older_spellings_are_read() {
     let with = |path: &str, value: Value| {
         let mut notice = docker_hub();

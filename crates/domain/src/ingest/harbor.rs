@@ -9,6 +9,7 @@
 //! | `QUOTA_WARNING`, `QUOTA_EXCEED` | `quota_warning`, `quota_error` of the project |
 //! | `REPLICATION` | `push_mirroring`, `poll_mirroring`; `repo_mirror_sync_failed` where it failed |
 //! | `UPLOAD_CHART`, `DOWNLOAD_CHART`, `DELETE_CHART` | `chart_push`, `chart_pull`, `chart_delete` |
+//! | the same of an SBOM; `SCANNING_COMPLETED` without a report | nothing: they say of no vulnerability that it is there or not |
 //! | `TAG_RETENTION` | nothing: what it deleted is told of by itself |
 //!
 //! The names of Harbor 1 (`pushImage` and so on) are known too. The `Default` format has no id: the
@@ -155,14 +156,19 @@ enum Scan {
     Stopped,
 }
 
+/// A scan for vulnerabilities: no other has a kind, nor has one that completed with no report to tell of.
 fn scans(data: &Value, ended: Scan, at: Timestamp) -> Result<Meaning, String> {
+    if lenient(data.get("scan"), "scan_type").is_some_and(|scanned_for| scanned_for != "vulnerability") {
+        return Ok(Meaning::Nothing(Dropped::NoKind));
+    }
     let repository = subject(data)?;
     let found = resources(data)?.iter().map(|resource| {
         let (tag, digest) = named(resource)?;
         let mut of = known(json!({ "tag": tag, "digest": digest }));
         let kind = match ended {
             Scan::Completed => {
-                of["scanSummary"] = summary(resource, tag, at);
+                let Some(summary) = summary(resource, tag, at) else { return Ok(None) };
+                of["scanSummary"] = summary;
                 Kind::ScanCompleted
             }
             Scan::Failed => {
@@ -175,25 +181,27 @@ fn scans(data: &Value, ended: Scan, at: Timestamp) -> Result<Meaning, String> {
                 Kind::ScanFailed
             }
         };
-        Ok(Found::new(kind, &repository, of))
+        Ok(Some(Found::new(kind, &repository, of)))
     });
-    found.collect::<Result<_, String>>().map(Meaning::Events)
+    let found: Vec<_> = found.filter_map(Result::transpose).collect::<Result<_, String>>()?;
+    Ok(if found.is_empty() { Meaning::Nothing(Dropped::NoKind) } else { Meaning::Events(found) })
 }
 
 /// What every report of the artifact found together: Harbor's severities in DTR's three classes.
-fn summary(resource: &Value, tag: Option<&str>, at: Timestamp) -> Value {
-    let reports: Vec<&Value> = resource
-        .get("scan_overview")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(|all| all.values())
-        .collect();
+/// `None` without a report, as Harbor ends some scans: that nothing was found is not what it says.
+fn summary(resource: &Value, tag: Option<&str>, at: Timestamp) -> Option<Value> {
+    let overview = resource.get("scan_overview")?.as_object()?;
+    let has_findings = |report: &&Value| report.get("summary").is_some_and(Value::is_object);
+    let reports: Vec<&Value> = overview.values().filter(has_findings).collect();
+    if reports.is_empty() {
+        return None;
+    }
     let of = |words: &[&str]| -> u64 {
         let counts = reports.iter().filter_map(|report| report.get("summary")?.get("summary")?.as_object());
         counts.flat_map(|counts| words.iter().filter_map(|word| count(counts.get(*word)))).sum()
     };
     let ended = reports.iter().find_map(|report| time(report.get("end_time"))).unwrap_or(at);
-    known(json!({
+    Some(known(json!({
         "tag": tag,
         "critical": of(&["Critical", "High"]),
         "major": of(&["Medium"]),
@@ -202,7 +210,7 @@ fn summary(resource: &Value, tag: Option<&str>, at: Timestamp) -> Value {
         "check_completed_at": ended.to_string(),
         "should_rescan": false,
         "has_foreign_layers": false,
-    }))
+    })))
 }
 
 /// A project's quota. Its figures stand in a sentence, of which the percentage is read.
