@@ -1,7 +1,7 @@
 //! How a filter's lines are read, and what they may cost.
 
-use globset::GlobBuilder;
-use regex::{Regex, RegexBuilder};
+use globset::{GlobBuilder, GlobMatcher};
+use regex::{Regex, RegexBuilder, bytes};
 use serde_json::Value;
 
 use super::{Condition, FilterError, Pattern, Test, shown, shown_json};
@@ -12,6 +12,9 @@ const MAX_PATTERN_BYTES: usize = 1024;
 
 /// Most patterns of `tags`, and most values of `in`.
 const MAX_ITEMS: usize = 100;
+
+/// How deep an expression, or that of a glob, may be nested. A pair of braces in a glob counts as up to three.
+const MAX_NESTED: u32 = 50;
 
 /// Largest compiled expression, in bytes: with it a match costs at most some microseconds per letter.
 const MAX_COMPILED_BYTES: usize = 256 * 1024;
@@ -93,11 +96,20 @@ fn pattern(written: &Value) -> Result<Pattern, String> {
         None if pattern.len() > MAX_PATTERN_BYTES => {
             Err(format!("has a pattern longer than {MAX_PATTERN_BYTES} bytes"))
         }
-        None => GlobBuilder::new(pattern)
-            .build()
-            .map(|glob| Pattern::Glob(glob.compile_matcher()))
-            .map_err(|error| format!("has a pattern that can't be used: {error}")),
+        None => glob(pattern).map(Pattern::Glob),
     }
+}
+
+fn glob(pattern: &str) -> Result<GlobMatcher, String> {
+    let unusable = |why: String| format!("has a pattern that can't be used: {why}");
+    let glob = GlobBuilder::new(pattern).build().map_err(|error| unusable(error.to_string()))?;
+    // `compile_matcher` panics where the glob's expression does not compile, so that is tried first.
+    bytes::RegexBuilder::new(glob.regex())
+        .size_limit(MAX_COMPILED_BYTES)
+        .nest_limit(MAX_NESTED)
+        .build()
+        .map_err(|_| unusable(format!("{} is too large, or nested too deep", shown(pattern))))?;
+    Ok(glob.compile_matcher())
 }
 
 pub(super) fn condition(written: &Value) -> Result<Condition, String> {
@@ -142,7 +154,7 @@ fn compile(expression: &str) -> Result<Regex, String> {
     RegexBuilder::new(expression)
         .size_limit(MAX_COMPILED_BYTES)
         .dfa_size_limit(MAX_COMPILED_BYTES)
-        .nest_limit(50)
+        .nest_limit(MAX_NESTED)
         .build()
         .map_err(|error| {
             let error = error.to_string();
