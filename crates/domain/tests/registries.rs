@@ -221,8 +221,17 @@ fn others() -> Vec<(From, Value, &'static str)> {
             "summary": {"total": 6, "fixable": 2, "summary": {"Critical": 1, "High": "2", "Medium": 2.0, "Low": 1}},
         }},
     }]);
-    let own = json!({"registry_name": "Local", "registry_type": "harbor", "endpoint": "https://harbor.example.net", "namespace": "acme"});
-    let remote = json!({"registry_name": "hub", "registry_type": "docker-hub", "endpoint": "https://hub.docker.com", "namespace": "library"});
+    let side = |registry: Value, namespace: &str| {
+        let mut side = registry;
+        side["namespace"] = namespace.into();
+        side
+    };
+    let own = json!({"registry_type": "harbor", "endpoint": "https://harbor.example.net"});
+    let remote =
+        json!({"registry_name": "hub", "registry_type": "docker-hub", "endpoint": "https://hub.docker.com"});
+    // Whichever way it goes, the local namespace is the destination's.
+    let out = (side(own.clone(), "library"), side(remote.clone(), "acme"));
+    let back = (side(remote, "library"), side(own, "acme"));
     let went =
         json!({"successful_artifact": [{"type": "image", "status": "Success", "name_tag": "app:1.4.2"}]});
     let failed = json!({"job_status": "Error", "failed_artifact": [{"type": "image", "status": "Error", "name_tag": "app:1.4.2", "fail_reason": "denied"}]});
@@ -255,10 +264,14 @@ fn others() -> Vec<(From, Value, &'static str)> {
         (From::Harbor, harbor("SCANNING_STOPPED", &scanned), "scan_failed acme/app:1.4.2"),
         (From::Harbor, harbor_quota("QUOTA_WARNING", "quota usage reach 85%: ..."), "quota_warning acme"),
         (From::Harbor, harbor_quota("QUOTA_EXCEED", "will exceed the limit"), "quota_error acme"),
-        (From::Harbor, harbor_replication(&own, &remote, &went), "push_mirroring acme/app:1.4.2"),
-        (From::Harbor, harbor_replication(&remote, &own, &went), "poll_mirroring acme/app:1.4.2"),
-        (From::Harbor, harbor_replication(&own, &remote, &failed), "repo_mirror_sync_failed acme/app:1.4.2"),
-        (From::Harbor, harbor_replication(&remote, &own, &some_failed), "repo_mirror_sync_failed acme/app"),
+        (From::Harbor, harbor_replication(&out.0, &out.1, &went), "push_mirroring acme/app:1.4.2"),
+        (From::Harbor, harbor_replication(&back.0, &back.1, &went), "poll_mirroring acme/app:1.4.2"),
+        (From::Harbor, harbor_replication(&out.0, &out.1, &failed), "repo_mirror_sync_failed acme/app:1.4.2"),
+        (
+            From::Harbor,
+            harbor_replication(&back.0, &back.1, &some_failed),
+            "repo_mirror_sync_failed acme/app",
+        ),
         (From::Harbor, harbor("UPLOAD_CHART", &json!([{"tag": "0.1.0"}])), "chart_push acme/app"),
         (From::Harbor, harbor("DOWNLOAD_CHART", &json!([{"tag": "0.1.0"}])), "chart_pull acme/app"),
         (From::Harbor, harbor("DELETE_CHART", &json!([{"tag": "0.1.0"}])), "chart_delete acme/app"),
@@ -525,6 +538,36 @@ fn a_harbor_scan_without_a_report_of_vulnerabilities_is_not_told_as_one_that_fou
         };
         let wrapped = harbor_cloud_event(named, &notice["event_data"]);
         assert_eq!(words(From::Harbor, &wrapped), expected, "{wrapped}");
+    }
+}
+
+#[test]
+fn a_harbor_replication_is_of_the_local_repository_whichever_way_it_went() {
+    let went = json!({"successful_artifact": [{"type": "image", "status": "Success", "name_tag": "app:v1"}]});
+    let hub = |namespace: &str| json!({"registry_name": "hub", "endpoint": "https://hub.docker.com", "namespace": namespace});
+    let own = |endpoint: &str, namespace: &str| json!({"endpoint": endpoint, "namespace": namespace});
+    let twin = |namespace: &str| json!({"registry_name": "twin", "endpoint": "https://harbor.example.net:9443", "namespace": namespace});
+    let (plain, port) = ("https://harbor.example.net", "http://harbor.example.net:8080/");
+    let (pushed, polled) =
+        ("push_mirroring acme/app:v1 library/app", "poll_mirroring acme/app:v1 library/app");
+    for (source, destination, expected) in [
+        (own(plain, "library"), hub("acme"), pushed),
+        (hub("library"), own(plain, "acme"), polled),
+        (own(port, "library"), hub("acme"), pushed),
+        (hub("library"), own(port, "acme"), polled),
+        // Told apart by the name alone: on one host, or under another name than its own.
+        (own(port, "library"), twin("acme"), pushed),
+        (twin("library"), own(port, "acme"), polled),
+        (own("https://10.0.0.7", "library"), hub("acme"), pushed),
+        (hub("library"), own("https://10.0.0.7", "acme"), polled),
+        // With no namespace on the other side.
+        (own(plain, ""), hub("acme"), "push_mirroring acme/app:v1 app"),
+        (hub(""), own(plain, "acme"), "poll_mirroring acme/app:v1 app"),
+    ] {
+        let notice = harbor_replication(&source, &destination, &went);
+        let remote = events(From::Harbor, &notice)[0].data["mirroring"]["remoteRepository"].clone();
+        let told = format!("{} {}", words(From::Harbor, &notice), remote.as_str().expect("a name"));
+        assert_eq!(told, expected, "{notice}");
     }
 }
 

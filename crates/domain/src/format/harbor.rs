@@ -378,17 +378,19 @@ fn replication<'a, T>(
     let mirroring = facts.event.data.get("mirroring").and_then(Value::as_object);
     let remote = |member: &str| mirroring.and_then(|mirroring| text(mirroring, member)).unwrap_or_default();
     let (namespace, name) = remote("remoteRepository").rsplit_once('/').unwrap_or(("", ""));
-    let side = |registry_name: &'static str, endpoint: &'a str, namespace: &'a str| Side {
+    let side = |(registry_name, endpoint): (&'static str, &'a str), namespace: &'a str| Side {
         registry_name,
         registry_type: "docker-registry",
         endpoint,
         provider: "",
         namespace,
     };
-    let own = side("Local", context.registry.base(), facts.repository.namespace());
-    let other = side("", "", namespace);
     let is_push = facts.event.kind == Kind::PushMirroring || is_true(facts.event, "outbound");
-    let (src_resource, dest_resource) = if is_push { (own, other) } else { (other, own) };
+    let (own, other) = (("Local", context.registry.base()), ("", ""));
+    let (source, destination) = if is_push { (own, other) } else { (other, own) };
+    // As Harbor has it: the local namespace stands on the destination, even of a push.
+    let src_resource = side(source, namespace);
+    let dest_resource = side(destination, facts.repository.namespace());
     let (name, tag) = match (is_push, name.is_empty()) {
         (false, false) => (name, text_or(remote("remoteTag"), facts.tag)),
         _ => (facts.repository.short_name(), facts.tag.unwrap_or_default()),

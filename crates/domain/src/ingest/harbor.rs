@@ -233,21 +233,22 @@ fn percentage(sentence: &str) -> Option<u64> {
 }
 
 /// One that ended: an event for each artifact, in the repository of ours that it left or came to.
+///
+/// Whichever way it went, Harbor puts the local namespace on `dest_resource` and the remote one on
+/// `src_resource`: on a push each stands beside the other's endpoint.
 fn replication(data: &Value) -> Result<Meaning, String> {
     let told = data.get("replication").ok_or("`event_data.replication` is missing")?;
-    let host = lenient(Some(told), "harbor_hostname").unwrap_or_default();
     let (source, destination) = (side(told, "src_resource"), side(told, "dest_resource"));
-    let is_poll = is_own(destination, host) && !is_own(source, host);
-    let (kind, own, other) = if is_poll {
-        (Kind::PollMirroring, destination, source)
+    let kind = if is_poll(source, destination, lenient(Some(told), "harbor_hostname").unwrap_or_default()) {
+        Kind::PollMirroring
     } else {
-        (Kind::PushMirroring, source, destination)
+        Kind::PushMirroring
     };
     let artifacts = |list: &str| told.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let of_artifact = |artifact: &Value| {
         let (name, tag) = name_tag(artifact)?;
-        let local = repository(&joined(lenient(own, "namespace"), name))?;
-        let remote = joined(lenient(other, "namespace"), name);
+        let local = repository(&joined(lenient(destination, "namespace"), name))?;
+        let remote = joined(lenient(source, "namespace"), name);
         let mirroring = known(json!({ "remoteRepository": remote, "remoteTag": tag }));
         Ok::<_, String>((local, json!({ "tag": tag, "mirroring": mirroring })))
     };
@@ -270,10 +271,29 @@ fn side<'a>(told: &'a Value, name: &str) -> Option<&'a Value> {
     told.get(name).filter(|side| side.is_object())
 }
 
-fn is_own(side: Option<&Value>, host: &str) -> bool {
+/// Whether it came here: its destination is local by its endpoint or, where that tells nothing of the
+/// two, by having no name, which Harbor gives to remote registries alone.
+fn is_poll(source: Option<&Value>, destination: Option<&Value>, host: &str) -> bool {
+    match (is_local(source, host), is_local(destination, host)) {
+        (from_here, to_here) if from_here != to_here => to_here,
+        _ => {
+            let is_named = |side| lenient(side, "registry_name").is_some();
+            is_named(source) && !is_named(destination)
+        }
+    }
+}
+
+fn is_local(side: Option<&Value>, host: &str) -> bool {
     let endpoint = lenient(side, "endpoint").unwrap_or_default();
-    let endpoint = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest).trim_end_matches('/');
-    lenient(side, "registry_name") == Some("Local") || (!host.is_empty() && endpoint == host)
+    let host = without_port(host);
+    lenient(side, "registry_name") == Some("Local") || (!host.is_empty() && without_port(endpoint) == host)
+}
+
+/// The host of `https://harbor.example.net:8443/`: Harbor tells its own name without the port.
+fn without_port(endpoint: &str) -> &str {
+    let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let authority = authority.split_once('/').map_or(authority, |(authority, _)| authority);
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
 /// The name and, where it stands there, the tag of `app:1.4.2`, `app:[1.4.2]` or `app [2 item(s) in total]`.
