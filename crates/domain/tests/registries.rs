@@ -4,8 +4,8 @@
 mod strict;
 
 use bellbuoy_domain::{
-    Context, Event, Format, Grain, Kind, KindScope, NotificationId, Registry, RepositoryName, Subject,
-    event_schema,
+    Context, Event, Filter, Format, Grain, Kind, KindScope, NotificationId, Registry, RepositoryName,
+    Subject, event_schema,
     ingest::{Item, acr, distribution, docker_hub, ecr, ghcr, harbor, zot},
     webhook_payload,
 };
@@ -539,6 +539,36 @@ fn a_harbor_scan_without_a_report_of_vulnerabilities_is_not_told_as_one_that_fou
         let wrapped = harbor_cloud_event(named, &notice["event_data"]);
         assert_eq!(words(From::Harbor, &wrapped), expected, "{wrapped}");
     }
+}
+
+#[test]
+fn a_scan_of_an_image_with_several_tags_is_of_its_first_and_a_filter_sees_each() {
+    for (tags, named) in [
+        (json!(["latest", "1.4.2"]), Some("latest")),
+        (json!(["", "latest", null, "1.4.2"]), Some("latest")),
+        (json!(["1.4.2"]), Some("1.4.2")),
+        (json!([]), None),
+        (Value::Null, None),
+    ] {
+        for (status, kind) in [("COMPLETE", Kind::ScanCompleted), ("FAILED", Kind::ScanFailed)] {
+            let scan = json!({"scan-status": status, "repository-name": "acme/app", "image-tags": tags});
+            let event = events(From::Ecr, &amazon("ECR Image Scan", &scan)).remove(0);
+            assert_eq!(event.data.get("tag").and_then(Value::as_str), named, "{scan}");
+            assert!(event_schema_takes(&event), "{scan}");
+            for pattern in ["latest", "1.4.2", "v9"] {
+                let config = json!({ "tags": [pattern] });
+                let filter =
+                    Filter::parse(config.as_object().expect("an object"), &[kind]).expect("a filter");
+                let is_among = tags.as_array().is_some_and(|tags| tags.contains(&json!(pattern)));
+                assert_eq!(filter.allows(&event).is_ok(), is_among, "{pattern} {scan}");
+            }
+        }
+    }
+}
+
+fn event_schema_takes(event: &Event) -> bool {
+    let schema = jsonschema::validator_for(&event_schema()).expect("a schema");
+    schema.is_valid(&serde_json::from_slice(&event.to_json()).expect("JSON"))
 }
 
 #[test]

@@ -102,10 +102,14 @@ fn image(detail: &Value) -> Result<Meaning, String> {
 }
 
 fn scan(detail: &Value, at: Timestamp) -> Result<Meaning, String> {
-    let tags = detail.get("image-tags").and_then(Value::as_array);
-    let tag = tags.and_then(|tags| tags.first()).and_then(Value::as_str).filter(|tag| !tag.is_empty());
-    let image = json!({ "tag": tag, "digest": text(detail, "image-digest")? });
-    let mut data = known(image);
+    let tags = detail.get("image-tags").and_then(Value::as_array).into_iter().flatten();
+    let tags: Vec<&str> = tags.filter_map(Value::as_str).filter(|tag| !tag.is_empty()).collect();
+    let tag = tags.first().copied();
+    let mut data = known(json!({ "tag": tag, "digest": text(detail, "image-digest")? }));
+    if tags.len() > 1 {
+        // A filter looks at each of them.
+        data["tags"] = json!(tags);
+    }
     let kind = match needed(detail, "scan-status")? {
         "COMPLETE" => {
             data["scanSummary"] = summary(detail.get("finding-severity-counts"), tag, at);
