@@ -133,8 +133,8 @@ impl Event {
         DeliveryId::derive_for_tag(&self.source, &self.id, notification, tag)
     }
 
-    /// The tags of a push, each once, in their order.
-    fn pushed_tags(&self) -> Vec<&str> {
+    /// The tags of a push, each once, in their order. Empty ones are none.
+    pub(crate) fn pushed_tags(&self) -> Vec<&str> {
         let tags = self.data.get("updated_tags").and_then(Value::as_array);
         let tags =
             tags.filter(|_| self.kind == Kind::RepoPush).into_iter().flatten().filter_map(Value::as_str);

@@ -29,8 +29,9 @@ pub(crate) fn check(url: &str) -> Result<Cow<'_, str>, String> {
         .map_err(|name| format!("names `${{{name}`, but known are ${{{known}}}"))
 }
 
-/// Fills a checked URL. What an event does not have is empty. Everything that could end a part of the
-/// URL is percent-encoded, but the slashes of a name.
+/// Fills a checked URL. What an event does not have is empty, and so is `.` or `..`, which would lead up
+/// the receiver's path. Everything that could end a part of the URL is percent-encoded, but the slashes
+/// of a name.
 pub(crate) fn filled<'a>(url: &'a str, event: &Event, delivery: DeliveryId) -> Cow<'a, str> {
     if !url.contains("${") {
         return Cow::Borrowed(url);
@@ -43,8 +44,7 @@ pub(crate) fn filled<'a>(url: &'a str, event: &Event, delivery: DeliveryId) -> C
             "namespace" => encoded(event.subject.namespace().unwrap_or_default(), false),
             "name" => encoded(repository.split_once('/').map_or(repository, |(_, name)| name), true),
             "tag" if event.kind == Kind::RepoPush => {
-                let tag = event.data.get("updated_tags").and_then(|tags| tags.get(0)?.as_str());
-                encoded(tag.unwrap_or_default(), false)
+                encoded(event.pushed_tags().first().copied().unwrap_or_default(), false)
             }
             "tag" => encoded(data("tag"), false),
             "digest" => encoded(data("digest"), false),
@@ -70,8 +70,12 @@ fn fill(url: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, Str
     Ok(whole)
 }
 
-/// Percent-encodes all but what RFC 3986 calls unreserved.
+/// Percent-encodes all but what RFC 3986 calls unreserved. `.` and `..` become nothing: encoded they
+/// lead up a path all the same.
 fn encoded(text: &str, keep_slashes: bool) -> String {
+    if matches!(text, "." | "..") {
+        return String::new();
+    }
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (keep_slashes && byte == b'/') {
@@ -124,9 +128,29 @@ mod tests {
             assert!(check(url).is_ok(), "{url}");
             assert_eq!(filled(url, &push(tag), delivery), expected);
         }
+        let empty_first = Event {
+            data: json!({"updated_tags": ["", "v1"]}).as_object().expect("an object").clone(),
+            ..push("")
+        };
+        assert_eq!(filled("https://ci.example/${tag}", &empty_first, delivery), "https://ci.example/v1");
         let mut deletion = push("v1");
         deletion.kind = Kind::ManifestDelete;
         assert_eq!(filled("https://ci.example/${tag}", &deletion, delivery), "https://ci.example/");
+    }
+
+    #[test]
+    fn no_value_leads_up_the_receivers_path() {
+        let delivery = DeliveryId::from(Uuid::nil());
+        for (value, expected) in [(".", ""), ("..", ""), ("...", "..."), ("v1.", "v1."), ("../x", "..%2Fx")] {
+            let mut event = push(value);
+            event.id = value.to_owned();
+            event.data.insert("digest".to_owned(), value.into());
+            for place in ["${tag}", "${digest}", "${event}"] {
+                let url = format!("https://ci.example/hooks/team/{place}/run");
+                let expected = format!("https://ci.example/hooks/team/{expected}/run");
+                assert_eq!(filled(&url, &event, delivery), expected, "{value}");
+            }
+        }
     }
 
     #[test]
