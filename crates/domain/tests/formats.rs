@@ -414,6 +414,23 @@ fn what_an_event_lacks_is_named_and_nothing_is_made_up() {
 }
 
 #[test]
+fn an_empty_tag_is_none_and_a_tag_named_twice_is_one_in_every_format_that_names_one() {
+    let one_tag = || Format::ALL.iter().filter(|format| format.names_one_tag());
+    assert!(one_tag().count() > 4);
+    for format in one_tag() {
+        let told = |tags: Value| written(&push(&json!({"updated_tags": tags, "digest": DIGEST})), *format);
+        let plain = told(json!(["v1"]));
+        assert!(plain.is_ok(), "{format} {plain:?}");
+        for tags in [json!(["v1", ""]), json!(["", "v1"]), json!(["v1", "", "v1"])] {
+            assert_eq!(told(tags.clone()), plain, "{format} {tags}");
+        }
+        assert_eq!(told(json!([""])), told(json!([])), "{format}");
+        let several = told(json!(["v1", "", "v2", "v1"])).expect_err("refused");
+        assert!(several.contains("it has 2 tags"), "{several}");
+    }
+}
+
+#[test]
 fn a_format_tells_of_a_kinds_test_call_exactly_if_it_has_a_word_for_it() {
     for (format, kind) in
         Format::ALL.iter().flat_map(|format| Kind::ALL.iter().map(move |kind| (format, kind)))

@@ -29,18 +29,14 @@ impl<'a> Facts<'a> {
             return Err(refused("it is about no repository".to_owned()));
         };
         let data = &event.data;
-        let tags =
-            data.get("updated_tags").and_then(Value::as_array).filter(|_| event.kind == Kind::RepoPush);
-        let tag = match tags.map(Vec::as_slice) {
-            Some([]) => None,
-            Some([first, rest @ ..]) if rest.iter().all(|tag| tag == first) => {
-                first.as_str().filter(|tag| !tag.is_empty())
-            }
-            Some(several) => {
+        let tag = match event.pushed_tags()[..] {
+            _ if event.kind != Kind::RepoPush => text(data, "tag"),
+            [] => None,
+            [tag] => Some(tag),
+            ref several => {
                 let why = format!("it has {} tags, and a request in this format names one", several.len());
                 return Err(refused(why));
             }
-            None => text(data, "tag"),
         };
         Ok(Self {
             event,
