@@ -175,6 +175,12 @@ fn mirrors_expiry_and_quotas_say_what_quay_says() {
             usage,
             format!("Namespace <b>acme</b> storage usage has <b>exceeded</b> its quota limit.{used}"),
         ),
+        (
+            Kind::QuotaError,
+            json!({"details": "1 GiB is <too> much"}),
+            "Namespace <b>acme</b> storage usage has <b>exceeded</b> its quota limit.<br><br>1 GiB is &lt;too&gt; much"
+                .to_owned(),
+        ),
     ];
     for (kind, data, said) in rows {
         assert_eq!(html(kind, &data), said, "{kind} {data}");

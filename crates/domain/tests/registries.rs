@@ -4,10 +4,10 @@
 mod strict;
 
 use bellbuoy_domain::{
-    Context, Event, Filter, Format, Grain, Kind, KindScope, NotificationId, Registry, RepositoryName,
-    Subject, event_schema,
+    Context, Event, Filter, Format, Grain, Kind, KindScope, Markup, Message, NotificationId, Registry,
+    RepositoryName, Subject, event_schema,
     ingest::{Item, acr, distribution, docker_hub, ecr, ghcr, harbor, zot},
-    webhook_payload,
+    quay, webhook_payload,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -699,6 +699,24 @@ fn findings_are_counted_in_dtrs_classes() {
         (&quota.data["usage_percent"], &quota.data["details"]),
         (&json!(85), &json!("quota usage reach 85%: x"))
     );
+}
+
+#[test]
+fn people_read_of_a_harbor_quota_what_harbor_tells_and_no_question_mark() {
+    let registry = Registry { title: String::new(), url: "https://registry.example.com".to_owned() };
+    let warning = "quota usage reach 85%: resource storage used 8.5 GiB of 10 GiB";
+    let exceeded = "adding 1.5 GiB of storage resource, which when updated to current usage of 9 GiB \
+                    will exceed the configured upper limit of 10 GiB";
+    for (name, details, summary) in [
+        ("QUOTA_WARNING", warning, "Namespace acme storage usage has reached 85% of its quota limit"),
+        ("QUOTA_EXCEED", exceeded, "Namespace acme storage usage has exceeded its quota limit"),
+    ] {
+        let event = events(From::Harbor, &harbor_quota(name, details)).remove(0);
+        assert_eq!(quay::summary(&event), summary);
+        let text = Message::of(&event, &registry).render(Markup::Plain);
+        assert!(text.starts_with(summary) && text.ends_with(details), "{text}");
+        assert!(!text.contains('?'), "{text}");
+    }
 }
 
 #[test]

@@ -199,7 +199,6 @@ pub fn summary(event: &Event) -> String {
         format!("for repository {name} [{id}]")
     };
     let message = || text(data, "message").unwrap_or(name);
-    let percent = |member: &str| data.get(member).map_or("?".to_owned(), python::str);
     match event.kind {
         Kind::RepoPush => format!("Repository {name} updated"),
         Kind::BuildQueued => format!("Build queued {}", build()),
@@ -212,15 +211,14 @@ pub fn summary(event: &Event) -> String {
         Kind::RepoMirrorSyncSuccess => format!("Repository Mirror success for {}", message()),
         Kind::RepoMirrorSyncFailed => format!("Repository Mirror failed for {}", message()),
         Kind::RepoImageExpiry => format!("Repository {name} image(s) expiring"),
-        Kind::QuotaWarning => format!(
-            "Namespace {name} storage usage has reached {}% of its quota limit",
-            percent("threshold_percent")
-        ),
+        Kind::QuotaWarning => {
+            let threshold = data.get("threshold_percent").map_or("?".to_owned(), python::str);
+            format!("Namespace {name} storage usage has reached {threshold}% of its quota limit")
+        }
         Kind::QuotaError => {
-            format!(
-                "Namespace {name} storage usage has exceeded its quota limit ({}%)",
-                percent("usage_percent")
-            )
+            // Not every registry tells by how much.
+            let used = data.get("usage_percent").map(|used| format!(" ({}%)", python::str(used)));
+            format!("Namespace {name} storage usage has exceeded its quota limit{}", used.unwrap_or_default())
         }
         other => other_summary(other, data, name),
     }

@@ -213,7 +213,8 @@ fn summary(resource: &Value, tag: Option<&str>, at: Timestamp) -> Option<Value> 
     })))
 }
 
-/// A project's quota. Its figures stand in a sentence, of which the percentage is read.
+/// A project's quota. Its figures stand in a sentence, of which the percentage is read: of a warning, the
+/// threshold that was reached.
 fn quota(data: &Value, kind: Kind) -> Result<Meaning, String> {
     let of = data.get("repository").ok_or("`event_data.repository` is missing")?;
     let project = match text(of, "namespace")? {
@@ -221,7 +222,9 @@ fn quota(data: &Value, kind: Kind) -> Result<Meaning, String> {
         None => needed(of, "repo_full_name")?.split('/').next().unwrap_or_default(),
     };
     let details = lenient(data.get("custom_attributes"), "Details");
-    let told = json!({ "details": details, "usage_percent": details.and_then(percentage) });
+    let percent = details.and_then(percentage);
+    let threshold = percent.filter(|_| kind == Kind::QuotaWarning);
+    let told = json!({ "threshold_percent": threshold, "usage_percent": percent, "details": details });
     Ok(Meaning::Events(vec![Found::of_namespace(kind, &project.to_ascii_lowercase(), told)?]))
 }
 

@@ -160,6 +160,10 @@ impl Words<'_> {
             self.message.line_break();
             self.message.line_break();
             self.message.text(&format!("Current usage: {usage} of {limit}{percent}"));
+        } else if let Some(details) = text(self.data, "details") {
+            self.message.line_break();
+            self.message.line_break();
+            self.message.text(details);
         }
     }
 
