@@ -702,6 +702,38 @@ fn findings_are_counted_in_dtrs_classes() {
 }
 
 #[test]
+fn sums_of_findings_stop_at_the_greatest_count_and_do_not_overflow() {
+    let most = u64::MAX;
+    let by_severity = json!({"Critical": most, "High": most, "Medium": most, "Low": 1});
+    let overview = json!({"report": {"summary": {"summary": by_severity}}});
+    let harbors = json!([{"digest": DIGEST, "tag": "1.4.2", "scan_overview": overview}]);
+    let zots = json!({"name": "acme/app", "reference": "1.4.2", "summary": {
+        "criticalCount": most, "highCount": most, "mediumCount": most, "lowCount": 1,
+    }});
+    let amazons = json!({
+        "scan-status": "COMPLETE", "repository-name": "acme/app", "image-tags": ["1.4.2"],
+        "finding-severity-counts": {"CRITICAL": most, "HIGH": most, "MEDIUM": most, "LOW": 1},
+    });
+    let registry = Registry { title: String::new(), url: "https://registry.example.com".to_owned() };
+    let wish = NotificationId::from(Uuid::from_u128(1));
+    for (from, notice) in [
+        (From::Harbor, harbor("SCANNING_COMPLETED", &harbors)),
+        (From::Zot("zotregistry.image.scanned"), zots),
+        (From::Ecr, amazon("ECR Image Scan", &amazons)),
+    ] {
+        let event = events(from, &notice).remove(0);
+        assert_eq!(event.data["scanSummary"]["critical"], most, "{from:?}");
+        let delivery = event.deliveries(wish, Grain::Event).remove(0);
+        let context =
+            Context { registry: &registry, delivery, notification: wish, callback_url: "", dtr_type: None };
+        let payload = webhook_payload(&event, Format::Harbor, None, &context).expect("a payload");
+        let told: Value = serde_json::from_slice(&payload.body).expect("JSON");
+        let report = "/event_data/resources/0/scan_overview/application~1vnd.security.vulnerability.report; version=1.1";
+        assert_eq!(told.pointer(&format!("{report}/summary/total")), Some(&json!(most)), "{told}");
+    }
+}
+
+#[test]
 fn people_read_of_a_harbor_quota_what_harbor_tells_and_no_question_mark() {
     let registry = Registry { title: String::new(), url: "https://registry.example.com".to_owned() };
     let warning = "quota usage reach 85%: resource storage used 8.5 GiB of 10 GiB";

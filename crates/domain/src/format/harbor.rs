@@ -358,7 +358,7 @@ fn scan_overview(event: &Event) -> ScanOverview<'_> {
         severity,
         duration: 0,
         summary: Summary {
-            total: critical + medium + low,
+            total: critical.saturating_add(medium).saturating_add(low),
             fixable: 0,
             summary: BySeverity { critical: some(critical), medium: some(medium), low: some(low) },
         },

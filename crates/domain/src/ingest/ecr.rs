@@ -130,9 +130,9 @@ fn summary(counts: Option<&Value>, tag: Option<&str>, at: Timestamp) -> Value {
     let of = |name: &str| counts.and_then(|counts| count(counts.get(name))).unwrap_or(0);
     known(json!({
         "tag": tag,
-        "critical": of("CRITICAL") + of("HIGH"),
+        "critical": of("CRITICAL").saturating_add(of("HIGH")),
         "major": of("MEDIUM"),
-        "minor": of("LOW") + of("INFORMATIONAL"),
+        "minor": of("LOW").saturating_add(of("INFORMATIONAL")),
         "last_scan_status": 6,
         "check_completed_at": at.to_string(),
         "should_rescan": false,

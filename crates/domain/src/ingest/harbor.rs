@@ -198,7 +198,8 @@ fn summary(resource: &Value, tag: Option<&str>, at: Timestamp) -> Option<Value> 
     }
     let of = |words: &[&str]| -> u64 {
         let counts = reports.iter().filter_map(|report| report.get("summary")?.get("summary")?.as_object());
-        counts.flat_map(|counts| words.iter().filter_map(|word| count(counts.get(*word)))).sum()
+        let found = counts.flat_map(|counts| words.iter().filter_map(|word| count(counts.get(*word))));
+        found.fold(0, u64::saturating_add)
     };
     let ended = reports.iter().find_map(|report| time(report.get("end_time"))).unwrap_or(at);
     Some(known(json!({

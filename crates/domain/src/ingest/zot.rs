@@ -126,7 +126,7 @@ fn summary(found: Option<&Value>, tag: Option<&str>, at: Timestamp) -> Value {
     let of = |name: &str| found.and_then(|found| count(found.get(name))).unwrap_or(0);
     known(json!({
         "tag": tag,
-        "critical": of("criticalCount") + of("highCount"),
+        "critical": of("criticalCount").saturating_add(of("highCount")),
         "major": of("mediumCount"),
         "minor": of("lowCount"),
         "last_scan_status": 6,
