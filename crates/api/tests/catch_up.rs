@@ -137,6 +137,20 @@ async fn a_missed_push_of_many_tags_is_sent_with_each_tag_alone() {
 }
 
 #[tokio::test]
+async fn of_a_missed_push_the_tags_that_the_filter_takes_are_sent() {
+    let rig = Rig::start().await;
+    miss(&rig, &event("1", "repo_push", &json!({"updated_tags": ["v1", "latest"]}))).await;
+    let settings = [("/config/one_request_per", json!("tag")), ("/filter", json!({"tags": ["v*"]}))];
+    let id = create(&rig, "repo_push", &settings).await;
+    assert_eq!(catch_up(&rig, id).await, (1, 0));
+    let messages = drain(&rig, queues::deliver("webhook")).await;
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    let message = DeliveryMessage::from_json(message).expect("a delivery");
+    let told = Event::from_json(message.event.get().as_bytes(), ACCEPTED).expect("an event");
+    assert_eq!(told.data["updated_tags"], json!(["v1"]));
+}
+
+#[tokio::test]
 async fn missed_findings_are_told_together_where_that_is_wanted() {
     let rig = Rig::start().await;
     for id in ["CVE-1", "CVE-2", "CVE-3"] {

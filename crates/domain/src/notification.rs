@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    ConfigError, Event, Filter, FilterError, Format, Grain, Kind, MASK, MethodConfig, MethodName,
-    NotificationId, RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod, WebhookConfig,
-    digest,
+    ConfigError, DeliveryId, Event, Filter, FilterError, Format, Grain, Kind, MASK, MethodConfig, MethodName,
+    NotificationId, Refusal, RepositoryName, RetryPolicy, Subject, UnknownFormat, UnknownMethod,
+    WebhookConfig, digest,
 };
 
 /// Whose events a notification is for.
@@ -207,6 +207,32 @@ impl CheckedNotification {
         let MethodConfig::Webhook(webhook) = &self.method else { return Grain::Event };
         let usual = if self.format.names_one_tag() { Grain::Tag } else { Grain::Event };
         webhook.options.grain.unwrap_or(usual)
+    }
+
+    /// The deliveries that an event becomes, as [`Event::split`] has them, without those that the filter does not
+    /// take: of a push of several tags, each must be what it takes, as if its tag alone had been pushed.
+    ///
+    /// # Errors
+    ///
+    /// When it takes none, with the line that says no.
+    pub fn wanted<'e>(
+        &self,
+        event: &'e Event,
+        notification: NotificationId,
+    ) -> Result<Vec<(DeliveryId, Option<&'e str>)>, Refusal> {
+        self.filter.allows(event)?;
+        let parts = event.split(notification, self.grain());
+        if !self.filter.asks_for_tags() {
+            return Ok(parts);
+        }
+        let (mut wanted, mut refusal) = (Vec::new(), None);
+        for (delivery, tag) in parts {
+            match tag.map_or(Ok(()), |tag| self.filter.allows(&event.with_tag_alone(tag))) {
+                Ok(()) => wanted.push((delivery, tag)),
+                Err(refused) => refusal = refusal.or(Some(refused)),
+            }
+        }
+        refusal.filter(|_| wanted.is_empty()).map_or(Ok(wanted), Err)
     }
 }
 

@@ -25,8 +25,8 @@ use std::{
 
 use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
-    CheckedNotification, DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, Grain, NotificationState,
-    PlannedDelivery, Record, RepositoryName, Subject, WIRE_VERSION, digest,
+    DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, Grain, NotificationState, PlannedDelivery,
+    Record, RepositoryName, Subject, WIRE_VERSION, digest,
 };
 use bellbuoy_store::{Admission, Collected, OpenDigest, SeenEvent, Store, StoreError};
 use bellbuoy_telemetry::{Counter, Metrics};
@@ -218,7 +218,7 @@ impl Fanout {
             let covering = || self.wishes.covering(&arrival.event.subject);
             // What can't be read, the expansion puts aside.
             let Ok(wishes) = patience.outlast(unavailable, covering).await? else { continue };
-            let wanted = wishes.iter().filter(|wish| wants(wish, &arrival.event));
+            let wanted = wishes.iter().filter(|wish| !wanted(wish, &arrival.event).is_empty());
             collected.extend(wanted.filter_map(|wish| collected_of(wish, seen)));
         }
         let collect = || self.store.collect(&collected);
@@ -293,10 +293,9 @@ impl Fanout {
             }
         };
         let mut planned = Vec::new();
-        for wish in wishes.iter().filter(|wish| wants(wish, event)) {
+        for wish in wishes.iter() {
             let notification = &wish.notification;
-            let grain = wish.checked.as_ref().map_or(Grain::Event, CheckedNotification::grain);
-            for (delivery, tag) in event.split(notification.id, grain) {
+            for (delivery, tag) in wanted(wish, event) {
                 let method = notification.method.clone();
                 planned.push(PlannedDelivery { delivery, notification: notification.id, method });
                 if let Some(together) = digests.get(&delivery) {
@@ -473,21 +472,20 @@ fn read(claim: &Claim) -> Result<(Event, Timestamp), String> {
     Ok((event, accepted_at))
 }
 
-// A disabled notification gets nothing new; a paused one gets its deliveries, which are then held.
-fn wants(wish: &Wish, event: &Event) -> bool {
-    let served = wish.notification.state != NotificationState::Disabled;
-    if !served || !wish.notification.listens_to(event) {
-        return false;
+/// The deliveries that an event becomes for a notification, each with its tag where it is of one of several; none if
+/// the notification does not want it. A disabled one gets nothing new; a paused one gets its deliveries, which are then
+/// held.
+fn wanted<'e>(wish: &Wish, event: &'e Event) -> Vec<(DeliveryId, Option<&'e str>)> {
+    let notification = &wish.notification;
+    if notification.state == NotificationState::Disabled || !notification.listens_to(event) {
+        return Vec::new();
     }
     match &wish.checked {
-        Ok(checked) => checked
-            .filter
-            .allows(event)
-            .inspect_err(|refusal| {
-                debug!("notification {} does not want event {}: {refusal}", wish.notification.id, event.id);
-            })
-            .is_ok(),
+        Ok(checked) => checked.wanted(event, notification.id).unwrap_or_else(|refusal| {
+            debug!("notification {} does not want event {}: {refusal}", notification.id, event.id);
+            Vec::new()
+        }),
         // Delivering decides what becomes of it, where its owner can see it.
-        Err(_) => true,
+        Err(_) => event.split(notification.id, Grain::Event),
     }
 }

@@ -366,6 +366,31 @@ async fn a_push_of_several_tags_is_a_delivery_for_each_where_requests_name_one()
 }
 
 #[tokio::test]
+async fn of_a_push_of_several_tags_the_filter_is_asked_about_each_where_requests_name_one() {
+    let rig = Rig::start().await;
+    let filter = json!({"tags": ["v*"]}).as_object().expect("an object").clone();
+    let whole = rig.notify(1, |whole| whole.event_config = filter.clone()).await;
+    let hub = rig
+        .notify(2, |hub| {
+            hub.format = "dockerhub".into();
+            hub.event_config = filter.clone();
+        })
+        .await;
+    let mut pushed = push_event("1");
+    pushed["data"]["updated_tags"] = json!(["latest", "v1"]);
+    let event = Event::from_value(pushed.clone(), Timestamp::now()).expect("an event");
+    rig.publish(queues::events(), pushed.to_string()).await;
+    let fanout = rig.fanout();
+    rig.emptied(queues::events()).await;
+    fanout.stop().await;
+    let record = Record::from_json(rig.take(queues::outcomes()).await.body()).expect("a record");
+    let planned = record.fanned_out.expect("a fan-out").deliveries;
+    let planned: Vec<_> = planned.iter().map(|one| (one.notification, one.delivery)).collect();
+    assert_eq!(planned, [(whole, id_of("1", whole)), (hub, event.deliveries(hub, Grain::Tag)[1])]);
+    assert_eq!(rig.depth(&queues::deliver("webhook")), 2);
+}
+
+#[tokio::test]
 async fn the_message_of_each_of_many_tags_carries_its_own_tag_alone_and_none_is_left_out() {
     let rig = Rig::start().await;
     let hub = rig.notify(1, |hub| hub.format = "dockerhub".into()).await;

@@ -134,10 +134,10 @@ impl<'a> Missed<'a> {
             return Ok(());
         }
         let event = stored_event(stored)?;
-        if !self.notification.listens_to(&event) || self.checked.filter.allows(&event).is_err() {
+        if !self.notification.listens_to(&event) {
             return Ok(());
         }
-        let mut missed = event.split(self.notification.id, self.checked.grain());
+        let Ok(mut missed) = self.checked.wanted(&event, self.notification.id) else { return Ok(()) };
         let ids: Vec<DeliveryId> = missed.iter().map(|(delivery, _)| *delivery).collect();
         let known = self.app.api.store.known_deliveries(&ids).await?;
         missed.retain(|(delivery, _)| !known.contains(delivery));

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bellbuoy_domain::{DeliveryId, Event, Grain, Kind, Notification, NotificationId, Scope, Subject};
+use bellbuoy_domain::{DeliveryId, Event, Kind, Notification, NotificationId, Scope, Subject};
 use bellbuoy_store::StoredEvent;
 use http::Uri;
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    explain::{By, hold, no},
+    explain::{By, hold, wanted},
     query, stored_event, unknown,
 };
 use crate::{
@@ -180,9 +180,10 @@ pub(super) fn place(subject: &Subject) -> Scope {
 }
 
 fn verdict(notification: &Notification, event: &Event) -> VerdictView {
-    let no = no(notification, event);
-    let grain = notification.check().map_or(Grain::Event, |checked| checked.grain());
-    let deliveries = no.is_none().then(|| event.deliveries(notification.id, grain));
+    let (deliveries, no) = match wanted(notification, event) {
+        Ok(deliveries) => (Some(deliveries), None),
+        Err(no) => (None, Some(no)),
+    };
     VerdictView {
         notification: notification.id,
         title: notification.title.clone(),

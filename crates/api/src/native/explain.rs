@@ -10,8 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    CallbackState, Cause, DeadReason, DeliveryId, DeliveryState, Event, Kind, MethodConfig, Notification,
-    NotificationId, NotificationState,
+    CallbackState, Cause, DeadReason, DeliveryId, DeliveryState, Event, Grain, Kind, MethodConfig,
+    Notification, NotificationId, NotificationState,
 };
 use bellbuoy_store::{
     CallbackRow, Collecting, DeadLetterQuery, DeadLetterRow, DeliveryQuery, DeliveryRow, StoredEvent,
@@ -157,10 +157,10 @@ pub(super) struct No {
     pub(super) why: String,
 }
 
-/// What says that an event is not for a notification as it stands now; `None` if nothing does. Settings that are not
-/// understood say nothing: the fan-out makes a delivery, which is held until they are; see [`hold`].
-pub(super) fn no(notification: &Notification, event: &Event) -> Option<No> {
-    let no = |by, why| Some(No { by, why });
+/// The deliveries that an event becomes for a notification as it stands now, or what says that it is not for it.
+/// Settings that are not understood say nothing: the fan-out makes a delivery, which is held until they are; see [`hold`].
+pub(super) fn wanted(notification: &Notification, event: &Event) -> Result<Vec<DeliveryId>, No> {
+    let no = |by, why| Err(No { by, why });
     if notification.state == NotificationState::Disabled {
         let why = notification.state_reason.as_deref().unwrap_or("its deliveries kept failing");
         return no(By::State, format!("it is disabled: {why}"));
@@ -174,8 +174,13 @@ pub(super) fn no(notification: &Notification, event: &Event) -> Option<No> {
         let kinds: Vec<&str> = notification.kinds.iter().map(|kind| kind.name()).collect();
         return no(By::Kind, format!("it listens to {}, not to {}", kinds.join(", "), event.kind));
     }
-    let refusal = notification.check().ok()?.filter.allows(event).err()?;
-    no(By::Filter, format!("its filter's {refusal}"))
+    let Ok(checked) = notification.check() else {
+        return Ok(event.deliveries(notification.id, Grain::Event));
+    };
+    match checked.wanted(event, notification.id) {
+        Ok(parts) => Ok(parts.into_iter().map(|(delivery, _)| delivery).collect()),
+        Err(refusal) => no(By::Filter, format!("its filter's {refusal}")),
+    }
 }
 
 /// What holds the deliveries of a notification up, other than its receiver; `None` where nothing does.
@@ -249,7 +254,7 @@ impl<'a> Seen<'a> {
     ) -> Result<Self, Problem> {
         let event = stored_event(stored)?;
         let is_its = |row: &&DeliveryRow| row.event == stored.id && row.source == stored.source;
-        Ok(Self { stored, no: no(notification, &event), delivery: deliveries.iter().find(is_its) })
+        Ok(Self { stored, no: wanted(notification, &event).err(), delivery: deliveries.iter().find(is_its) })
     }
 
     fn view(&self) -> SeenView<'_> {
@@ -468,11 +473,28 @@ mod tests {
             (unreadable, None),
             (wish(of("acme/api"), push, &json!({"tags": ["latest"]})), Some((By::Filter, "`tags`"))),
         ] {
-            let told = no(&wish, &event);
+            let told = wanted(&wish, &event).err();
             assert_eq!(told.as_ref().map(|no| no.by), expected.map(|(by, _)| by), "{wish:?}");
             if let (Some(no), Some((_, words))) = (told, expected) {
                 assert!(no.why.contains(words), "{}", no.why);
             }
         }
+    }
+
+    #[test]
+    fn of_a_push_of_several_tags_the_deliveries_that_the_filter_takes_are_told_of() {
+        let event = json!({
+            "specversion": "1.0", "id": "1", "source": "r", "type": "repo_push", "subject": "acme/api",
+            "data": {"updated_tags": ["v1", "latest"]},
+        });
+        let event = Event::from_value(event, Timestamp::UNIX_EPOCH).expect("an event");
+        let mut wish = wish(Scope::Registry, r#"["repo_push"]"#, &json!({"tags": ["v*"]}));
+        assert_eq!(wanted(&wish, &event).ok(), Some(event.deliveries(wish.id, Grain::Event)));
+        wish.config.insert("one_request_per".to_owned(), "tag".into());
+        assert_eq!(wanted(&wish, &event).ok(), Some(vec![event.deliveries(wish.id, Grain::Tag)[0]]));
+        let second = json!({"condition": {"path": "updated_tags[1]", "exists": true}});
+        wish.event_config = second.as_object().expect("an object").clone();
+        let no = wanted(&wish, &event).expect_err("no tag by itself has a second");
+        assert!(no.by == By::Filter && no.why.contains("`updated_tags[1]` is nothing"), "{}", no.why);
     }
 }

@@ -103,6 +103,11 @@ impl Filter {
         self.condition_allows(event)
     }
 
+    /// Whether what it takes can differ with an event's tags.
+    pub(crate) fn asks_for_tags(&self) -> bool {
+        !self.tags.is_empty() || self.condition.is_some()
+    }
+
     /// Within how many days a tag must expire to be announced.
     pub fn days(&self) -> Option<u32> {
         self.days
