@@ -155,7 +155,10 @@ async fn serve_refuses_to_start_on_what_it_can_not_use_and_says_what_that_is() {
             [free, ("BELLBUOY_BROKER__URL", "redis://x")],
             &["`BELLBUOY_BROKER__URL` is `redis://x`", "embedded:"],
         ),
-        ([free, ("BELLBUOY_LOG__FILTER", "a=b=c")], &["log.filter", "a=b=c"]),
+        (
+            [free, ("BELLBUOY_LOG__FILTER", "bellbuoy=nope")],
+            &["the settings have 1 mistake:", "`BELLBUOY_LOG__FILTER` is `bellbuoy=nope`", "a level"],
+        ),
     ] {
         let (code, said) = run(folder.path(), &["serve"], &environment).await;
         assert_eq!(code, Some(1), "{environment:?}: {said}");

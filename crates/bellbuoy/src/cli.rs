@@ -12,7 +12,7 @@ use crate::{
     commands::{
         self, Misuse, OutputClosed, audit::Audit, dead_letters::DeadLetters, deliveries::Deliveries,
         directory::Directory, explain::Explain, migrate::Migrate, notifications::Notifications,
-        publish::Publish, secrets::SecretsCommand, token::Tokens, user::User,
+        publish::Publish, secrets::SecretsCommand, token::Tokens, user::User, words::count,
     },
     config::{self, Config, ConfigFile},
     demo, open, serve,
@@ -192,7 +192,7 @@ fn load_with(args: &ConfigArgs, overrides: impl Iterator<Item = (String, String)
     environment.extend(overrides);
     config::load(file.as_ref(), &environment, |path| std::fs::read_to_string(path)).map_err(|errors| {
         let list: Vec<_> = errors.iter().map(|error| format!("\n  - {error}")).collect();
-        anyhow::anyhow!("the settings have {} mistakes:{}", list.len(), list.concat())
+        anyhow::anyhow!("the settings have {}:{}", count(list.len(), "mistake"), list.concat())
     })
 }
 

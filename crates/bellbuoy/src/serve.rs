@@ -109,8 +109,7 @@ impl Fleet {
     }
 
     async fn start(config: Config) -> anyhow::Result<Self> {
-        bellbuoy_telemetry::init_log(&config.log_filter, config.log_format)
-            .with_context(|| format!("`log.filter` is `{}`, which is no filter", config.log_filter))?;
+        bellbuoy_telemetry::init_log(&config.log_filter, config.log_format);
         open::data_directory(&config)?;
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
             format!("can't listen on {}; set `listen` (BELLBUOY_LISTEN) to a free address", config.listen)

@@ -3,5 +3,5 @@
 mod log;
 mod metrics;
 
-pub use log::{LogFormat, init as init_log};
+pub use log::{LogFilter, LogFilterError, LogFormat, init as init_log};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};

@@ -19,7 +19,7 @@ mod table;
 pub(crate) mod token;
 pub(crate) mod topology;
 pub(crate) mod user;
-mod words;
+pub(crate) mod words;
 
 use std::io::{ErrorKind, Write};
 

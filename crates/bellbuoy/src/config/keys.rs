@@ -291,6 +291,10 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("history.keep_days", "30", "How long ended deliveries, their events and dead letters are kept."),
     key("history.audit_days", "365", "How long it is kept who changed what."),
-    key("log.filter", "info", "Which log lines are written, in the syntax of RUST_LOG."),
+    key(
+        "log.filter",
+        "info",
+        "Which log lines are written, in the syntax of RUST_LOG: a level (off, error, warn, info, debug, trace), or levels of targets such as info,bellbuoy_workers=debug.",
+    ),
     key("log.format", "auto", "auto (text on a terminal, JSON elsewhere), text or json."),
 ];

@@ -24,7 +24,7 @@ use bellbuoy_methods::{
     http::{PortRules, Proxy},
 };
 use bellbuoy_store::SecretKeys;
-use bellbuoy_telemetry::LogFormat;
+use bellbuoy_telemetry::{LogFilter, LogFormat};
 use ipnet::IpNet;
 
 pub(crate) use self::keys::{KEYS, Key};
@@ -165,7 +165,7 @@ pub(crate) struct Config {
     pub(crate) back_after: Option<Duration>,
     pub(crate) keep: Duration,
     pub(crate) keep_audit: Duration,
-    pub(crate) log_filter: String,
+    pub(crate) log_filter: LogFilter,
     pub(crate) log_format: LogFormat,
     /// Every key with its text and where that came from, for `config show`.
     pub(crate) settings: Vec<Setting>,
@@ -366,11 +366,7 @@ pub(crate) fn load(
         back_after: source.optional("limits.back_after_seconds", parse::SECONDS, parse::seconds),
         keep: source.get("history.keep_days", "a whole number of days from 1 to 3650", parse::days),
         keep_audit: source.get("history.audit_days", "a whole number of days from 1 to 3650", parse::days),
-        log_filter: source.get(
-            "log.filter",
-            "a level such as info, or a filter such as info,bellbuoy_workers=debug",
-            |text| Some(text.to_owned()),
-        ),
+        log_filter: source.get("log.filter", parse::LOG_FILTER, |text| text.parse().ok()),
         log_format: source.get("log.format", "auto, text or json", parse::log_format),
         settings: source.settings(),
     };

@@ -26,6 +26,7 @@ pub(super) const SECRET_KEYS: &str =
 pub(super) const PROXY: &str =
     "a URL such as http://user:password@proxy.example.com:3128, socks5://... or socks5h://...";
 pub(super) const NO_PROXY: &str = "hosts, addresses and networks such as corp.example.com,10.0.0.0/8";
+pub(super) const LOG_FILTER: &str = "a level (off, error, warn, info, debug or trace), or levels of targets such as info,bellbuoy_workers=debug";
 pub(super) const SERVICE: &str = "a URL such as https://chat.example.com";
 
 const DAY: u64 = 86_400;

@@ -209,6 +209,17 @@ fn ports_and_name_servers_are_lists() {
 }
 
 #[test]
+fn a_log_filter_that_would_write_nothing_or_can_not_be_read_is_a_mistake() {
+    let filter = |text| ("BELLBUOY_LOG__FILTER", text);
+    for wrong in ["bellbuoy=nope", "warning", "inf", "info,bellbuoy_workers"] {
+        assert_eq!(mistakes("", &[filter(wrong)]).len(), 1, "{wrong}");
+    }
+    for right in ["warn", "info,bellbuoy_workers=debug", "off,[attempt]=trace"] {
+        load(None, &variables(&[filter(right)]), no_files).expect(right);
+    }
+}
+
+#[test]
 fn a_heartbeat_and_a_tolerance_have_bounds() {
     for (name, wrong) in [
         ("BELLBUOY_BROKER__HEARTBEAT_SECONDS", ["0", "601", "10s"]),
