@@ -307,7 +307,7 @@ async fn what_is_in_the_way_is_named_and_nothing_is_carried_over() {
     machine
         .api
         .wish(&json!({"scope": {"registry": true}, "kinds": ["repo_push"], "method": "webhook",
-        "config": {"url": "http://127.0.0.1:1/"}}))
+        "config": {"url": "http://127.0.0.1:9009/"}}))
         .await;
     let target = servers.target("fleet").await;
     let data = machine.data();

@@ -13,7 +13,7 @@ use bellbuoy_testkit::{
 };
 use http::Method;
 use serde_json::{Value, json};
-use support::{BINARY, Fleet, TOKEN, cause, deliver, deliver_all, hook, push};
+use support::{BINARY, Fleet, TOKEN, cause, deliver, deliver_all, first_attempts, hook, push};
 
 const NAMES: &[&str] = &["127.0.0.1", "receiver.invalid"];
 
@@ -614,16 +614,24 @@ async fn only_ports_that_are_open_are_dialled_directly_by_redirect_and_through_t
     let proxy = proxy.await.expect("a proxy");
     let address = format!("http://{}", proxy.address());
     // By default: nothing below 1024 but the web's, and none of a database.
-    let usual = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__PROXY", &address)]).await;
-    let shut = [1, 22, 25, 444, 1023, 2049, 3306, 5432, 5672, 6379, 9200, 11211, 27017];
+    let shut: [u16; 13] = [1, 22, 25, 444, 1023, 2049, 3306, 5432, 5672, 6379, 9200, 11211, 27017];
     let open = [80, 443, 1024, 8080, 65535];
     let url = |port: u16| json!({"url": format!("http://93.184.215.14:{port}/hook")});
-    let configs: Vec<_> = shut.iter().chain(&open).map(|port| url(*port)).collect();
-    let details = deliver_all(&usual.api, &configs).await;
+    let wishes: Vec<_> =
+        shut.iter().chain(&open).map(|port| hook(&format!("acme/p{port}"), &url(*port))).collect();
+    let each = shut.map(|port| port.to_string()).join(",");
+    let all = format!("1-65535,{each}");
+    let before = [ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__PROXY", &address), ("BELLBUOY_OUTBOUND__PORTS", &all)];
+    let usual = changed_since(&before, &wishes, ("BELLBUOY_OUTBOUND__PORTS", "80,443,1024-65535")).await;
+    let details = first_attempts(&usual.api, &wishes).await;
     let (of_shut, of_open) = details.split_at(shut.len());
     for (port, detail) in shut.iter().zip(of_shut) {
         let expected = format!("{SHUT} {port}; an operator can open it with outbound.ports");
         assert_eq!(cause(detail), ("blocked", expected.as_str()), "{detail}");
+        // Nor is a notification taken for one.
+        let answer = usual.api.post("/v1/notifications", &hook("acme/api", &url(*port))).await;
+        let why = format!("the network rules close port {port}; an operator can open it with outbound.ports");
+        assert!(answer.status == 400 && answer.text().contains(&why), "{port}: {}", answer.text());
     }
     assert!(of_open.iter().all(|detail| detail["state"] == "delivered"), "{of_open:?}");
     assert_eq!(proxy.asked().len(), open.len());
@@ -634,7 +642,7 @@ async fn only_ports_that_are_open_are_dialled_directly_by_redirect_and_through_t
     }
     // A database's that is named by itself is open, and so is nothing else then; a redirect is asked the same.
     let ports = format!("{port},6379");
-    let fleet = Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__PORTS", &ports)]).await;
+    let with_80 = format!("80,{ports}");
     receiver.script("/moved", [Answer::status(307).with("location", "http://127.0.0.1:8080/x")]);
     let configs = [
         json!({"url": receiver.url("/hook")}),
@@ -642,7 +650,11 @@ async fn only_ports_that_are_open_are_dialled_directly_by_redirect_and_through_t
         json!({"url": receiver.url("/moved"), "follow_redirects": true}),
         json!({"url": "http://127.0.0.1:6379/hook"}),
     ];
-    let details = deliver_all(&fleet.api, &configs).await;
+    let wishes: Vec<_> =
+        configs.iter().enumerate().map(|(place, config)| hook(&format!("acme/a{place}"), config)).collect();
+    let before = [ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__PORTS", &with_80)];
+    let fleet = changed_since(&before, &wishes, ("BELLBUOY_OUTBOUND__PORTS", &ports)).await;
+    let details = first_attempts(&fleet.api, &wishes).await;
     let codes: Vec<_> = details.iter().map(|detail| cause(detail).0).collect();
     assert_eq!(codes, ["", "blocked", "blocked", "connect"], "{details:?}");
     assert!(cause(&details[2]).1.starts_with(SHUT), "{}", details[2]);

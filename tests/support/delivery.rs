@@ -25,12 +25,21 @@ pub(crate) fn cause(detail: &Value) -> (&str, &str) {
 /// Makes a webhook for each of `configs`, publishes to all of them at once, and says how each delivery stands once its
 /// first attempt has ended.
 pub(crate) async fn deliver_all(api: &Client, configs: &[Value]) -> Vec<Value> {
-    for (place, config) in configs.iter().enumerate() {
-        api.wish(&hook(&format!("acme/a{place}"), config)).await;
+    let hooks = configs.iter().enumerate().map(|(place, config)| hook(&format!("acme/a{place}"), config));
+    let wishes: Vec<_> = hooks.collect();
+    for wish in &wishes {
+        api.wish(wish).await;
     }
+    first_attempts(api, &wishes).await
+}
+
+/// The same for webhooks that are there, each the only one of its repository.
+pub(crate) async fn first_attempts(api: &Client, wishes: &[Value]) -> Vec<Value> {
     let ended = &["waiting", "delivered", "dead"];
-    let delivered = async |place: usize| deliver(api, &format!("acme/a{place}"), ended).await;
-    futures_util::future::join_all((0..configs.len()).map(delivered)).await
+    let delivered = async |wish: &Value| {
+        deliver(api, wish["scope"]["repository"].as_str().expect("a repository"), ended).await
+    };
+    futures_util::future::join_all(wishes.iter().map(delivered)).await
 }
 
 /// The moment that `value` names, in milliseconds.

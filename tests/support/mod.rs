@@ -13,7 +13,7 @@ use bellbuoy_testkit::process::{Launch, Process};
 use tempfile::TempDir;
 
 pub(crate) use client::{Client, ENDED, Wish, push};
-pub(crate) use delivery::{cause, deliver, deliver_all, hook, milliseconds, wait_of};
+pub(crate) use delivery::{cause, deliver, deliver_all, first_attempts, hook, milliseconds, wait_of};
 pub(crate) use deployment::{Deployment, Member, url_of};
 pub(crate) use dice::Dice;
 

@@ -49,10 +49,7 @@ impl Draft {
     pub(crate) fn check_reach(&self, reach: &Reach) -> Result<(), Problem> {
         // A method that is not known is refused by `Notification::check`.
         let Ok(method) = self.method.parse::<MethodName>() else { return Ok(()) };
-        reach.check(method, &self.config).map_err(|fault| {
-            let why = "the network rules close its host; an operator can open it with outbound.allow";
-            Problem::bad(format!("{fault}: {why}"))
-        })
+        reach.check(method, &self.config).map_err(|out_of_reach| Problem::bad(out_of_reach.to_string()))
     }
 
     /// A new notification.

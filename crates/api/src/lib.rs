@@ -29,7 +29,7 @@ pub use body::Limits;
 pub use contract::{asyncapi, openapi};
 pub use health::Readiness;
 pub use mail::Mailer;
-pub use reach::Reach;
+pub use reach::{Closed, Reach};
 pub use server::{ServerLimits, serve};
 pub use trial::Trial;
 pub use waiting::waiting;

@@ -6,30 +6,61 @@ use std::{fmt, sync::Arc};
 use bellbuoy_domain::{ConfigError, MethodName};
 use serde_json::{Map, Value};
 
-/// Says of a URL whether requests may go there. Clones share it.
+/// What of a receiver's URL the network rules close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Its host.
+    Host,
+    /// Its port.
+    Port(u16),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let opening = "an operator can open it with";
+        match self {
+            Self::Host => write!(f, "the network rules close its host; {opening} outbound.allow"),
+            Self::Port(port) => write!(f, "the network rules close port {port}; {opening} outbound.ports"),
+        }
+    }
+}
+
+/// A receiver that no request may go to.
+#[derive(Debug, thiserror::Error)]
+#[error("{fault}: {closed}")]
+pub(crate) struct OutOfReach {
+    /// In Quay's words.
+    pub(crate) fault: ConfigError,
+    pub(crate) closed: Closed,
+}
+
+type Judge = dyn Fn(&str) -> Option<Closed> + Send + Sync;
+
+/// Says of a URL what keeps requests from going there. Clones share it.
 #[derive(Clone)]
-pub struct Reach(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+pub struct Reach(Arc<Judge>);
 
 impl Reach {
-    /// By `allows`, which says yes to whatever is no URL: that is refused elsewhere.
-    pub fn new(allows: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(allows))
+    /// By `closed`, which finds nothing in whatever is no URL: that is refused elsewhere.
+    pub fn new(closed: impl Fn(&str) -> Option<Closed> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(closed))
     }
 
     /// Looks at the URLs among the settings of `method`, before anything else is looked at in them, as Quay does.
-    pub(crate) fn check(&self, method: MethodName, config: &Map<String, Value>) -> Result<(), ConfigError> {
-        let is_closed = |url: &Value| url.as_str().is_some_and(|url| !(self.0)(url));
+    pub(crate) fn check(&self, method: MethodName, config: &Map<String, Value>) -> Result<(), OutOfReach> {
+        let closed = |url: &Value| url.as_str().and_then(|url| (self.0)(url));
         let url = config.get("url");
         let chain = config.get("chain").and_then(Value::as_array).into_iter().flatten();
-        match (method, method.chat_service()) {
-            (MethodName::Webhook, _) if url.into_iter().chain(chain).any(is_closed) => {
-                Err(ConfigError::InvalidUrl)
+        let (closed, fault) = match (method, method.chat_service()) {
+            (MethodName::Webhook, _) => {
+                (url.into_iter().chain(chain).find_map(closed), ConfigError::InvalidUrl)
             }
             // Their servers are the operator's choice.
-            (MethodName::HipChat | MethodName::Flowdock, _) => Ok(()),
-            (_, Some(service)) if url.is_some_and(is_closed) => Err(ConfigError::InvalidChatUrl(service)),
-            _ => Ok(()),
-        }
+            (MethodName::HipChat | MethodName::Flowdock, _) => return Ok(()),
+            (_, Some(service)) => (url.and_then(closed), ConfigError::InvalidChatUrl(service)),
+            _ => return Ok(()),
+        };
+        closed.map_or(Ok(()), |closed| Err(OutOfReach { fault, closed }))
     }
 }
 

@@ -10,7 +10,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use bellbuoy_api::{Api, Auth, Limits, Mailer, Reach, Readiness, ServerLimits, Trial};
+use bellbuoy_api::{Api, Auth, Closed, Limits, Mailer, Reach, Readiness, ServerLimits, Trial};
 use bellbuoy_broker::{Broker, BrokerUrl};
 use bellbuoy_domain::{DeliveryId, Registry};
 use bellbuoy_methods::{AddressRules, Attempt, Callbacks, Methods, Outbound};
@@ -235,8 +235,10 @@ fn mailer(methods: Arc<Methods>) -> Mailer {
 
 /// The receivers that the methods may dial, as far as a URL shows it.
 fn reach(outbound: &Outbound) -> Reach {
-    let rules = AddressRules::new(&outbound.allow, &outbound.deny);
-    Reach::new(move |url| rules.allow_url(url))
+    let (hosts, ports) = (AddressRules::new(&outbound.allow, &outbound.deny), outbound.ports.clone());
+    Reach::new(move |url| {
+        if hosts.allow_url(url) { ports.closed_port_of(url).map(Closed::Port) } else { Some(Closed::Host) }
+    })
 }
 
 /// Where receivers call back. A process that serves no API knows no address of one but the public one.

@@ -26,6 +26,7 @@ use crate::{
     draft::{Draft, shown_config},
     now,
     problem::Problem,
+    reach::Closed,
     recipients, sample,
 };
 
@@ -248,7 +249,13 @@ impl<'a> Notifications<'a> {
             Problem::bad(if is_namespace { of_namespace() } else { error.to_string() })
         })?;
         let reach = self.app.api.reach.check(method, &body.config);
-        reach.map_err(|fault| Problem::bad(fault.to_string()))?;
+        reach.map_err(|out_of_reach| {
+            // A port of a receiver's is closed here and not there, so that no client knows the words.
+            Problem::bad(match out_of_reach.closed {
+                Closed::Host => out_of_reach.fault.to_string(),
+                Closed::Port(_) => out_of_reach.to_string(),
+            })
+        })?;
         recipients::check(&self.app.api.store, method, &body.config, &self.scope).await?;
         let kind = body.event.parse::<Kind>().map_err(|error| Problem::bad(format!("event: {error}")))?;
         Ok(Draft {

@@ -80,7 +80,7 @@ impl Rig {
             mailer,
             read_only: false,
             may_skip_verification: false,
-            reach: Reach::new(|_| true),
+            reach: Reach::new(|_| None),
             trial: Trial::new(|_, _, _| async { Ok(()) }),
             limits: Limits::default(),
             readiness: Readiness::default(),

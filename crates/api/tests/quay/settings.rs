@@ -1,6 +1,6 @@
 //! The settings of each method: what is checked when they are written, in which order, in which words.
 
-use bellbuoy_api::{Reach, ServerLimits};
+use bellbuoy_api::{Closed, Reach, ServerLimits};
 use serde_json::{Value, json};
 
 use crate::{
@@ -120,10 +120,14 @@ async fn the_native_surface_asks_the_directory_the_same() {
     }
 }
 
-/// A server whose operator closes `localhost` and `10.0.0.1`.
+/// A server whose operator closes `localhost` and `10.0.0.1`, and port 6379.
 async fn rig_that_closes() -> Rig {
-    let closes = |url: &str| url.contains("//localhost") || url.contains("//10.0.0.1");
-    let rig = Rig::with(|api| api.reach = Reach::new(move |url| !closes(url)), ServerLimits::default()).await;
+    let closed = |url: &str| {
+        let host = url.contains("//localhost") || url.contains("//10.0.0.1");
+        let port = url.contains(":6379/").then_some(Closed::Port(6379));
+        if host { Some(Closed::Host) } else { port }
+    };
+    let rig = Rig::with(|api| api.reach = Reach::new(closed), ServerLimits::default()).await;
     crate::fill(&rig).await;
     rig
 }
@@ -165,6 +169,20 @@ async fn a_receiver_that_the_network_rules_close_is_refused_on_making_and_on_cha
     assert_eq!(rig.get(COLLECTION).await.json()["notifications"].as_array().map(Vec::len), Some(1));
     taken(&rig, "hipchat", &json!({"notification_token": "t", "room_id": 1, "url": "http://localhost/"}))
         .await;
+}
+
+#[tokio::test]
+async fn a_port_that_the_network_rules_close_is_named_with_its_setting() {
+    let rig = rig_that_closes().await;
+    let why = "the network rules close port 6379; an operator can open it with outbound.ports";
+    for (method, fault) in [("webhook", "Invalid webhook URL"), ("slack", "Invalid Slack Callback URL")] {
+        let config = json!({"url": "http://ci.example.com:6379/"});
+        let expected = format!("{fault}: {why}");
+        let answer = rig.post(COLLECTION, &body(method, &config)).await;
+        check(&quay_problem(&answer, 400, "invalid_request"), &expected, method);
+        let wish = json!({"scope": {"repository": "acme/api"}, "kinds": ["repo_push"], "method": method, "config": config});
+        assert_eq!(problem(&rig.post("/v1/notifications", &wish).await, 400), expected);
+    }
 }
 
 async fn taken(rig: &Rig, method: &str, config: &Value) {

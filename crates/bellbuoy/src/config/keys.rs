@@ -126,7 +126,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "outbound.ports",
         "80,443,1024-65535",
-        "Ports of receivers that deliveries may go to. Where a range holds the port of a database, a broker or the like (6379, 5432, 11211 and so on), that is closed unless it is named by itself.",
+        "Ports of receivers that deliveries may go to. Where a range holds the port of a database, a broker or the like (6379, 5432, 11211 and so on), that is closed unless it is named by itself. In a fleet the API's processes need this too: they take no notification for a port that it closes.",
     ),
     key(
         "outbound.name_servers",

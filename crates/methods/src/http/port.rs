@@ -2,6 +2,8 @@
 
 use std::{ops::RangeInclusive, str::FromStr};
 
+use url::Url;
+
 /// Ports above 1023 on which something else than a receiver of notifications listens: what browsers do not speak HTTP
 /// to ([Fetch, port blocking]), and the databases, brokers, caches and control planes that a request of ours
 /// could be taken for a command by.
@@ -75,6 +77,11 @@ impl PortRules {
         }
         holding.next().is_some()
     }
+
+    /// The port that a request to `url` would be sent to, if it is closed; what is no URL of a host has none.
+    pub fn closed_port_of(&self, url: &str) -> Option<u16> {
+        Url::parse(url).ok()?.port_or_known_default().filter(|port| !self.allow(*port))
+    }
 }
 
 impl Default for PortRules {
@@ -131,6 +138,23 @@ mod tests {
         assert!(!rules("6379").allow(6380) && !rules("6000-7000").allow(6379));
         assert!(rules("25").allow(25) && !rules("25").allow(80));
         assert!(!rules("1-65535").allow(0));
+    }
+
+    #[test]
+    fn a_url_is_judged_by_its_port_or_by_that_of_its_scheme() {
+        let usual = PortRules::default();
+        for (url, closed) in [
+            ("http://127.0.0.1:6379/", Some(6379)),
+            ("https://ci.example.com:22/${repository}", Some(22)),
+            ("http://ci.example.com:0/", Some(0)),
+            ("http://ci.example.com/", None),
+            ("https://ci.example.com:8443/", None),
+            ("http://ci.example.com:65536/", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(usual.closed_port_of(url), closed, "{url}");
+        }
+        assert_eq!(rules("80").closed_port_of("https://ci.example.com/"), Some(443));
     }
 
     #[test]
