@@ -147,7 +147,9 @@ async fn a_notification_is_made_looked_at_changed_tested_and_deleted() {
     for (verb, done, state) in
         [("pause", "paused", "paused"), ("resume", "resumed", "active"), ("reset", "reset", "active")]
     {
-        assert_eq!(shell.run(&["notifications", verb, id]).await.data(), format!("{done} {id}\n"));
+        let said = shell.run(&["notifications", verb, id]).await;
+        assert_eq!(said.data(), format!("{done} {id}\n"));
+        assert_eq!(said.talk.contains("within five minutes"), verb == "resume", "{said:?}");
         assert_eq!(shell.run(&["notifications", "show", id, "--json"]).await.json()["state"], state);
     }
     let test = shell.run(&["notifications", "test", id]).await;
@@ -493,7 +495,16 @@ async fn misuse_is_2_and_a_server_that_does_not_help_is_1() {
         (&["dead-letters", "discard", "--all"], "--yes"),
         (&["dead-letters", "discard", "--all", "--rate", "0/s"], "50/s"),
         (&["notifications", "update", id], "say what to change"),
+        (&["notifications", "update", id, "--registry"], "--registry"),
         (&["notifications", "create", "--repository", "a/b", "--registry"], "--registry"),
+        (&["notifications", "create", "--kind", "repo_push"], "--repository, --namespace or --registry"),
+        (
+            &["notifications", "create", "--registry", "--kind", "repo_push"],
+            "--webhook, --in-app or --method",
+        ),
+        (&["notifications", "show", "123"], "should be an id such as 7d3a2c0e-"),
+        (&["token", "revoke", "123"], "should be an id such as 7d3a2c0e-"),
+        (&["explain"], "--notification"),
         (&["explain", ".."], "names nothing"),
         (&["explain", "x", "--url", "ftp://x"], "--url"),
         (&["explain", "x", "--token", ""], "no token"),
@@ -503,8 +514,7 @@ async fn misuse_is_2_and_a_server_that_does_not_help_is_1() {
     }
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     for (args, part) in [
-        (&["notifications", "create", "--kind", "repo_push"][..], "missing field `scope`"),
-        (&["notifications", "list", "--token", "wrong"], "none of this server's"),
+        (&["notifications", "list", "--token", "wrong"][..], "none of this server's"),
         (&["deliveries", "list", "--url", &nowhere], "refused"),
     ] {
         let said = shell.run(args).await;
@@ -649,6 +659,12 @@ async fn a_token_opens_what_its_scopes_and_account_say_until_it_is_revoked_and_t
     assert!(another(&["--scope", "org:admin", "--days", "1"]).await.complaint(1).contains("scopes"));
     assert_eq!(another(&["--scope", "user:admin", "--days", "1"]).await.code, Some(0));
 
+    let anybodys =
+        shell.run(&["token", "create", "all", "--scope", "repo:admin", "--scope", "metrics:read"]).await;
+    assert!(
+        !anybodys.data().is_empty() && anybodys.talk.contains("no account, and so acts on every repository;"),
+        "{anybodys:?}"
+    );
     let registry = shell
         .run(&["token", "create", "registry", "--scope", "events:publish", "--never-expires", "--json"])
         .await

@@ -134,11 +134,16 @@ async fn once(client: &Client, id: Uuid, act: Act) -> anyhow::Result<One> {
             Some(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(One::Gone),
             // Only about this one; any other answer would be the same for all.
             Some(refusal) if refusal.status == StatusCode::CONFLICT => {
-                Ok(One::Refused(refusal.detail.clone()))
+                Ok(One::Refused(in_flags(&refusal.detail)))
             }
             _ => Err(error),
         },
     }
+}
+
+/// The API's remedy in words of the command line.
+fn in_flags(detail: &str) -> String {
+    detail.replace("`?as=event`", "`--as-event`")
 }
 
 impl Tally {
@@ -227,6 +232,12 @@ mod tests {
         );
         let one = Tally { done: 1, ..Tally::default() };
         assert_eq!(one.to_text(Act::Discard), "discarded 1 dead letter");
+    }
+
+    #[test]
+    fn a_remedy_names_the_flag_and_not_the_parameter() {
+        let said = in_flags("its bytes could not be read; add `?as=event` to try them once more");
+        assert_eq!(said, "its bytes could not be read; add `--as-event` to try them once more");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
     complain, print, print_json,
     table::{Table, pairs},
     talk,
-    words::{Rate, When, count, text, time},
+    words::{Rate, When, count, id, text, time},
 };
 
 /// Look at dead letters, send them on their way again, or discard them.
@@ -25,8 +25,9 @@ use super::{
   bellbuoy dead-letters list --since 2h --method webhook
   bellbuoy dead-letters show 7d3a2c0e-2b1f-4c59-9a57-6a4f7f1f4b0d
   bellbuoy dead-letters replay 7d3a2c0e-2b1f-4c59-9a57-6a4f7f1f4b0d
-  bellbuoy dead-letters replay --reason attempts_exhausted --since 2026-11-20 --dry-run
-  bellbuoy dead-letters replay --reason attempts_exhausted --since 2026-11-20 --rate 50/s
+  bellbuoy dead-letters replay --reason attempts_exhausted --since 2h --dry-run
+  bellbuoy dead-letters replay --reason attempts_exhausted --since 2h \\
+      --rate 50/s
   bellbuoy dead-letters discard --subject acme/old --yes")]
 pub(crate) struct DeadLetters {
     #[command(flatten)]
@@ -48,6 +49,7 @@ enum Command {
     /// Show a dead letter with its bytes.
     Show {
         /// Which.
+        #[arg(value_parser = id::<Uuid>)]
         id: Uuid,
     },
     /// Send dead letters back to where they died: deliveries to their receivers, oldest first.
@@ -76,7 +78,7 @@ struct Filters {
     #[arg(long, value_parser = PossibleValuesParser::new(DeadReason::ALL.iter().map(|reason| reason.name())))]
     reason: Option<String>,
     /// For this notification.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = id::<NotificationId>)]
     notification: Option<NotificationId>,
     /// About this repository or namespace.
     #[arg(long)]
@@ -96,6 +98,7 @@ struct Filters {
 #[derive(Debug, Args)]
 struct Selection {
     /// These. Without ids: all that the filters select.
+    #[arg(value_parser = id::<Uuid>)]
     ids: Vec<Uuid>,
     #[command(flatten)]
     filters: Filters,

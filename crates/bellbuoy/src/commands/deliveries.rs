@@ -11,7 +11,7 @@ use super::{
     complain, for_each, print, print_json,
     table::{Table, pairs},
     talk,
-    words::{cause, text, time},
+    words::{cause, id, text, time},
 };
 
 /// Look at deliveries, and send one again.
@@ -34,12 +34,13 @@ enum Command {
     /// Show where a delivery stands, and every attempt.
     Show {
         /// Which.
+        #[arg(value_parser = id::<DeliveryId>)]
         id: DeliveryId,
     },
     /// Send deliveries that have ended again, under their own ids.
     Resend {
         /// Which.
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = id::<DeliveryId>)]
         ids: Vec<DeliveryId>,
     },
 }
@@ -56,7 +57,7 @@ struct List {
     #[arg(long)]
     kind: Option<Kind>,
     /// For this notification.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = id::<NotificationId>)]
     notification: Option<NotificationId>,
     /// About this repository or namespace.
     #[arg(long)]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use bellbuoy_domain::NotificationId;
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use super::{
     complain, print, print_json,
     table::{Table, pairs},
     talk,
-    words::{text, time},
+    words::{id, text, time},
 };
 
 /// The most deliveries of an event that are looked at.
@@ -23,19 +23,20 @@ const DELIVERIES: usize = 10_000;
 /// Say which notifications an event matched, what became of it there, and why not the others; or why nothing came of
 /// a notification.
 #[derive(Debug, Parser)]
+#[command(group = ArgGroup::new("what").args(["event", "notification"]).required(true).multiple(true))]
 #[command(after_help = "Examples:
   bellbuoy explain 9f6c2f8e --source registry.example.com
   bellbuoy explain --notification 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11
-  bellbuoy explain 9f6c2f8e --notification 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11")]
+  bellbuoy explain 9f6c2f8e \\
+      --notification 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11")]
 pub(crate) struct Explain {
     /// The event's id.
-    #[arg(required_unless_present = "notification")]
     event: Option<String>,
     /// Of this source, where several use the same ids.
     #[arg(long, requires = "event")]
     source: Option<String>,
     /// What the event is to this notification alone, whatever its scope; without an event, why nothing came of it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = id::<NotificationId>)]
     notification: Option<NotificationId>,
     #[command(flatten)]
     common: Common,

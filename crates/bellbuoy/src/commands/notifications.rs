@@ -7,26 +7,32 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use http::Method;
 use serde_json::{Value, json};
 
-use self::wish::Wish;
+use self::wish::{NewWish, Wish};
 use super::{
     Common,
     client::Client,
     complain, for_each, print, print_json,
     table::{Table, pairs},
     talk,
-    words::{When, scope, text},
+    words::{When, id, scope, text},
 };
 
 /// Look at notifications, make, change and test them.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
-  bellbuoy notifications create --repository acme/api --kind repo_push --webhook https://ci.example.com/hook
-  bellbuoy notifications create --namespace acme --kind vulnerability_found --in-app team:security
-  bellbuoy notifications create --repository acme/api --kind repo_push --webhook https://ci.example.com/hook \\
-      --filter '{\"tags\": [\"v*\"]}' --format cloudevents --title 'Releases'
-  bellbuoy notifications update 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 --webhook https://new.example.com/hook
-  bellbuoy notifications show 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 --json > wish.json
-  bellbuoy notifications catch-up 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 --since 2d
+  bellbuoy notifications create --repository acme/api --kind repo_push \\
+      --webhook https://ci.example.com/hook
+  bellbuoy notifications create --namespace acme --kind vulnerability_found \\
+      --in-app team:security
+  bellbuoy notifications create --repository acme/api --kind repo_push \\
+      --webhook https://ci.example.com/hook --filter '{\"tags\": [\"v*\"]}' \\
+      --format cloudevents --title 'Releases'
+  bellbuoy notifications update 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 \\
+      --webhook https://new.example.com/hook
+  bellbuoy notifications show 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 \\
+      --json > wish.json
+  bellbuoy notifications catch-up 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11 \\
+      --since 2d
   bellbuoy notifications test 0b6b1f0e-6f0e-4d7b-9a3a-3d0c9d8d5a11")]
 pub(crate) struct Notifications {
     #[command(flatten)]
@@ -42,13 +48,18 @@ enum Command {
     /// Show a notification. A webhook's secret is never among it.
     Show {
         /// Which.
+        #[arg(value_parser = id::<NotificationId>)]
         id: NotificationId,
     },
     /// Make a notification. A webhook's secret is shown here, once.
-    Create(Wish),
+    ///
+    /// It takes a scope (--repository, --namespace or --registry), a --kind, and a method (--webhook, --in-app or
+    /// --method); or the file of --from, which can have them.
+    Create(NewWish),
     /// Change what is given, and leave the rest. A scope can't be changed.
     Update {
         /// Which.
+        #[arg(value_parser = id::<NotificationId>)]
         id: NotificationId,
         #[command(flatten)]
         wish: Wish,
@@ -58,6 +69,8 @@ enum Command {
     /// Pause notifications: their deliveries wait.
     Pause(Ids),
     /// Let paused notifications go on, and those on probation without waiting for its end.
+    ///
+    /// What was held meanwhile is looked at again, and sent, within five minutes; what is new is sent at once.
     Resume(Ids),
     /// Give notifications that were disabled a fresh start, on probation: one delivery goes first, and the others wait
     /// until it has succeeded.
@@ -65,6 +78,7 @@ enum Command {
     /// Make new keys to sign with. The old ones sign along until the end of the grace; a new secret is shown here, once.
     Rotate {
         /// Which.
+        #[arg(value_parser = id::<NotificationId>)]
         id: NotificationId,
         /// Only this kind of key; without it, whatever the notification signs with.
         #[arg(long, value_parser = PossibleValuesParser::new(["secret", "signing_key"]))]
@@ -76,6 +90,7 @@ enum Command {
     /// Show which keys sign now: public keys whole, secrets by a fingerprint.
     Keys {
         /// Which.
+        #[arg(value_parser = id::<NotificationId>)]
         id: NotificationId,
     },
     /// Send what notifications missed since a time because they were disabled, and did not get in another way since.
@@ -91,6 +106,7 @@ enum Command {
     /// Send a sample, past the filter, and say which delivery that is.
     Test {
         /// Which.
+        #[arg(value_parser = id::<NotificationId>)]
         id: NotificationId,
         /// Of which of its kinds; of the first without it.
         #[arg(long)]
@@ -101,7 +117,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Ids {
     /// Which.
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = id::<NotificationId>)]
     ids: Vec<NotificationId>,
 }
 
@@ -126,6 +142,9 @@ struct List {
 
 pub(crate) fn run(args: &Notifications) -> anyhow::Result<()> {
     let json = args.common.json;
+    if let Command::Create(wish) = &args.command {
+        wish.check()?;
+    }
     talk(&args.common.connection, async |client| match &args.command {
         Command::List(list) => list.run(&client, json).await,
         Command::Show { id } => {
@@ -135,7 +154,11 @@ pub(crate) fn run(args: &Notifications) -> anyhow::Result<()> {
         Command::Update { id, wish } => update(&client, *id, wish, json).await,
         Command::Delete(ids) => for_each(&ids.ids, async |id| delete(&client, id, json).await).await,
         Command::Pause(ids) => switch(&client, ids, ("pause", "paused"), json).await,
-        Command::Resume(ids) => switch(&client, ids, ("resume", "resumed"), json).await,
+        Command::Resume(ids) => {
+            switch(&client, ids, ("resume", "resumed"), json).await?;
+            complain("what was held is looked at again, and sent, within five minutes");
+            Ok(())
+        }
         Command::Reset(ids) => switch(&client, ids, ("reset", "reset"), json).await,
         Command::Rotate { id, key, grace } => rotate(&client, *id, key.as_deref(), *grace, json).await,
         Command::Keys { id } => keys(&client, *id, json).await,
@@ -212,8 +235,8 @@ fn public_keys(keys: &Value) -> String {
     if keys.is_empty() { text(&Value::Null) } else { keys.join(", ") }
 }
 
-async fn create(client: &Client, wish: &Wish, json: bool) -> anyhow::Result<()> {
-    let body = wish.over(json!({}))?;
+async fn create(client: &Client, wish: &NewWish, json: bool) -> anyhow::Result<()> {
+    let body = wish.body()?;
     let made = client.send(Method::POST, &["v1", "notifications"], Some(&body)).await?;
     show(&made, json)?;
     if made["config"]["secret"].is_string() {

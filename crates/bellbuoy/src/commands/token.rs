@@ -13,7 +13,7 @@ use super::{
     complain, for_each, print, print_json, print_list,
     table::Table,
     talk,
-    words::{text, time},
+    words::{id, text, time},
 };
 
 const DAY_SECONDS: u32 = 24 * 60 * 60;
@@ -45,7 +45,8 @@ enum Command {
         /// What it may be used for. Can be given several times.
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<TokenScope>,
-        /// Whose rights it carries. Without it, it acts for the registry itself, within its scopes.
+        /// Whose rights it carries. Without it, it acts for the registry itself: by repo:admin on every repository, by
+        /// org:admin on every namespace, by user:admin for every account.
         #[arg(long)]
         account: Option<AccountName>,
         /// Days until it expires.
@@ -67,7 +68,7 @@ enum Command {
     /// Make tokens invalid for good, within a second everywhere.
     Revoke {
         /// Which.
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = id::<Uuid>)]
         ids: Vec<Uuid>,
     },
 }
@@ -80,7 +81,11 @@ pub(crate) fn run(args: &Tokens) -> anyhow::Result<()> {
             let body = json!({
                 "title": title, "scopes": scopes, "account": account, "expires_in_seconds": seconds,
             });
-            create(&client, &body, json).await
+            create(&client, &body, json).await?;
+            if account.is_none() {
+                warn_of_reach(scopes);
+            }
+            Ok(())
         }
         Command::List { account, limit } => list(&client, account.as_ref(), *limit, json).await,
         Command::Revoke { ids } => revoke(&client, ids).await,
@@ -94,6 +99,25 @@ async fn create(client: &Client, body: &Value, json: bool) -> anyhow::Result<()>
     }
     complain(&format!("token {} ({}); it is shown this once:", text(&made["id"]), text(&made["title"])));
     print(made["token"].as_str().context("the answer has no token")?)
+}
+
+/// Says how far a token without an account reaches, where its scopes are about what is somebody's.
+fn warn_of_reach(scopes: &[TokenScope]) {
+    let everything: Vec<_> = scopes
+        .iter()
+        .filter_map(|scope| match scope {
+            TokenScope::RepositoryAdmin => Some("every repository"),
+            TokenScope::NamespaceAdmin => Some("every namespace"),
+            TokenScope::Account => Some("every account"),
+            TokenScope::Publish | TokenScope::Metrics | TokenScope::Superuser => None,
+        })
+        .collect();
+    if !everything.is_empty() {
+        complain(&format!(
+            "it has no account, and so acts on {}; --account gives it one's rights alone",
+            everything.join(" and ")
+        ));
+    }
 }
 
 async fn list(

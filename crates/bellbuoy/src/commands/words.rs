@@ -41,6 +41,11 @@ pub(crate) fn scope(value: &Value) -> String {
     }
 }
 
+/// An id, as a command is given it.
+pub(crate) fn id<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "should be an id such as 7d3a2c0e-2b1f-4c59-9a57-6a4f7f1f4b0d")
+}
+
 /// `1 dead letter`, `2 dead letters`.
 pub(crate) fn count(how_many: usize, what: &str) -> String {
     format!("{how_many} {what}{}", if how_many == 1 { "" } else { "s" })

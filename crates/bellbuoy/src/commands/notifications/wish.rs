@@ -16,8 +16,9 @@ const FILE_BYTES: u64 = 256 * 1024;
 const SERVERS: &[&str] =
     &["id", "state", "state_reason", "failures", "public_keys", "created_at", "updated_at"];
 
+/// What is said of a new notification. Its scope stays as it is made.
 #[derive(Debug, Args)]
-pub(super) struct Wish {
+pub(super) struct NewWish {
     /// Of a repository, such as `acme/api`.
     #[arg(long, value_name = "NAME", group = "scope")]
     repository: Option<String>,
@@ -27,6 +28,13 @@ pub(super) struct Wish {
     /// Of the whole registry.
     #[arg(long, group = "scope")]
     registry: bool,
+    #[command(flatten)]
+    wish: Wish,
+}
+
+/// What can be said of a notification, new or not.
+#[derive(Debug, Args)]
+pub(super) struct Wish {
     /// Of what, such as `repo_push`; several with commas or by saying it again.
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
     kinds: Vec<Kind>,
@@ -85,6 +93,41 @@ fn written(mut shown: Map<String, Value>) -> Map<String, Value> {
     shown
 }
 
+impl NewWish {
+    /// Refuses what is not whole, before anything is asked of the server. A file may say everything.
+    pub(super) fn check(&self) -> Result<(), Misuse> {
+        if self.wish.from.is_some() {
+            return Ok(());
+        }
+        let parts = [
+            (self.scope().is_some(), "whose events: --repository, --namespace or --registry"),
+            (!self.wish.kinds.is_empty(), "which kinds: --kind"),
+            (self.wish.has_method(), "how it is told: --webhook, --in-app or --method"),
+        ];
+        let missing: Vec<_> =
+            parts.into_iter().filter_map(|(is_said, part)| (!is_said).then_some(part)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(Misuse(format!("say {}", missing.join("; ")))) }
+    }
+
+    /// The body of a request that makes it.
+    pub(super) fn body(&self) -> anyhow::Result<Value> {
+        let mut body = self.wish.over(json!({}))?;
+        if let Some(scope) = self.scope() {
+            body["scope"] = scope;
+        }
+        Ok(body)
+    }
+
+    fn scope(&self) -> Option<Value> {
+        match (&self.repository, &self.namespace, self.registry) {
+            (Some(name), ..) => Some(json!({ "repository": name })),
+            (_, Some(name), _) => Some(json!({ "namespace": name })),
+            (_, _, true) => Some(json!({ "registry": true })),
+            _ => None,
+        }
+    }
+}
+
 impl Wish {
     /// The body of a request: what the server shows of the notification, if there is one, then the
     /// file, then what is given by itself.
@@ -94,7 +137,6 @@ impl Wish {
         body.extend(self.read_file()?);
         let members = [
             ("title", self.title.clone().map(Value::from)),
-            ("scope", self.scope()),
             ("kinds", (!self.kinds.is_empty()).then(|| json!(self.kinds))),
             ("filter", self.filter.clone().map(Value::from)),
             ("format", self.format.map(|format| format.name().into())),
@@ -111,13 +153,8 @@ impl Wish {
         if is_empty { Err(Misuse("say what to change, such as --title".to_owned()).into()) } else { Ok(()) }
     }
 
-    fn scope(&self) -> Option<Value> {
-        match (&self.repository, &self.namespace, self.registry) {
-            (Some(name), ..) => Some(json!({ "repository": name })),
-            (_, Some(name), _) => Some(json!({ "namespace": name })),
-            (_, _, true) => Some(json!({ "registry": true })),
-            _ => None,
-        }
+    fn has_method(&self) -> bool {
+        self.webhook.is_some() || self.in_app.is_some() || self.method.is_some()
     }
 
     fn put_method(&self, body: &mut Map<String, Value>) {
@@ -170,11 +207,19 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Command {
         #[command(flatten)]
-        wish: Wish,
+        new: NewWish,
+    }
+
+    fn parse_new(args: &[&str]) -> Result<NewWish, clap::Error> {
+        Command::try_parse_from(["test"].iter().chain(args)).map(|command| command.new)
     }
 
     fn parse(args: &[&str]) -> Result<Wish, clap::Error> {
-        Command::try_parse_from(["test"].iter().chain(args)).map(|command| command.wish)
+        parse_new(args).map(|new| new.wish)
+    }
+
+    fn body(args: &[&str]) -> Value {
+        parse_new(args).expect("understood").body().expect("a body")
     }
 
     fn over(args: &[&str], base: Value) -> Value {
@@ -206,13 +251,13 @@ mod tests {
             "kinds": ["repo_push", "tag_delete", "build_success"], "filter": {"tags": ["v*"]}, "method": "webhook",
             "config": {"template": "{}", "url": "https://ci.example.com/"}, "format": "cloudevents",
         });
-        assert_eq!(over(&args, json!({})), expected);
+        assert_eq!(body(&args), expected);
         let args = ["--registry", "--in-app", "team:red:ops"];
         let expected = json!({
             "scope": {"registry": true}, "method": "quay_notification",
             "config": {"target": {"kind": "team", "name": "red:ops"}},
         });
-        assert_eq!(over(&args, json!({})), expected);
+        assert_eq!(body(&args), expected);
     }
 
     #[test]
@@ -244,6 +289,22 @@ mod tests {
         for from in [path, "/nonexistent/wish.json"] {
             assert!(parse(&["--from", from]).expect("understood").over(json!({})).is_err());
         }
+    }
+
+    #[test]
+    fn a_new_one_says_whose_which_and_how_or_leaves_it_to_a_file() {
+        let check =
+            |args: &[&str]| parse_new(args).expect("understood").check().map_err(|misuse| misuse.to_string());
+        let parts = ["--registry", "--kind=repo_push", "--in-app=user:ann"];
+        assert_eq!(check(&parts), Ok(()));
+        assert_eq!(check(&["--from", "wish.json"]), Ok(()));
+        for (left_out, named) in ["--namespace", "--kind", "--webhook"].into_iter().enumerate() {
+            let others: Vec<_> =
+                (0..3).filter(|place| *place != left_out).map(|place| parts[place]).collect();
+            let said = check(&others).expect_err("not whole");
+            assert!(said.contains(named) && !said.contains(';'), "{others:?}: {said}");
+        }
+        assert_eq!(check(&[]).expect_err("nothing").matches(';').count(), 2);
     }
 
     #[test]
