@@ -83,6 +83,7 @@ async fn misuse_is_exit_code_2_and_help_is_not_misuse() {
         (&["publish", "nonsense", "--token", "t"], 2, "unknown kind \"nonsense\"; known are repo_push"),
         (&["publish", "repo_push", "acme/api"], 2, "--token"),
         (&[], 2, "serve"),
+        (&["serve", "--demo", "--config", "my.toml"], 2, "leave out --config"),
         (&["--help"], 0, "Exit codes: 0 done, 1 failed, 2 misused"),
         (&["--version"], 0, "bellbuoy "),
         (&["completions", "bash"], 0, "bellbuoy"),
@@ -123,6 +124,7 @@ async fn publish_hands_an_event_to_a_running_server_or_says_why_not() {
         let (code, said) = run(folder.path(), args, &environment).await;
         assert!(code == Some(1) && parts.iter().all(|part| said.contains(part)), "{args:?}: {code:?} {said}");
         assert!(!said.contains("wrong-wrong"), "{said}");
+        assert!(said.matches("is not valid;").count() <= 1, "{said}");
     }
 }
 

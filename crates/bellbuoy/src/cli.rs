@@ -111,7 +111,7 @@ enum ConfigCommand {
 impl Cli {
     pub(crate) fn run(self) -> ExitCode {
         let result = match self.command {
-            Command::Serve(args) if args.demo => demo::run(&environment()),
+            Command::Serve(args) if args.demo => args.demo(),
             Command::Serve(args) => load_with(&args.config, args.overrides()).and_then(serve::run),
             Command::Publish(args) => commands::publish::run(&args),
             Command::Notifications(args) => commands::notifications::run(&args),
@@ -175,6 +175,15 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 impl Serve {
+    fn demo(&self) -> anyhow::Result<()> {
+        if self.config.config.is_some() || self.overrides().next().is_some() {
+            let wrong = "--demo runs by settings of its own: leave out --config (BELLBUOY_CONFIG), --roles and \
+                         --methods, and set what has to differ in the environment";
+            return Err(Misuse(wrong.to_owned()).into());
+        }
+        demo::run(&environment())
+    }
+
     // As the environment would say it.
     fn overrides(&self) -> impl Iterator<Item = (String, String)> {
         let flags = [("BELLBUOY_ROLES", self.roles.clone()), ("BELLBUOY_METHODS", self.methods.clone())];
@@ -221,4 +230,25 @@ fn show(config: &Config) -> String {
 
 fn shown_or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No narrower than a terminal usually is, so that nothing is wrapped inside a command.
+    const COLUMNS: usize = 80;
+
+    #[test]
+    fn an_example_in_a_help_is_copied_whole() {
+        let cli = Cli::command();
+        let examples = cli.get_subcommands().filter_map(|command| command.get_after_help());
+        let lines: Vec<_> = examples
+            .flat_map(|text| text.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        assert!(lines.iter().any(|line| line.contains("bellbuoy notifications create")));
+        for line in lines.iter().filter(|line| line.starts_with("  ")) {
+            assert!(line.len() <= COLUMNS, "{line}");
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Connection {
         help_heading = "Server"
     )]
     pub(crate) url: String,
-    /// The admin token.
+    /// A token: one of `token create`, or the admin token.
     #[arg(long, env = "BELLBUOY_TOKEN", hide_env_values = true, global = true, help_heading = "Server")]
     token: Option<String>,
 }
@@ -74,7 +74,7 @@ impl Client {
     pub(crate) fn new(connection: &Connection) -> anyhow::Result<Self> {
         let token = connection.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
-            Misuse("no token: give the server's admin token as --token or in BELLBUOY_TOKEN".to_owned())
+            Misuse("no token: give a token of the server's as --token or in BELLBUOY_TOKEN".to_owned())
         })?;
         let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| Misuse("the token holds characters that no token has".to_owned()))?;

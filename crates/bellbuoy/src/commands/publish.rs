@@ -66,5 +66,6 @@ fn event(args: &Publish) -> anyhow::Result<Event> {
     if let Some(subject) = &args.subject {
         value["subject"] = subject.as_str().into();
     }
-    Ok(Event::from_value(value, Timestamp::now())?)
+    // The text of its error has the cause already.
+    Event::from_value(value, Timestamp::now()).map_err(anyhow::Error::msg)
 }
