@@ -161,6 +161,7 @@ fn bad_notifications() -> Vec<Bad> {
         "eventConfig": {}});
     let (native, quay) = (|member, to| changed(&native, member, to), |member, to| changed(&quay, member, to));
     let template = json!({"url": "https://ci.example.com/hook", "template": "{\"a\": ${}"});
+    let deep = format!("{}x{}", "{".repeat(250), "}".repeat(250));
     vec![
         bad(NATIVE, native("method", json!("pigeon")), 400, &["pigeon", "known are webhook"]),
         bad(NATIVE, native("kinds", json!(["nonsense"])), 400, &["kinds[0]", "nonsense"]),
@@ -177,6 +178,7 @@ fn bad_notifications() -> Vec<Bad> {
         bad(NATIVE, native("config", template.clone()), 400, &["template"]),
         bad(NATIVE, native("format", json!("yaml")), 400, &["yaml"]),
         bad(NATIVE, native("filter", json!({"tags": [5]})), 400, &["`tags`", "should be a string"]),
+        bad(NATIVE, native("filter", json!({"tags": [&deep]})), 400, &["`tags`", "nested too deep"]),
         bad(NATIVE, native("state", json!("active")), 400, &["state"]),
         Bad { content_type: "text/plain", ..bad(NATIVE, native("x", Value::Null), 415, &[JSON]) },
         bad(QUAY, quay("method", json!("pigeon")), 400, &["pigeon"]),
@@ -186,6 +188,7 @@ fn bad_notifications() -> Vec<Bad> {
         bad(QUAY, quay("config", Value::Null), 400, &["'config' is a required property"]),
         bad(QUAY, quay("config", template), 400, &["template"]),
         bad(QUAY, quay("eventConfig", json!({"tags": [5]})), 400, &["`tags`", "should be a string"]),
+        bad(QUAY, quay("eventConfig", json!({"tags": [deep]})), 400, &["`tags`", "nested too deep"]),
         bad("/api/v1/repository/ACME%20/x/notification/", quay("x", Value::Null), 400, &[]),
     ]
 }
