@@ -3,7 +3,7 @@
 
 use bellbuoy_domain::{
     Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secrets,
-    SignatureStyle, masked, unmask,
+    SignatureStyle, UnknownKey, masked, unmask,
 };
 use bellbuoy_store::Store;
 use jiff::Timestamp;
@@ -50,6 +50,16 @@ impl Draft {
         // A method that is not known is refused by `Notification::check`.
         let Ok(method) = self.method.parse::<MethodName>() else { return Ok(()) };
         reach.check(method, &self.config).map_err(|out_of_reach| Problem::bad(out_of_reach.to_string()))
+    }
+
+    /// Refuses settings that the method does not know, so that a misspelt one is not taken for what it was meant to be.
+    /// Those that `old` has by another surface stay when they are written as they are shown.
+    pub(crate) fn check_keys(&self, old: Option<&Notification>) -> Result<(), Problem> {
+        // A method that is not known is refused by `Notification::check`.
+        let Ok(method) = self.method.parse::<MethodName>() else { return Ok(()) };
+        let old = old.filter(|old| old.method == self.method);
+        let kept = old.map(|old| masked(&old.method, &old.config)).unwrap_or_default();
+        method.check_settings(&self.config, &kept).map_err(|fault| unknown_key(&fault))
     }
 
     /// A new notification.
@@ -129,6 +139,10 @@ impl Draft {
             .and_then(Value::as_array)
             .is_some_and(|styles| styles.iter().any(wanted))
     }
+}
+
+fn unknown_key(fault: &UnknownKey) -> Problem {
+    Problem::bad(fault.to_string()).with("path", fault.path())
 }
 
 /// Whether a method's requests are signed, so that its notifications need a secret.

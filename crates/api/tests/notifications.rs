@@ -105,6 +105,69 @@ async fn a_fault_in_the_body_is_named_with_its_path() {
 }
 
 #[tokio::test]
+async fn a_setting_that_the_method_does_not_know_is_refused_with_what_was_meant_perhaps() {
+    let rig = Rig::start().await;
+    let made = create(&rig, &acme()).await;
+    let with = |method: &str, name: &str| {
+        let mut body = acme();
+        body["method"] = method.into();
+        body["config"][name] = "hunter2".into();
+        body
+    };
+    for (body, key, said) in [
+        (
+            with("webhook", "authorisation"),
+            "authorisation",
+            "the method webhook; did you mean `authorization`?",
+        ),
+        (with("webhook", "hmac_secert"), "hmac_secert", "the method webhook; did you mean `hmac_secret`?"),
+        (with("webhook", "of_theirs"), "of_theirs", "the method webhook; known are url, template, "),
+        (with("slack", "bearer_token"), "bearer_token", "the method slack; known are url, text"),
+    ] {
+        for (verb, path) in [("POST", ALL.to_owned()), ("PUT", format!("{ALL}/{}", id(&made)))] {
+            let answer = rig.send(verb, &path, &[JSON], body.to_string()).await;
+            let detail = problem(&answer, 400);
+            assert!(detail.starts_with(&format!("`config.{key}` means nothing to {said}")), "{detail}");
+            assert_eq!(answer.json()["path"], format!("config.{key}"));
+            assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_another_surface_keeps_of_unknown_settings_is_masked_and_stays_when_its_mask_is_written() {
+    let rig = Rig::start().await;
+    let mut body = webhook_body();
+    body["config"]["authorisation"] = "Bearer hunter2".into();
+    body["config"]["extra"] = json!({"token": "hunter3"});
+    let made = rig.post("/api/v1/repository/acme/api/notification/", &body).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let one = made.json()["uuid"].as_str().expect("a UUID").to_owned();
+    let path = format!("{ALL}/{one}");
+    let quay = format!("/api/v1/repository/acme/api/notification/{one}");
+    for path in [&path, &quay] {
+        let shown = rig.get(path).await.json()["config"].clone();
+        assert_eq!((&shown["authorisation"], &shown["extra"]), (&json!("********"), &json!("********")));
+    }
+
+    let mut again = acme();
+    again["title"] = "Renamed".into();
+    again["config"] = rig.get(&path).await.json()["config"].clone();
+    let put = async |body: &Value| rig.send("PUT", &path, &[JSON], body.to_string()).await;
+    let changed = put(&again).await;
+    assert_eq!((changed.status.as_u16(), &changed.json()["title"]), (200, &json!("Renamed")));
+    assert!(!changed.text().contains("hunter"), "{}", changed.text());
+    let kept = rig.store.notification(one.parse().expect("an id")).await.expect("read").expect("there");
+    assert_eq!(Value::from(kept.config), body["config"]);
+
+    let mut other = again.clone();
+    other["config"]["authorisation"] = "Bearer hunter4".into();
+    assert!(problem(&put(&other).await, 400).contains("did you mean `authorization`?"));
+    again["config"].as_object_mut().expect("an object").retain(|name, _| name == "url");
+    assert_eq!(put(&again).await.json()["config"], json!({"url": "https://ci.example.com/hook"}));
+}
+
+#[tokio::test]
 async fn the_list_comes_in_pages_that_cover_everything_once() {
     let rig = Rig::start().await;
     let mut made = Vec::new();
@@ -262,7 +325,7 @@ async fn a_place_that_is_full_and_settings_that_are_too_large_are_refused_on_eve
 
     let large = "x".repeat(128 * 1024);
     let mut native = acme();
-    native["config"]["unknown"] = json!(large);
+    native["filter"] = json!({"condition": {"path": "name", "equals": large}});
     let too_large = |detail: &str| detail.contains("bytes of JSON, but may be 131072 at most");
     for (verb, path) in [("POST", ALL.to_owned()), ("PUT", format!("{ALL}/{}", id(&made)))] {
         let detail = problem(&rig.send(verb, &path, &[JSON], native.to_string()).await, 400);

@@ -34,6 +34,7 @@ mod severity;
 mod signing;
 mod slots;
 mod template;
+mod unknown_key;
 mod url_template;
 mod webhook;
 
@@ -77,6 +78,7 @@ pub use secret::{MASK, Secret, SecretError, Secrets};
 pub use signing::{KeyKind, MOST_RETIRED, PrivateKey, PublicOf, Retired, SigningKey};
 pub use slots::{Asker, Granted, grant};
 pub use template::{Template, TemplateError, TextTemplate};
+pub use unknown_key::UnknownKey;
 pub use webhook::{
     Authorization, HttpMethod, OptionError, SignatureStyle, SuccessStatuses, TlsOptions, WEBHOOK_VERSION,
     WebhookOptions,

@@ -1,5 +1,6 @@
 //! What is secret of a method's settings although it has to stand among them: the address of a chat channel, tokens of
-//! chat services, and what the query of a webhook's URL holds. Shown when it is written, and masked ever after.
+//! chat services, and what the query of a webhook's URL holds. Shown when it is written, and masked ever after. So is what
+//! the method does not know: it may be a secret whose name is misspelt.
 
 use serde_json::{Map, Value};
 
@@ -18,7 +19,25 @@ pub fn masked(method: &str, config: &Config) -> Config {
     for text in chain(&mut shown) {
         *text = without_query(text);
     }
+    for (_, value) in unknown(method, &mut shown) {
+        *value = hidden(value);
+    }
     shown
+}
+
+/// The settings that the method does not know. Of a method that is not known itself, all.
+fn unknown<'a>(method: &str, config: &'a mut Config) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
+    let known = method.parse::<MethodName>().map_or(&[][..], MethodName::settings);
+    config.iter_mut().filter(|(name, _)| !known.contains(&name.as_str()))
+}
+
+/// A mask, whatever type the value has, but for what is blank.
+fn hidden(value: &Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::String(text) => all(text).into(),
+        _ => MASK.into(),
+    }
 }
 
 /// The further URLs of a chain of webhooks, which are shown as the first is.
@@ -43,25 +62,26 @@ pub fn unmask(method: &str, config: &mut Config, old: &Config) -> Result<(), Sec
         }
         match old.get(*name).and_then(Value::as_str) {
             Some(kept) if *text == mask(kept) => kept.clone_into(text),
-            _ => {
-                let problem = "is masked, but no such value is kept; give the whole value".to_owned();
-                return Err(SecretError::Value { name: (*name).to_owned(), problem });
-            }
+            _ => return Err(not_kept(name)),
         }
     }
-    let mut old = old.clone();
-    let kept: Vec<String> = chain(&mut old).map(std::mem::take).collect();
+    let kept: Vec<String> = chain(&mut old.clone()).map(std::mem::take).collect();
     for (place, text) in chain(config).enumerate().filter(|(_, text)| text.contains(MASK)) {
         // At its own place first: two that differ in what is masked alone look the same.
         let same = |kept: &&String| without_query(kept) == *text;
         let found = kept.get(place).filter(same).or_else(|| kept.iter().find(same));
-        let Some(found) = found else {
-            let problem = "is masked, but no such value is kept; give the whole value".to_owned();
-            return Err(SecretError::Value { name: format!("chain[{place}]"), problem });
-        };
-        found.clone_into(text);
+        found.ok_or_else(|| not_kept(&format!("chain[{place}]")))?.clone_into(text);
+    }
+    for (name, value) in unknown(method, config).filter(|(_, value)| **value == MASK) {
+        let found = old.get(name).filter(|kept| hidden(kept) == MASK);
+        value.clone_from(found.ok_or_else(|| not_kept(name))?);
     }
     Ok(())
+}
+
+fn not_kept(name: &str) -> SecretError {
+    let problem = "is masked, but no such value is kept; give the whole value".to_owned();
+    SecretError::Value { name: name.chars().take(80).collect(), problem }
 }
 
 type Mask = fn(&str) -> String;
@@ -150,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn each_secret_of_a_method_is_masked_and_nothing_else() {
+    fn each_secret_of_a_method_and_what_it_does_not_know_is_masked_and_nothing_else() {
         for (method, written, shown) in [
             (
                 "webhook",
@@ -185,7 +205,17 @@ mod tests {
             ),
             ("flowdock", json!({"flow_api_token": "hunter2"}), json!({"flow_api_token": "********"})),
             ("email", json!({"email": "kim@example.com"}), json!({"email": "kim@example.com"})),
-            ("unheard_of", json!({"url": 5}), json!({"url": 5})),
+            (
+                "webhook",
+                json!({"url": "https://a.example/", "authorisation": "hunter2", "bearer": {"t": "hunter3"}, "a": 5, "b": null, "c": ""}),
+                json!({"url": "https://a.example/", "authorisation": "********", "bearer": "********", "a": "********", "b": null, "c": ""}),
+            ),
+            (
+                "slack",
+                json!({"url": "https://a.example/", "chain": ["https://b.example/?t=hunter2"], "password": "hunter3"}),
+                json!({"url": "https://a.example/", "chain": "********", "password": "********"}),
+            ),
+            ("unheard_of", json!({"url": 5}), json!({"url": "********"})),
         ] {
             let written = config(&written);
             let seen = masked(method, &written);
@@ -202,6 +232,11 @@ mod tests {
         for url in ["https://b.example/?token=********", "https://a.example/?token=********&x=1"] {
             let error = unmask("webhook", &mut config(&json!({"url": url})), &old).expect_err("refused");
             assert!(error.to_string().starts_with("`config.url` is masked"), "{error}");
+        }
+        let mut unknown = config(&json!({"authorisation": "********"}));
+        for old in [config(&json!({})), config(&json!({"authorisation": ""}))] {
+            let error = unmask("webhook", &mut unknown, &old).expect_err("refused").to_string();
+            assert!(error.starts_with("`config.authorisation` is masked"), "{error}");
         }
         let mut fresh = config(&json!({"url": "https://b.example/?token=new"}));
         unmask("webhook", &mut fresh, &old).expect("another value");

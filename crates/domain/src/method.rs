@@ -4,6 +4,7 @@
 mod chat;
 mod chat_answer;
 mod email;
+mod settings;
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -13,6 +14,7 @@ use url::Url;
 pub use chat::{Channel, ChatConfig, ChatService};
 pub use chat_answer::{CHAT_ANSWER_BYTES, ChatAnswer};
 pub use email::{EmailAddress, EmailConfig, Letter};
+pub(crate) use settings::Settings;
 
 use crate::{
     DeliveryId, Event, OptionError, Scope, Template, TemplateError, TextTemplate, WebhookOptions, masked,
@@ -206,6 +208,7 @@ impl MethodConfig {
         config: &Map<String, Value>,
         scope: &Scope,
     ) -> Result<Self, ConfigError> {
+        let config = Settings::new(method, config);
         if let Some(service) = method.chat_service() {
             return chat::parse(service, config).map(Self::Chat);
         }
@@ -220,7 +223,7 @@ impl MethodConfig {
 /// Longest webhook URL, in bytes: what receivers' servers commonly take.
 pub(crate) const MAX_URL_BYTES: usize = 2048;
 
-fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
+fn webhook(config: Settings<'_>) -> Result<WebhookConfig, ConfigError> {
     let url = match config.get("url") {
         None | Some(Value::Null) => return Err(ConfigError::MissingUrl),
         Some(Value::String(url)) if url.is_empty() => return Err(ConfigError::MissingUrl),
@@ -236,7 +239,7 @@ fn webhook(config: &Map<String, Value>) -> Result<WebhookConfig, ConfigError> {
         Some(Value::String(text)) => Some(Template::parse(text)?),
         Some(_) => return Err(ConfigError::TemplateNotText),
     };
-    Ok(WebhookConfig { url: url.clone(), template, options: Box::new(WebhookOptions::parse(config)?) })
+    Ok(WebhookConfig { url: url.clone(), template, options: Box::new(WebhookOptions::read(config)?) })
 }
 
 /// Whether a text will do as a webhook's URL, with its places for what an event is about.
@@ -265,7 +268,7 @@ fn is_receiver_url(text: &str) -> bool {
 }
 
 /// A setting that is a text, or a number as some clients send ids; `None` if it is missing, empty or anything else.
-fn given(config: &Map<String, Value>, name: &str) -> Option<String> {
+fn given(config: Settings<'_>, name: &str) -> Option<String> {
     match config.get(name)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -274,7 +277,7 @@ fn given(config: &Map<String, Value>, name: &str) -> Option<String> {
 }
 
 /// The owner's own words for a message, if there are any.
-fn owners_text(config: &Map<String, Value>, name: &'static str) -> Result<Option<TextTemplate>, ConfigError> {
+fn owners_text(config: Settings<'_>, name: &'static str) -> Result<Option<TextTemplate>, ConfigError> {
     match config.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
@@ -283,7 +286,7 @@ fn owners_text(config: &Map<String, Value>, name: &'static str) -> Result<Option
     }
 }
 
-fn in_app(config: &Map<String, Value>, scope: &Scope) -> Result<InAppTarget, ConfigError> {
+fn in_app(config: Settings<'_>, scope: &Scope) -> Result<InAppTarget, ConfigError> {
     let Some(Value::Object(target)) = config.get("target") else { return Err(ConfigError::MissingTarget) };
     let word = match target.get("kind") {
         None | Some(Value::Null) => return Err(ConfigError::MissingTarget),

@@ -7,7 +7,12 @@ use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use serde_json::{Map, Value};
 
-use crate::{Format, Grain, MAX_CHAIN, dtr, method::is_webhook_url, pem, secret::HEADERS};
+use crate::{
+    Format, Grain, MAX_CHAIN, MethodName, dtr,
+    method::{Settings, is_webhook_url},
+    pem,
+    secret::HEADERS,
+};
 
 /// The version of these settings. Members are added to it; a member that changes its meaning makes
 /// another.
@@ -194,15 +199,17 @@ impl OptionError {
     }
 }
 
-type Config = Map<String, Value>;
-
 impl WebhookOptions {
     /// Reads the settings; absent, null and empty ones are the usual ones.
     ///
     /// # Errors
     ///
     /// Names the first that will not do.
-    pub fn parse(config: &Config) -> Result<Self, OptionError> {
+    pub fn parse(config: &Map<String, Value>) -> Result<Self, OptionError> {
+        Self::read(Settings::new(MethodName::Webhook, config))
+    }
+
+    pub(crate) fn read(config: Settings<'_>) -> Result<Self, OptionError> {
         check_version(config)?;
         let (headers, secret_headers) = (headers(config)?, secret_headers(config)?);
         if headers.len() + secret_headers.len() > MAX_HEADERS {
@@ -255,7 +262,7 @@ impl WebhookOptions {
     }
 }
 
-fn check_version(config: &Config) -> Result<(), OptionError> {
+fn check_version(config: Settings<'_>) -> Result<(), OptionError> {
     match config.get("version") {
         None | Some(Value::Null) => Ok(()),
         Some(version) if version.as_u64() == Some(WEBHOOK_VERSION) => Ok(()),
@@ -268,7 +275,7 @@ fn check_version(config: &Config) -> Result<(), OptionError> {
 
 /// One of a closed set of words; `None` if it is absent, null or empty. Case does not count.
 fn word<T: Copy>(
-    config: &Config,
+    config: Settings<'_>,
     name: &'static str,
     all: &[T],
     spelled: fn(T) -> &'static str,
@@ -290,7 +297,7 @@ fn one_of<T: Copy>(
     })
 }
 
-fn text<'a>(config: &'a Config, name: &'static str) -> Result<Option<&'a str>, OptionError> {
+fn text<'a>(config: Settings<'a>, name: &'static str) -> Result<Option<&'a str>, OptionError> {
     match config.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
@@ -298,7 +305,7 @@ fn text<'a>(config: &'a Config, name: &'static str) -> Result<Option<&'a str>, O
     }
 }
 
-fn flag(config: &Config, name: &'static str) -> Result<bool, OptionError> {
+fn flag(config: Settings<'_>, name: &'static str) -> Result<bool, OptionError> {
     match config.get(name) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
@@ -306,7 +313,7 @@ fn flag(config: &Config, name: &'static str) -> Result<bool, OptionError> {
     }
 }
 
-fn rate(config: &Config) -> Result<Option<NonZeroU32>, OptionError> {
+fn rate(config: Settings<'_>) -> Result<Option<NonZeroU32>, OptionError> {
     let count = |value: &Value| u32::try_from(value.as_u64()?).ok().filter(|count| *count <= MAX_RATE);
     match config.get("rate") {
         None | Some(Value::Null) => Ok(None),
@@ -323,7 +330,7 @@ fn rate(config: &Config) -> Result<Option<NonZeroU32>, OptionError> {
     }
 }
 
-fn list<'a>(config: &'a Config, name: &'static str) -> Result<Option<&'a [Value]>, OptionError> {
+fn list<'a>(config: Settings<'a>, name: &'static str) -> Result<Option<&'a [Value]>, OptionError> {
     match config.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Array(items)) => Ok(Some(items)),
@@ -331,7 +338,10 @@ fn list<'a>(config: &'a Config, name: &'static str) -> Result<Option<&'a [Value]
     }
 }
 
-fn object<'a>(config: &'a Config, name: &'static str) -> Result<Option<&'a Config>, OptionError> {
+fn object<'a>(
+    config: Settings<'a>,
+    name: &'static str,
+) -> Result<Option<&'a Map<String, Value>>, OptionError> {
     match config.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(members)) => Ok(Some(members)),
@@ -339,7 +349,7 @@ fn object<'a>(config: &'a Config, name: &'static str) -> Result<Option<&'a Confi
     }
 }
 
-fn headers(config: &Config) -> Result<Vec<(String, String)>, OptionError> {
+fn headers(config: Settings<'_>) -> Result<Vec<(String, String)>, OptionError> {
     let header = |(name, value): (&String, &Value)| {
         let path = format!("headers.{}", shortened(name));
         let name = header_name(name).map_err(|problem| OptionError::new(&path, problem))?;
@@ -356,7 +366,7 @@ fn headers(config: &Config) -> Result<Vec<(String, String)>, OptionError> {
     object(config, "headers")?.into_iter().flatten().map(header).collect()
 }
 
-fn secret_headers(config: &Config) -> Result<Vec<String>, OptionError> {
+fn secret_headers(config: Settings<'_>) -> Result<Vec<String>, OptionError> {
     let header = |(name, value): (&String, &Value)| {
         let path = format!("{HEADERS}.{}", shortened(name));
         // Its secret, or the mask that stands for it.
@@ -400,7 +410,7 @@ pub(crate) fn check_header_value(value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn authorization(config: &Config) -> Result<Authorization, OptionError> {
+fn authorization(config: Settings<'_>) -> Result<Authorization, OptionError> {
     let user = text(config, "username")?;
     let given = |name: &'static str| text(config, name).map(|text| text.is_some());
     match (given("bearer_token")?, user, given("password")?, given("authorization")?) {
@@ -427,7 +437,7 @@ fn authorization(config: &Config) -> Result<Authorization, OptionError> {
 }
 
 /// `["2xx", 302, "400-403"]`.
-fn success(config: &Config) -> Result<Option<SuccessStatuses>, OptionError> {
+fn success(config: Settings<'_>) -> Result<Option<SuccessStatuses>, OptionError> {
     let Some(items) = list(config, "success_statuses")? else { return Ok(None) };
     if items.is_empty() || items.len() > MAX_HEADERS {
         return Err(OptionError::new("success_statuses", format!("should hold 1 to {MAX_HEADERS} statuses")));
@@ -461,7 +471,7 @@ fn statuses(item: &Value) -> Option<RangeInclusive<u16>> {
     }
 }
 
-fn signatures(config: &Config) -> Result<Vec<SignatureStyle>, OptionError> {
+fn signatures(config: Settings<'_>) -> Result<Vec<SignatureStyle>, OptionError> {
     let Some(items) = list(config, "signatures")? else { return Ok(vec![SignatureStyle::StandardWebhooks]) };
     let style = |item: &Value| match item.as_str() {
         Some(text) => one_of("signatures", text, SignatureStyle::ALL, SignatureStyle::name),
@@ -477,7 +487,7 @@ fn signatures(config: &Config) -> Result<Vec<SignatureStyle>, OptionError> {
     Ok(styles)
 }
 
-fn tls(config: &Config) -> Result<TlsOptions, OptionError> {
+fn tls(config: Settings<'_>) -> Result<TlsOptions, OptionError> {
     let certificates = |name: &'static str| -> Result<Option<String>, OptionError> {
         let Some(pem) = text(config, name)? else { return Ok(None) };
         pem::check_certificates(pem).map_err(|problem| OptionError::new(name, problem))?;
@@ -496,7 +506,7 @@ fn tls(config: &Config) -> Result<TlsOptions, OptionError> {
     }
 }
 
-fn dtr_type(config: &Config) -> Result<Option<String>, OptionError> {
+fn dtr_type(config: Settings<'_>) -> Result<Option<String>, OptionError> {
     match text(config, "dtr_type")? {
         None => Ok(None),
         Some(name) if name == dtr::REPO_EVENT => Ok(Some(name.to_owned())),
@@ -504,7 +514,7 @@ fn dtr_type(config: &Config) -> Result<Option<String>, OptionError> {
     }
 }
 
-fn chain(config: &Config) -> Result<Vec<String>, OptionError> {
+fn chain(config: Settings<'_>) -> Result<Vec<String>, OptionError> {
     let Some(items) = list(config, "chain")? else { return Ok(Vec::new()) };
     if items.len() > MAX_CHAIN {
         return Err(OptionError::new("chain", format!("should hold up to {MAX_CHAIN} URLs")));

@@ -51,7 +51,7 @@ struct Body {
     filter: Map<String, Value>,
     #[schemars(with = "MethodName")]
     method: String,
-    /// The method's settings.
+    /// The method's settings, and no others; a change may keep others that it has, as they are shown.
     #[serde(default)]
     config: Map<String, Value>,
     /// `quay` if it is left out.
@@ -107,8 +107,8 @@ pub(super) struct NotificationView<'a> {
     filter: &'a Map<String, Value>,
     /// One of a draft's, unless a newer version wrote it; so is `format`.
     method: &'a str,
-    /// The method's settings. What is secret of them is shown as a mask, or not at all; the answer that makes a key to
-    /// sign with shows it once, as `secret`.
+    /// The method's settings. What is secret of them is shown as a mask, or not at all, and so is what the method does not
+    /// know; the answer that makes a key to sign with shows it once, as `secret`.
     pub(super) config: Map<String, Value>,
     format: &'a str,
     retry: Option<&'a RetryPolicy>,
@@ -217,6 +217,7 @@ pub(crate) fn routes() -> Routes {
 async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let draft = read_draft(&app, request).await?;
     caller.need(&app, Right::Notifications, &draft.scope).await?;
+    draft.check_keys(None)?;
     draft.check_reach(&app.api.reach)?;
     draft.check_recipients(&app.api.store).await?;
     let notification = caller.authored(draft.create(now())?);
@@ -283,10 +284,12 @@ async fn replace(
     let mut had_secret = false;
     let notification = change(&app, &caller, "notification.change", found, |old| {
         had_secret = old.secret.is_some();
+        draft.check_keys(Some(&old))?;
         draft.clone().replace(old, now()).map(Some)
     });
     let notification = notification.await?.ok_or_else(|| unknown("notification", &id))?;
-    Ok(Json(view(&notification, !had_secret)).into_response())
+    let makes_secret = !had_secret && notification.secret.is_some();
+    Ok(Json(view(&notification, makes_secret)).into_response())
 }
 
 /// Refuses another scope: its history, which is shown to whoever administers the scope, would be shown to others.

@@ -191,7 +191,8 @@ impl<'a> Notifications<'a> {
             draft.replace(old, now()).map(Some)
         });
         let notification = changed.await?.ok_or_else(|| self.absent(uuid))?;
-        Ok(Json(view(&notification, !had_secret)).into_response())
+        let makes_secret = !had_secret && notification.secret.is_some();
+        Ok(Json(view(&notification, makes_secret)).into_response())
     }
 
     async fn delete(&self, uuid: &str) -> Result<Response, Problem> {

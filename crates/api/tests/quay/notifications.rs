@@ -89,8 +89,12 @@ async fn automation_s_create_bodies_are_taken_and_config_is_echoed_but_for_what_
         let answer = rig.post(COLLECTION, &body).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         let got = rig.get(&one(&answer.json())).await.json();
-        // What lets others write into a channel is shown when it is written, and masked ever after.
+        // What lets others write into a channel is shown when it is written, and masked ever after; so is what the method
+        // does not know.
         let expected = match body["method"].as_str() {
+            _ if body["config"]["extra"].is_object() => {
+                json!({"url": "http://127.0.0.1:9/", "template": template, "extra": "********"})
+            }
             Some("slack") => json!({"url": "https://hooks.slack.com/********"}),
             Some("hipchat") => json!({"room_id": "12", "notification_token": "********"}),
             _ => body["config"].clone(),
@@ -100,6 +104,7 @@ async fn automation_s_create_bodies_are_taken_and_config_is_echoed_but_for_what_
         again["config"] = got["config"].clone();
         let put = rig.send("PUT", &one(&got), &[JSON], again.to_string()).await;
         assert_eq!(put.status, 200, "what was shown can be written back: {}", put.text());
+        assert_eq!(put.json()["config"], expected, "writing a mask back shows nothing");
         let kept = rig.store.notification(id(&got)).await.expect("read").expect("it");
         assert_eq!(Value::from(kept.config), body["config"]);
         assert_eq!(got["event_config"], body["eventConfig"]);

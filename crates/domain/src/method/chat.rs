@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{ConfigError, given, is_receiver_url, owners_text};
+use super::{ConfigError, Settings, given, is_receiver_url, owners_text};
 use crate::{
     Event, Format, Level, Markup, Message, Payload, Registry, TemplateError, TextTemplate,
     format::{quay, told},
@@ -102,7 +102,7 @@ impl ChatService {
     }
 }
 
-pub(super) fn parse(service: ChatService, config: &Map<String, Value>) -> Result<ChatConfig, ConfigError> {
+pub(super) fn parse(service: ChatService, config: Settings<'_>) -> Result<ChatConfig, ConfigError> {
     let channel = match service {
         ChatService::HipChat => {
             let token = given(config, "notification_token").ok_or(ConfigError::MissingHipChatToken)?;

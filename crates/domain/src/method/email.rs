@@ -3,9 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::{ConfigError, given, owners_text};
+use super::{ConfigError, Settings, given, owners_text};
 use crate::{
     Event, Format, Markup, Message, Registry, RepositoryName, Scope, TemplateError, TextTemplate,
     format::{quay, told},
@@ -94,7 +93,7 @@ pub struct EmailConfig {
     pub text: Option<TextTemplate>,
 }
 
-pub(super) fn parse(config: &Map<String, Value>, scope: &Scope) -> Result<EmailConfig, ConfigError> {
+pub(super) fn parse(config: Settings<'_>, scope: &Scope) -> Result<EmailConfig, ConfigError> {
     let address = match (given(config, "email"), scope) {
         (Some(address), _) => Some(EmailAddress::parse(&address).ok_or(ConfigError::InvalidEmail)?),
         (None, Scope::Namespace(_)) => None,

@@ -11,7 +11,8 @@ use crate::{
     webhook::{MAX_HEADER_NAME, MAX_HEADER_VALUE, MAX_HEADERS, MAX_RATE, RESERVED},
 };
 
-/// The schema of a method's settings as they are written, draft 2020-12. Further members are kept and mean nothing.
+/// The schema of a method's settings as they are written, draft 2020-12. It lets further members be, which mean nothing:
+/// Quay's surface keeps them, and ours refuses to take them.
 ///
 /// It says less than what is checked: of templates and places in URLs, of what is in certificates, of what depends on
 /// the notification's format or scope, and of who there is it says nothing. Words have one spelling here, and are
