@@ -2,7 +2,7 @@
 //! that a notification means the same whichever way it came.
 
 use bellbuoy_domain::{
-    Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secrets,
+    Filter, Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secrets,
     SignatureStyle, UnknownKey, masked, unmask,
 };
 use bellbuoy_store::Store;
@@ -52,9 +52,12 @@ impl Draft {
         reach.check(method, &self.config).map_err(|out_of_reach| Problem::bad(out_of_reach.to_string()))
     }
 
-    /// Refuses settings that the method does not know, so that a misspelt one is not taken for what it was meant to be.
-    /// Those that `old` has by another surface stay when they are written as they are shown.
+    /// Refuses settings that the method does not know, and keys of the filter that are no line, so that a misspelt one is
+    /// not taken for what it was meant to be. Those that `old` has by another surface stay when they are written as they
+    /// are shown.
     pub(crate) fn check_keys(&self, old: Option<&Notification>) -> Result<(), Problem> {
+        let kept = old.map(|old| old.event_config.clone()).unwrap_or_default();
+        Filter::check_keys(&self.event_config, &kept).map_err(|fault| unknown_key(&fault))?;
         // A method that is not known is refused by `Notification::check`.
         let Ok(method) = self.method.parse::<MethodName>() else { return Ok(()) };
         let old = old.filter(|old| old.method == self.method);

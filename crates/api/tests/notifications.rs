@@ -168,6 +168,36 @@ async fn what_another_surface_keeps_of_unknown_settings_is_masked_and_stays_when
 }
 
 #[tokio::test]
+async fn a_misspelt_key_of_a_filter_is_refused_and_one_of_another_surface_is_kept_and_explained() {
+    let rig = Rig::start().await;
+    let mut misspelt = acme();
+    misspelt["filter"] = json!({"days": 7, "tag": ["v*"]});
+    let answer = rig.post(ALL, &misspelt).await;
+    let said = "`filter.tag` means nothing to a filter; did you mean `tags`?";
+    assert_eq!((problem(&answer, 400).as_str(), &answer.json()["path"]), (said, &json!("filter.tag")));
+    misspelt["filter"] = json!({"branch": "main"});
+    let detail = problem(&rig.post(ALL, &misspelt).await, 400);
+    assert!(detail.ends_with("known are ref-regex, level, days, tags, condition, digest"), "{detail}");
+
+    let mut body = webhook_body();
+    body["eventConfig"] = json!({"tag": ["v*"]});
+    let made = rig.post("/api/v1/repository/acme/api/notification/", &body).await;
+    assert_eq!((made.status.as_u16(), &made.json()["event_config"]), (201, &body["eventConfig"]));
+    let path = format!("{ALL}/{}", made.json()["uuid"].as_str().expect("a UUID"));
+    let explained = rig.get(&format!("{path}/explain")).await.json();
+    assert_eq!(explained["unknown_filter_keys"], json!(["tag"]), "{explained}");
+    let put = async |filter: Value| {
+        let mut body = acme();
+        body["filter"] = filter;
+        rig.send("PUT", &path, &[JSON], body.to_string()).await
+    };
+    assert_eq!(put(json!({"tag": ["v*"], "tags": ["v1*"]})).await.status, 200, "what it has may stay");
+    assert_eq!(problem(&put(json!({"tag": ["w*"]})).await, 400), said);
+    assert_eq!(put(json!({"tags": ["v*"]})).await.status, 200);
+    assert_eq!(rig.get(&format!("{path}/explain")).await.json()["unknown_filter_keys"], json!([]));
+}
+
+#[tokio::test]
 async fn the_list_comes_in_pages_that_cover_everything_once() {
     let rig = Rig::start().await;
     let mut made = Vec::new();

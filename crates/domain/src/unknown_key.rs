@@ -33,12 +33,17 @@ impl Keys<'_> {
         written: &Map<String, Value>,
         kept: &Map<String, Value>,
     ) -> Result<(), UnknownKey> {
-        let is_new = |(name, value): &(&String, &Value)| kept.get(*name) != Some(*value);
-        let mut unknown = written.iter().filter(|(name, _)| !self.known.contains(&name.as_str()));
-        unknown.find(is_new).map_or(Ok(()), |(name, _)| Err(self.unknown(name)))
+        let is_new = |name: &&str| kept.get(*name) != written.get(*name);
+        self.unknown_of(written).find(is_new).map_or(Ok(()), |name| Err(self.fault(name)))
     }
 
-    fn unknown(&self, name: &str) -> UnknownKey {
+    /// Those that are not known.
+    pub(crate) fn unknown_of<'a>(&self, written: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
+        let known = self.known;
+        written.keys().map(String::as_str).filter(move |name| !known.contains(name))
+    }
+
+    fn fault(&self, name: &str) -> UnknownKey {
         let hint = match nearest(name, self.known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are {}", self.known.join(", ")),

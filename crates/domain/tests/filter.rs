@@ -254,6 +254,23 @@ fn lines_for_other_kinds_and_unknown_keys_are_ignored() {
 }
 
 #[test]
+fn a_key_that_is_no_line_is_found_where_it_is_written() {
+    let of = |value: Value| value.as_object().expect("an object").clone();
+    let lines = of(json!({"ref-regex": 1, "level": 1, "days": 1, "tags": 1, "condition": 1, "digest": 1}));
+    assert_eq!(Filter::check_keys(&lines, &of(json!({}))), Ok(()));
+    for (key, hint) in [
+        ("tag", "did you mean `tags`?"),
+        ("ref_regex", "did you mean `ref-regex`?"),
+        ("branch", "known are ref-regex, level, days, tags, condition, digest"),
+    ] {
+        let written = of(json!({"level": 1, key: 1}));
+        let fault = Filter::check_keys(&written, &of(json!({}))).expect_err("unknown").to_string();
+        assert_eq!(fault, format!("`filter.{key}` means nothing to a filter; {hint}"));
+        assert_eq!(Filter::unknown_keys(&written).collect::<Vec<_>>(), [key]);
+    }
+}
+
+#[test]
 fn every_line_must_agree() {
     let config = json!({"tags": ["v*"], "condition": {"path": "size", "equals": 1}});
     let rows = [

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    CallbackState, Cause, DeadReason, DeliveryId, DeliveryState, Event, Grain, Kind, MethodConfig,
+    CallbackState, Cause, DeadReason, DeliveryId, DeliveryState, Event, Filter, Grain, Kind, MethodConfig,
     Notification, NotificationId, NotificationState,
 };
 use bellbuoy_store::{
@@ -50,6 +50,8 @@ struct ExplanationView<'a> {
     succeeded_at: Option<Timestamp>,
     /// What keeps its receiver from hearing, in sentences, the nearest reason first; none if it does hear.
     why: Vec<String>,
+    /// The keys of its filter that filter nothing, because no filter has them.
+    unknown_filter_keys: Vec<&'a str>,
     deliveries: ByState,
     callbacks: ByAnswer,
     /// What waits to be told together, the next first.
@@ -221,6 +223,7 @@ async fn explain(
         failures: notification.failures,
         succeeded_at: notification.succeeded_at,
         why: why(&notification, &standing),
+        unknown_filter_keys: Filter::unknown_keys(&notification.event_config).collect(),
         deliveries: by_state(&deliveries),
         callbacks: by_answer(&callbacks),
         collecting: collecting.iter().map(digest).collect(),

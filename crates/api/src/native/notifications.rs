@@ -46,7 +46,8 @@ struct Body {
     scope: ScopeBody,
     /// Which events it is for.
     kinds: Vec<Kind>,
-    /// Which of them, line by line: `ref-regex`, `level`, `days`, `tags`, `condition`, `digest`.
+    /// Which of them, line by line: `ref-regex`, `level`, `days`, `tags`, `condition`, `digest`, and no others; a change may
+    /// keep others that it has.
     #[serde(default)]
     filter: Map<String, Value>,
     #[schemars(with = "MethodName")]

@@ -13,7 +13,8 @@
 //! [`digest`](crate::digest).
 //!
 //! An absent, null or empty line takes everything. A line for kinds that the notification does
-//! not listen to, and any unknown key, is kept and ignored, as Quay does.
+//! not listen to, and any unknown key, is kept and ignored, as Quay does; our own API refuses unknown keys when
+//! they are written ([`Filter::check_keys`]).
 //!
 //! Where Quay is silent we are not: it stores an expression that it can't compile and never fires
 //! for it, and stores a `level` that is no number and fails at every delivery; both are refused when the
@@ -32,11 +33,19 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::{
-    Event, Kind,
+    Event, Kind, UnknownKey,
     format::quay,
     python,
     severity::Severity,
     template::{Budget, Path},
+    unknown_key::Keys,
+};
+
+/// Every line.
+const LINES: Keys<'static> = Keys {
+    of: "filter",
+    reader: "a filter",
+    known: &["ref-regex", "level", "days", "tags", "condition", "digest"],
 };
 
 /// A notification's filter, understood.
@@ -71,6 +80,23 @@ enum Test {
 }
 
 impl Filter {
+    /// Refuses keys that are no line, but for those that `kept` has with the same value.
+    ///
+    /// # Errors
+    ///
+    /// Names the first, and what was meant perhaps.
+    pub fn check_keys(
+        event_config: &Map<String, Value>,
+        kept: &Map<String, Value>,
+    ) -> Result<(), UnknownKey> {
+        LINES.check(event_config, kept)
+    }
+
+    /// The keys that are no line, and so filter nothing.
+    pub fn unknown_keys(event_config: &Map<String, Value>) -> impl Iterator<Item = &str> {
+        LINES.unknown_of(event_config)
+    }
+
     /// Reads a filter as written in `event_config`, for a notification that listens to `kinds`.
     ///
     /// # Errors
@@ -78,6 +104,7 @@ impl Filter {
     /// Names the first line that will not do.
     pub fn parse(event_config: &Map<String, Value>, kinds: &[Kind]) -> Result<Self, FilterError> {
         let line = |name: &'static str, wanted: fn(Kind) -> bool| {
+            debug_assert!(LINES.known.contains(&name), "`{name}` is read, so it belongs into the lines");
             let written = event_config.get(name).filter(|value| !is_blank(value));
             read::Line { name, written: written.filter(|_| kinds.iter().any(|kind| wanted(*kind))) }
         };
