@@ -13,16 +13,15 @@ use axum::{
 };
 use bellbuoy_broker::{Outgoing, QueueName, queues};
 use bellbuoy_domain::{
-    DeadReason, DeliveryId, DeliveryMessage, DeliveryState, Event, MethodName, Record, Scope,
+    DeadReason, DeliveryId, DeliveryMessage, DeliveryState, Event, MethodName, Record,
 };
 use bellbuoy_store::{DeadLetter, DeliveryRow};
 use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use uuid::Uuid;
 
-use super::{again, dead_letters, map, query};
+use super::{again, dead_letters, query};
 use crate::{
     App,
     auth::Caller,
