@@ -29,7 +29,7 @@ impl Markup {
         rendered
     }
 
-    fn span<'a>(self, span: &'a Span, links: &mut Vec<&'a Url>) -> String {
+    pub(super) fn span<'a>(self, span: &'a Span, links: &mut Vec<&'a Url>) -> String {
         match (span, self) {
             (Span::Text(text), _) => self.escape(text),
             (Span::Bold(text), Self::Html) => format!("<b>{}</b>", self.escape(text)),

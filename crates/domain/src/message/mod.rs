@@ -9,11 +9,13 @@
 //! cuts `feature/x` to `feature`), and links to web pages only.
 
 mod markup;
+mod room;
 mod words;
 
 use url::Url;
 
 pub use markup::Markup;
+pub(crate) use room::Room;
 
 use crate::{Event, Registry};
 

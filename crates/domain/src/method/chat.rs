@@ -8,7 +8,7 @@ use super::{ConfigError, Settings, given, is_receiver_url, owners_text};
 use crate::{
     Event, Format, Level, Markup, Message, Payload, Registry, TemplateError, TextTemplate,
     format::{quay, told},
-    message::one_line,
+    message::{Room, one_line},
 };
 
 /// A chat service.
@@ -90,14 +90,14 @@ impl ChatService {
         }
     }
 
-    /// Longest message that it shows, in characters: Discord's limit of an embed's description, `HipChat`'s of
+    /// Room for the longest message that it shows, in characters: Discord's limit of an embed's description, `HipChat`'s of
     /// a message; what fits the others' limits in bytes.
-    fn longest(self) -> usize {
+    fn room(self) -> Room {
         match self {
-            Self::Discord => 4096,
-            Self::HipChat => 10_000,
-            Self::Teams => 6_000,
-            Self::Slack | Self::Mattermost | Self::RocketChat | Self::Flowdock => 12_000,
+            Self::Discord => Room::characters(4096),
+            Self::HipChat => Room::characters(10_000),
+            Self::Teams => Room::characters(6_000),
+            Self::Slack | Self::Mattermost | Self::RocketChat | Self::Flowdock => Room::characters(12_000),
         }
     }
 }
@@ -136,14 +136,14 @@ impl ChatConfig {
         registry: &Registry,
         sender: &str,
     ) -> Result<Payload, TemplateError> {
-        let markup = self.service.markup();
+        let (markup, room) = (self.service.markup(), self.service.room());
         let text = match &self.text {
-            None => Message::of(event, registry).render(markup),
-            Some(text) => text.apply(&told(event, format, registry), |put_in| markup.escape(put_in))?,
+            None => Message::of(event, registry).render_within(markup, room),
+            Some(text) => fill(text, &told(event, format, registry), markup, room)?,
         };
         let said = Told {
             summary: one_line(&quay::summary(event)),
-            text: cut(&text, self.service.longest()),
+            text,
             level: quay::level(event),
             event,
             registry,
@@ -222,8 +222,8 @@ impl Told<'_> {
 
     fn discord(&self) -> Value {
         let homepage = quay::payload(self.event, self.registry).get("homepage").cloned();
-        json!({"username": cut(&self.registry.title, 80), "embeds": [{
-            "title": cut(&Markup::Markdown.escape(&self.summary), 256),
+        json!({"username": Room::characters(80).fit(&self.registry.title, Markup::Plain), "embeds": [{
+            "title": Room::characters(256).fit(&self.summary, Markup::Markdown),
             "description": self.text,
             "url": homepage,
             "color": self.color(),
@@ -270,10 +270,17 @@ impl Told<'_> {
     }
 }
 
-/// `text`, at most `most` characters of it.
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
+/// The owner's text filled from `document`. The longest that an owner may write has room by itself, so what is put in is
+/// what gets shorter; what needs less than its share leaves the rest to those after it.
+fn fill(text: &TextTemplate, document: &Value, markup: Markup, room: Room) -> Result<String, TemplateError> {
+    let whole = text.apply(document, |put_in| markup.escape(put_in))?;
+    if room.holds(&whole) {
+        return Ok(whole);
     }
-    text.chars().take(most.saturating_sub(3)).chain("...".chars()).collect()
+    let (mut room, mut many) = (room.beside(&text.own_text()), text.expressions());
+    text.apply(document, |put_in| {
+        let piece = room.shared_by(many).fit(put_in, markup);
+        (room, many) = (room.beside(&piece), many.saturating_sub(1));
+        piece
+    })
 }

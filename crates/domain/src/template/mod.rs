@@ -205,7 +205,11 @@ impl TextTemplate {
     /// # Errors
     ///
     /// When the result would take more than 500 000 steps or a mebibyte.
-    pub fn apply(&self, document: &Value, escape: impl Fn(&str) -> String) -> Result<String, TemplateError> {
+    pub fn apply(
+        &self,
+        document: &Value,
+        mut escape: impl FnMut(&str) -> String,
+    ) -> Result<String, TemplateError> {
         let mut budget = Budget { steps: MAX_STEPS, bytes: MAX_RESULT_BYTES };
         let mut filled = String::new();
         for part in &self.parts {
@@ -215,6 +219,20 @@ impl TextTemplate {
             }
         }
         Ok(filled)
+    }
+
+    /// What the owner wrote around that which is put in.
+    pub(crate) fn own_text(&self) -> String {
+        let own = self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Path(_) => None,
+        });
+        own.collect()
+    }
+
+    /// How often something is put in.
+    pub(crate) fn expressions(&self) -> usize {
+        self.parts.iter().filter(|part| matches!(part, Part::Path(_))).count()
     }
 }
 

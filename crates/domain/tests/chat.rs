@@ -1,0 +1,137 @@
+//! How long chat messages are shortened: never within markup.
+
+use bellbuoy_domain::{
+    Event, Format, Kind, MethodConfig, MethodName, Registry, RepositoryName, Scope, Subject,
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// Each service, where its message stands in the body, and its limit in characters.
+const SERVICES: &[(MethodName, &str, usize)] = &[
+    (MethodName::Slack, "/attachments/0/text", 12_000),
+    (MethodName::Mattermost, "/attachments/0/text", 12_000),
+    (MethodName::RocketChat, "/attachments/0/text", 12_000),
+    (MethodName::Teams, "/attachments/0/content/body/1/text", 12_000),
+    (MethodName::Discord, "/embeds/0/description", 4096),
+    (MethodName::HipChat, "/message", 10_000),
+    (MethodName::Flowdock, "/content", 12_000),
+];
+
+/// A push of tags that need all that a markup escapes.
+fn push(tags: usize) -> Event {
+    let subject = Subject::Repository(RepositoryName::parse("acme/api").expect("a name"));
+    let mut push =
+        Event::sample(Kind::RepoPush, subject, &Map::new(), "r.example", "1", Timestamp::UNIX_EPOCH);
+    let tag = |number| format!("{number}&<[_]>\"'{}", "x".repeat(117));
+    push.data["updated_tags"] = (0..tags).map(tag).collect();
+    push
+}
+
+/// The bytes that a service gets.
+fn body(method: MethodName, text: Option<&str>, event: &Event) -> Vec<u8> {
+    let mut config = match method {
+        MethodName::HipChat => json!({"room_id": "12", "notification_token": "tok"}),
+        MethodName::Flowdock => json!({"flow_api_token": "tok"}),
+        _ => json!({"url": "https://chat.example.com/hook"}),
+    };
+    config["text"] = json!(text);
+    let config = MethodConfig::parse(method, config.as_object().expect("an object"), &Scope::Registry);
+    let Ok(MethodConfig::Chat(config)) = config else { panic!("{method}: {config:?}") };
+    let registry = Registry { title: "Ours".into(), url: "https://r.example".into() };
+    config.payload(event, Format::Quay, &registry, "").expect("a payload").body
+}
+
+fn message(body: &[u8], pointer: &str) -> String {
+    let body: Value = serde_json::from_slice(body).expect("JSON");
+    body.pointer(pointer).and_then(Value::as_str).expect("a message").to_owned()
+}
+
+/// Panics unless every bracket has its other and every entity its end.
+fn assert_whole(text: &str) {
+    let mut open = Vec::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => assert!(letters.next().is_some(), "an escape of nothing: {text}"),
+            '<' | '[' | '(' => open.push(letter),
+            '>' => assert_eq!(open.pop(), Some('<'), "{text}"),
+            ']' => assert_eq!(open.pop(), Some('['), "{text}"),
+            ')' => assert_eq!(open.pop(), Some('('), "{text}"),
+            _ => {}
+        }
+    }
+    assert!(open.is_empty(), "{open:?} is not closed: {text}");
+    assert!(!text.contains("]..."), "a link without its URL: {text}");
+    assert_eq!(text.matches("<a ").count(), text.matches("</a>").count(), "{text}");
+}
+
+/// The same of HTML and Slack's, where `&` begins an entity.
+fn assert_entities(text: &str) {
+    for entity in text.split('&').skip(1) {
+        let ends = ["amp;", "lt;", "gt;", "quot;", "#39;"].iter().any(|name| entity.starts_with(name));
+        assert!(ends, "&{entity}");
+    }
+}
+
+fn has_entities(method: MethodName) -> bool {
+    matches!(method, MethodName::Slack | MethodName::HipChat | MethodName::Flowdock)
+}
+
+#[test]
+fn a_message_of_many_long_tags_ends_between_them_and_within_the_services_limit() {
+    for (method, pointer, longest) in SERVICES {
+        let said = message(&body(*method, None, &push(50)), pointer);
+        assert!(said.ends_with("..."), "{method}: {said}");
+        let length = said.chars().count();
+        assert!(length <= *longest && length > longest / 3, "{method}: {length}");
+        // In HTML and Slack's a bracket is a letter like others.
+        let said = if has_entities(*method) { said.replace(['[', ']'], "") } else { said };
+        assert_whole(&said);
+        if has_entities(*method) {
+            assert_entities(&said);
+        }
+    }
+}
+
+#[test]
+fn a_message_that_has_room_is_not_shortened() {
+    for (method, pointer, _) in SERVICES {
+        let said = message(&body(*method, None, &push(3)), pointer);
+        assert!(!said.contains("...") && said.contains("acme/api"), "{method}: {said}");
+        // More than half of the room for one of two.
+        let text = "${updated_tags} ${repository}";
+        let said = message(&body(*method, Some(text), &push(20)), pointer);
+        assert!(said.ends_with("x acme/api"), "{method}: {said}");
+    }
+}
+
+#[test]
+fn in_an_owners_text_what_is_put_in_gets_shorter_and_the_markup_stays() {
+    for (method, pointer, longest) in SERVICES {
+        for tags in 30..130 {
+            let text = "<${updated_tags}> [${repository}](x) <${updated_tags}> ${repository}";
+            let said = message(&body(*method, Some(text), &push(tags)), pointer);
+            let length = said.chars().count();
+            assert!(length <= *longest, "{method}: {length}");
+            if tags == 129 {
+                assert!(said.contains("...> [") && said.ends_with("...> acme/api"), "{method}: {said}");
+            }
+            if has_entities(*method) {
+                assert_entities(&said);
+            } else {
+                assert_whole(&said);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_text_of_an_owner_has_room() {
+    let text = "${updated_tags}".repeat(4096 / "${updated_tags}".len());
+    for (method, pointer, longest) in SERVICES {
+        let said = message(&body(*method, Some(&text), &push(25)), pointer);
+        assert!(said.chars().count() <= *longest && said.ends_with("..."), "{method}: {said}");
+        let own = "x".repeat(4096);
+        assert_eq!(message(&body(*method, Some(&own), &push(1)), pointer), own, "{method}");
+    }
+}
