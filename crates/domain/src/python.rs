@@ -61,6 +61,15 @@ fn write_json_string(text: &mut String, string: &str) {
     text.push('"');
 }
 
+/// How many bytes [`to_json`] takes for a letter within a string.
+pub(crate) fn json_bytes(letter: char) -> usize {
+    match letter {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        ' '..='~' => 1,
+        _ => 6 * letter.len_utf16(),
+    }
+}
+
 fn stands_as_it_is(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }

@@ -11,7 +11,7 @@ const SERVICES: &[(MethodName, &str, usize)] = &[
     (MethodName::Slack, "/attachments/0/text", 12_000),
     (MethodName::Mattermost, "/attachments/0/text", 12_000),
     (MethodName::RocketChat, "/attachments/0/text", 12_000),
-    (MethodName::Teams, "/attachments/0/content/body/1/text", 12_000),
+    (MethodName::Teams, "/attachments/0/content/body/1/text", 24_000),
     (MethodName::Discord, "/embeds/0/description", 4096),
     (MethodName::HipChat, "/message", 10_000),
     (MethodName::Flowdock, "/content", 12_000),
@@ -22,7 +22,7 @@ fn push(tags: usize) -> Event {
     let subject = Subject::Repository(RepositoryName::parse("acme/api").expect("a name"));
     let mut push =
         Event::sample(Kind::RepoPush, subject, &Map::new(), "r.example", "1", Timestamp::UNIX_EPOCH);
-    let tag = |number| format!("{number}&<[_]>\"'{}", "x".repeat(117));
+    let tag = |number| format!("{number}&<[_]>\"'{}", "x".repeat(230));
     push.data["updated_tags"] = (0..tags).map(tag).collect();
     push
 }
@@ -100,7 +100,7 @@ fn a_message_that_has_room_is_not_shortened() {
         assert!(!said.contains("...") && said.contains("acme/api"), "{method}: {said}");
         // More than half of the room for one of two.
         let text = "${updated_tags} ${repository}";
-        let said = message(&body(*method, Some(text), &push(20)), pointer);
+        let said = message(&body(*method, Some(text), &push(12)), pointer);
         assert!(said.ends_with("x acme/api"), "{method}: {said}");
     }
 }
@@ -108,7 +108,7 @@ fn a_message_that_has_room_is_not_shortened() {
 #[test]
 fn in_an_owners_text_what_is_put_in_gets_shorter_and_the_markup_stays() {
     for (method, pointer, longest) in SERVICES {
-        for tags in 30..130 {
+        for tags in (30..130).step_by(11) {
             let text = "<${updated_tags}> [${repository}](x) <${updated_tags}> ${repository}";
             let said = message(&body(*method, Some(text), &push(tags)), pointer);
             let length = said.chars().count();
@@ -129,9 +129,32 @@ fn in_an_owners_text_what_is_put_in_gets_shorter_and_the_markup_stays() {
 fn the_longest_text_of_an_owner_has_room() {
     let text = "${updated_tags}".repeat(4096 / "${updated_tags}".len());
     for (method, pointer, longest) in SERVICES {
-        let said = message(&body(*method, Some(&text), &push(25)), pointer);
+        let said = message(&body(*method, Some(&text), &push(14)), pointer);
         assert!(said.chars().count() <= *longest && said.ends_with("..."), "{method}: {said}");
         let own = "x".repeat(4096);
         assert_eq!(message(&body(*method, Some(&own), &push(1)), pointer), own, "{method}");
     }
+}
+
+#[test]
+fn a_card_of_teams_takes_at_most_24_kb_whatever_it_is_written_in() {
+    let said = |text: Option<&str>, event: &Event| body(MethodName::Teams, text, event).len();
+    for letter in ["x", "\"", "\u{44f}", "\u{1f514}", "\n", "\u{1}", "_", "\u{44f}\n"] {
+        let mut push = push(1);
+        push.data["updated_tags"] = json!([letter.repeat(24_000)]);
+        let filled = said(Some("${updated_tags}"), &push);
+        assert!(filled <= 24_000 && filled > 20_000, "{letter:?}: {filled}");
+        push.data["updated_tags"] = vec![letter.repeat(499); 50].into();
+        let ours = said(None, &push);
+        assert!(ours <= 24_000, "{letter:?}: {ours}");
+        let own = letter.repeat(4096 / letter.len());
+        let own_alone = said(Some(&own), &push);
+        assert!(own_alone <= 28 << 10, "an owner's own text is never shortened; {letter:?}: {own_alone}");
+    }
+    let namespace = Subject::Namespace("\u{1f514}".repeat(499));
+    let mut quota =
+        Event::sample(Kind::QuotaWarning, namespace, &Map::new(), "r.example", "1", Timestamp::UNIX_EPOCH);
+    quota.data.insert("x".to_owned(), "\u{1f514}".repeat(24_000).into());
+    let bytes = said(Some("${x}"), &quota);
+    assert!(bytes <= 24_000, "with the longest summary: {bytes}");
 }

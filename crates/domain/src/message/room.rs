@@ -17,7 +17,12 @@ pub(crate) struct Room {
 impl Room {
     /// Of so many characters.
     pub(crate) fn characters(most: usize) -> Self {
-        Self { left: most, width: |_| 1 }
+        Self::measured(most, |_| 1)
+    }
+
+    /// Of so much, where each letter takes what `width` says, which is 1 or more.
+    pub(crate) fn measured(most: usize, width: fn(char) -> usize) -> Self {
+        Self { left: most, width }
     }
 
     /// What is left beside `text`.
@@ -40,7 +45,6 @@ impl Room {
 
     fn begin(self, text: &str, markup: Markup) -> String {
         let room = self.beside(DOTS);
-        // No letter takes less than 1.
         let ends: Vec<usize> = text.char_indices().map(|(place, _)| place).take(room.left + 1).collect();
         let fitting = ends.partition_point(|end| room.holds(&markup.escape(&text[..*end])));
         let end = fitting.checked_sub(1).map_or(0, |last| ends[last]);

@@ -9,7 +9,11 @@ use crate::{
     Event, Format, Level, Markup, Message, Payload, Registry, TemplateError, TextTemplate,
     format::{quay, told},
     message::{Room, one_line},
+    python,
 };
+
+/// Largest body of a card, in bytes, as far as its text can make room: Teams takes 28 KB.
+const CARD_BYTES: usize = 24_000;
 
 /// A chat service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,13 +94,16 @@ impl ChatService {
         }
     }
 
-    /// Room for the longest message that it shows, in characters: Discord's limit of an embed's description, `HipChat`'s of
-    /// a message; what fits the others' limits in bytes.
-    fn room(self) -> Room {
+    /// Room for the longest message that it shows: in characters Discord's limit of an embed's description, `HipChat`'s
+    /// of a message, and what fits the others' limits in bytes; for Teams the bytes that all else of `said` leaves.
+    fn room(self, said: &Told<'_>) -> Room {
         match self {
             Self::Discord => Room::characters(4096),
             Self::HipChat => Room::characters(10_000),
-            Self::Teams => Room::characters(6_000),
+            Self::Teams => {
+                let frame = quay::body(&said.teams()).body.len();
+                Room::measured(CARD_BYTES.saturating_sub(frame), in_card)
+            }
             Self::Slack | Self::Mattermost | Self::RocketChat | Self::Flowdock => Room::characters(12_000),
         }
     }
@@ -136,17 +143,18 @@ impl ChatConfig {
         registry: &Registry,
         sender: &str,
     ) -> Result<Payload, TemplateError> {
-        let (markup, room) = (self.service.markup(), self.service.room());
-        let text = match &self.text {
-            None => Message::of(event, registry).render_within(markup, room),
-            Some(text) => fill(text, &told(event, format, registry), markup, room)?,
-        };
-        let said = Told {
+        let markup = self.service.markup();
+        let mut said = Told {
             summary: one_line(&quay::summary(event)),
-            text,
+            text: String::new(),
             level: quay::level(event),
             event,
             registry,
+        };
+        let room = self.service.room(&said);
+        said.text = match &self.text {
+            None => Message::of(event, registry).render_within(markup, room),
+            Some(text) => fill(text, &told(event, format, registry), markup, room)?,
         };
         Ok(quay::body(&match self.service {
             ChatService::Slack => said.slack(),
@@ -268,6 +276,12 @@ impl Told<'_> {
             Level::Primary => 0x2b_7c_d3,
         }
     }
+}
+
+/// How many bytes a letter takes in the body of a card, where a line break becomes two.
+fn in_card(letter: char) -> usize {
+    let times = if letter == '\n' { 2 } else { 1 };
+    times * python::json_bytes(letter)
 }
 
 /// The owner's text filled from `document`. The longest that an owner may write has room by itself, so what is put in is
