@@ -12,9 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_broker::{Outgoing, QueueName, queues};
-use bellbuoy_domain::{
-    DeadReason, DeliveryId, DeliveryMessage, DeliveryState, Event, MethodName, Record,
-};
+use bellbuoy_domain::{DeadReason, DeliveryId, DeliveryMessage, DeliveryState, Event, MethodName, Record};
 use bellbuoy_store::{DeadLetter, DeliveryRow};
 use http::{StatusCode, Uri};
 use schemars::JsonSchema;
