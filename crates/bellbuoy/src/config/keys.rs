@@ -77,7 +77,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "store.url",
         "sqlite:",
-        "The store. `sqlite:` is a file in the data directory; postgres://user:password@host:port/database is PostgreSQL 14 or later.",
+        "The store. `sqlite:` is a file in the data directory; postgres://user:password@host:port/database is PostgreSQL 14 or later, with parameters such as ?sslmode=verify-full.",
     ),
     secret(
         "store.secret_key",

@@ -371,6 +371,7 @@ pub(crate) fn load(
         settings: source.settings(),
     };
     check_embedded(&mut source, &config);
+    check_store(&mut source, &config);
     whole_sets(&mut source);
     source.finish(config)
 }
@@ -423,6 +424,15 @@ fn check_embedded<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_
             "limits.shards",
             "1, because the embedded broker has no queue leaders to spread over".to_owned(),
         );
+    }
+}
+
+/// Refuses parameters of a URL that would be ignored, a misspelt password among them.
+fn check_store<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>, config: &Config) {
+    let StoreUrl::Postgres(url) = &config.store else { return };
+    if let Some(name) = parse::unknown_store_parameter(url.reveal()) {
+        let known = parse::STORE_PARAMETERS.join(", ");
+        source.refuse("store.url", format!("without the parameter `{name}`; known are {known}"));
     }
 }
 

@@ -29,6 +29,28 @@ pub(super) const NO_PROXY: &str = "hosts, addresses and networks such as corp.ex
 pub(super) const LOG_FILTER: &str = "a level (off, error, warn, info, debug or trace), or levels of targets such as info,bellbuoy_workers=debug";
 pub(super) const SERVICE: &str = "a URL such as https://chat.example.com";
 
+/// The parameters of a PostgreSQL URL that the store's driver knows, beside `options[...]`. It logs the values of others.
+pub(super) const STORE_PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
 const DAY: u64 = 86_400;
 
 pub(super) fn seconds(text: &str) -> Option<Duration> {
@@ -64,6 +86,15 @@ pub(super) fn base_url(text: &str) -> Option<String> {
         && url.query().is_none()
         && url.fragment().is_none();
     plain.then(|| text.trim_end_matches('/').to_owned())
+}
+
+/// The first parameter of a PostgreSQL URL that is not known: its name, or dots if it has none, for what stands without
+/// `=` may be a value. What is no URL is left to the driver.
+pub(super) fn unknown_store_parameter(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    let names = url.query()?.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('='));
+    let is_known = |name: &str| STORE_PARAMETERS.contains(&name) || name.starts_with("options[");
+    names.map(|pair| pair.map_or("...", |(name, _)| name)).find(|name| !is_known(name)).map(str::to_owned)
 }
 
 /// A URL without a user, or the path of a file.

@@ -220,6 +220,21 @@ fn a_log_filter_that_would_write_nothing_or_can_not_be_read_is_a_mistake() {
 }
 
 #[test]
+fn a_parameter_of_the_stores_url_that_would_be_ignored_is_named_and_its_value_is_not() {
+    let url = |text| ("BELLBUOY_STORE__URL", text);
+    for (wrong, named) in [
+        ("postgres://db/bellbuoy?pasword=hunter2", "without the parameter `pasword`;"),
+        ("postgres://db/bellbuoy?sslmode=require&SSLMODE=hunter2", "without the parameter `SSLMODE`;"),
+        ("postgres://db/bellbuoy?hunter2", "without the parameter `...`;"),
+    ] {
+        let found = mistakes("", &[url(wrong)]);
+        assert!(found.len() == 1 && found[0].contains(named) && !found[0].contains("hunter2"), "{found:?}");
+    }
+    let right = "postgres://db/bellbuoy?sslmode=verify-full&sslrootcert=/ca.pem&options[lock_timeout]=5s";
+    load(None, &variables(&[url(right)]), no_files).expect("known parameters");
+}
+
+#[test]
 fn a_heartbeat_and_a_tolerance_have_bounds() {
     for (name, wrong) in [
         ("BELLBUOY_BROKER__HEARTBEAT_SECONDS", ["0", "601", "10s"]),
