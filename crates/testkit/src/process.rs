@@ -4,8 +4,10 @@
 //! is kept line by line, so that a wait can end at a line and a failure can show the last ones.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -25,17 +27,25 @@ const SHOWN: usize = 50;
 /// How many lines are kept in memory; the file has all of them.
 const KEPT: usize = 20_000;
 
-/// A port on loopback that was free a moment ago.
+/// Where [`free_port`] looks: below the ports that Linux gives by itself, to outgoing connections and to whoever asks for
+/// port 0 (from 32768 on, `ip(7)`), so that only another [`free_port`] could be faster.
+const PORTS: std::ops::Range<u16> = 16_384..32_768;
+
+/// A port on loopback that was free a moment ago, found at random.
 ///
 /// Another program may take it before the one it is meant for. Where a program can say which port it
 /// got, give it port 0 instead.
 ///
 /// # Panics
 ///
-/// When loopback has no port left.
+/// When a thousand ports are taken.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    let random = || {
+        let drawn = RandomState::new().hash_one(()) % u64::from(PORTS.end - PORTS.start);
+        PORTS.start + u16::try_from(drawn).expect("less than so many ports")
+    };
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(random).take(1000).find(is_free).expect("loopback has a free port")
 }
 
 /// What to start, and where its output goes.

@@ -78,9 +78,10 @@ impl PortRules {
         holding.next().is_some()
     }
 
-    /// The port that a request to `url` would be sent to, if it is closed; what is no URL of a host has none.
+    /// The port that a request to `url` would be sent to, if it is closed; what no request goes to has none.
     pub fn closed_port_of(&self, url: &str) -> Option<u16> {
-        Url::parse(url).ok()?.port_or_known_default().filter(|port| !self.allow(*port))
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        url.port_or_known_default().filter(|port| !self.allow(*port))
     }
 }
 
@@ -150,6 +151,7 @@ mod tests {
             ("http://ci.example.com/", None),
             ("https://ci.example.com:8443/", None),
             ("http://ci.example.com:65536/", None),
+            ("ftp://ci.example.com/", None),
             ("nonsense", None),
         ] {
             assert_eq!(usual.closed_port_of(url), closed, "{url}");
