@@ -111,8 +111,8 @@ impl Broker {
     /// waiting changes nothing.
     ///
     /// On RabbitMQ, work that is done is not given up for an outage of its way out: with claims, this waits
-    /// for as long as the claims are ours. When they are lost before they could be ended, that is an error,
-    /// and somebody will do the work again.
+    /// for as long as the claims are ours. When they are lost before they could be ended, that is
+    /// [`BrokerError::Lost`], and somebody will do the work again.
     ///
     /// # Errors
     ///

@@ -78,7 +78,7 @@ pub use secret::{MASK, Secret, SecretError, Secrets};
 pub use signing::{KeyKind, MOST_RETIRED, PrivateKey, PublicOf, Retired, SigningKey};
 pub use slots::{Asker, Granted, grant};
 pub use template::{Template, TemplateError, TextTemplate};
-pub use unknown_key::UnknownKey;
+pub use unknown_key::{UnknownKey, nearest};
 pub use webhook::{
     Authorization, HttpMethod, OptionError, SignatureStyle, SuccessStatuses, TlsOptions, WEBHOOK_VERSION,
     WebhookOptions,

@@ -44,7 +44,7 @@ impl Keys<'_> {
     }
 
     fn fault(&self, name: &str) -> UnknownKey {
-        let hint = match nearest(name, self.known) {
+        let hint = match nearest(name, self.known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are {}", self.known.join(", ")),
         };
@@ -56,11 +56,12 @@ impl Keys<'_> {
     }
 }
 
-/// The known name that shares the most with what was written, if that is most of it. Case does not count.
-fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+/// The known name that shares the most with what was written, if that is most of it. Case does not count, nor what stands
+/// after the first 80 letters.
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // What is longer is like none of them, and comparing it costs.
     let name: String = name.chars().take(80).flat_map(char::to_lowercase).collect();
-    let (distance, near) = known.iter().map(|known| (distance(&name, known), *known)).min()?;
+    let (distance, near) = known.into_iter().map(|known| (distance(&name, known), known)).min()?;
     (distance <= near.len() / 3).then_some(near)
 }
 

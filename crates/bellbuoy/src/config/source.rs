@@ -2,6 +2,8 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fmt};
 
+use bellbuoy_domain::nearest;
+
 use super::{ConfigFile, KEYS, Key, SettingError};
 
 const PREFIX: &str = "BELLBUOY_";
@@ -129,7 +131,7 @@ impl<'a, F: Fn(&str) -> std::io::Result<String>> Source<'a, F> {
                 }),
             }
         } else {
-            let suggestion = nearest(name);
+            let suggestion = nearest(name, KEYS.iter().map(|key| key.name)).map(str::to_owned);
             self.errors.borrow_mut().push(SettingError::Unknown { place: found.place, suggestion });
         }
     }
@@ -258,28 +260,4 @@ fn without_values(url: &str) -> String {
 
 fn plain(value: &toml::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-// The key that shares the most with what was written, if that is most of it.
-fn nearest(name: &str) -> Option<String> {
-    KEYS.iter()
-        .map(|key| (distance(name, key.name), key.name))
-        .min()
-        .filter(|(distance, nearest)| *distance <= nearest.len() / 3)
-        .map(|(_, nearest)| nearest.to_owned())
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (line, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, to) in b.iter().enumerate() {
-            let swapped = diagonal + usize::from(from != *to);
-            diagonal = row[column + 1];
-            row[column + 1] = swapped.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[b.len()]
 }
