@@ -177,7 +177,12 @@ impl Fleet {
         if serves_api && config.smtp.host.is_some() && config.public_url.is_none() {
             warn!("`public_url` is not set, so the links of confirmation mails lead to {url}");
         }
-        let router = if serves_api { api.router() } else { api.probes() };
+        let router = if serves_api {
+            let browsers_know_us_as = api.public_url.clone();
+            bellbuoy_console::over(api.router(), browsers_know_us_as)
+        } else {
+            api.probes()
+        };
         let serving = bellbuoy_api::serve(listener, router.clone(), intake.clone(), limits);
         let api = tokio::spawn(serving);
         info!("bellbuoy {VERSION} listens on {url}, its data is in {}", config.data_dir.display());

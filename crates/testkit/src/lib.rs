@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod amqp;
+pub mod browser;
 pub mod certs;
 pub mod dns;
 pub mod http;

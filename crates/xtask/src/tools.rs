@@ -16,6 +16,8 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
 
 /// The servers, clients and checkers that integration tests start, named as their Debian packages are.
 const PACKAGES: &[&str] = &[
+    "chromium",
+    "chromium-driver",
     "docker-registry",
     "postgresql",
     "prometheus",
@@ -73,6 +75,7 @@ fn install_python_packages() -> anyhow::Result<()> {
 
 fn is_there(package: &str) -> bool {
     match package {
+        "chromium-driver" => on_path("chromedriver"),
         "postgresql" => has_postgres(),
         "prometheus" => on_path("promtool"),
         "python3-aiosmtpd" => has_module("aiosmtpd"),
