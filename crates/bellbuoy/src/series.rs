@@ -45,7 +45,8 @@ const HOLDS: [CauseCode; 8] = [
 fn start_method(metrics: &Metrics, method: &str, shards: Shards) {
     metrics.count(Counter::DeliveriesQueued, &[method], 0);
     metrics.count(Counter::DeliveryAttempts, &[method, "delivered", "none"], 0);
-    for cause in CauseCode::ALL {
+    // What is our own fault is a hold.
+    for cause in CauseCode::ALL.iter().filter(|cause| !cause.is_ours()) {
         for outcome in ["deferred", "rejected"] {
             metrics.count(Counter::DeliveryAttempts, &[method, outcome, cause.name()], 0);
         }

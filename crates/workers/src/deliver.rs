@@ -7,6 +7,7 @@
 //! When a delivery is due is the broker's to say: it kept the delay, and our clock may have been
 //! set meanwhile, or be another machine's.
 
+mod own_fault;
 mod reading;
 mod verdict;
 
@@ -21,6 +22,7 @@ use bellbuoy_methods::{Attempt, Methods, Receiver, Report, http::MayFollow};
 use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Gauge, Histogram, Metrics};
 use jiff::Timestamp;
+use own_fault::CountedPanic;
 use reading::{Delivery, LastEvent, Unreadable, read};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -176,6 +178,7 @@ impl Deliver {
         last: Arc<LastEvent>,
         stop: CancellationToken,
     ) -> pool::Ended {
+        let _counted = CountedPanic { method: self.method, metrics: &self.metrics };
         let (outputs, record) = match read(&claim, &last) {
             Ok(delivery) => match self.deliver(&claim, &delivery, &stop).await {
                 Ok((outputs, record)) => (outputs, Some(record)),

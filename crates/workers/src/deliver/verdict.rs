@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use bellbuoy_domain::{Cause, CauseCode, DeadReason, DeliveryMessage, DeliveryState};
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::HELD;
+use super::{HELD, own_fault::Seldom};
 use crate::{clock, gate};
+
+/// Which holds by our own fault are logged. One fault can hold all deliveries.
+static OWN_FAULTS: Seldom = Seldom::new();
 
 /// What follows for a delivery, as its record says it.
 pub(super) struct Verdict {
@@ -80,6 +84,10 @@ impl Verdict {
         }
     }
 
+    fn is_our_fault(&self) -> bool {
+        self.outcome == HELD && self.cause.as_ref().is_some_and(|cause| cause.code.is_ours())
+    }
+
     pub(super) fn log(&self, message: &DeliveryMessage) {
         let (delivery, attempt) = (message.delivery, message.attempt);
         let cause = self.cause.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -87,6 +95,12 @@ impl Verdict {
             (Some(reason), _) => warn!(
                 delivery.id = %delivery, notification.id = %message.notification, attempt,
                 "gave up delivery {delivery} at attempt {attempt} ({}): {cause}", reason.name()
+            ),
+            (None, Some((_, wait))) if self.is_our_fault() && OWN_FAULTS.admits(Instant::now()) => warn!(
+                delivery.id = %delivery, notification.id = %message.notification, attempt,
+                wait_ms = clock::millis(wait),
+                "held delivery {delivery} at attempt {attempt} for {wait:.1?} by a fault of ours: {cause}; \
+                 others that are held so within a minute have no line"
             ),
             // Thousands of them may wait for one receiver: their history says why, and the gate's line that it is so.
             (None, Some((_, wait))) if self.outcome == HELD => tracing::debug!(
