@@ -1,6 +1,6 @@
 //! What the metrics say of the queues.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use bellbuoy_broker::{QueueDepth, QueueName};
 use bellbuoy_telemetry::{Gauge, Metrics};
@@ -22,8 +22,10 @@ impl ShownQueues {
             for (state, messages) in STATES.into_iter().zip([depth.ready, depth.delayed, depth.claimed]) {
                 metrics.set(Gauge::QueueMessages, &[queue, state], messages as f64);
             }
-            let oldest = depth.oldest_ready.unwrap_or_default().as_secs_f64();
-            metrics.set(Gauge::QueueOldestReady, &[queue], oldest);
+            match oldest_ready(depth) {
+                Some(oldest) => metrics.set(Gauge::QueueOldestReady, &[queue], oldest.as_secs_f64()),
+                None => metrics.unset(Gauge::QueueOldestReady, &[queue]),
+            }
         }
         let known = depths.iter().map(|depth| depth.queue.clone()).collect();
         for gone in std::mem::replace(&mut self.0, known).difference(&self.0) {
@@ -33,6 +35,12 @@ impl ShownQueues {
             metrics.unset(Gauge::QueueOldestReady, &[gone.as_str()]);
         }
     }
+}
+
+/// No time where nothing waits, and nothing where something does of which the broker does not say how old it is.
+fn oldest_ready(depth: &QueueDepth) -> Option<Duration> {
+    let is_empty = depth.ready <= depth.claimed;
+    depth.oldest_ready.or(is_empty.then_some(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -54,5 +62,21 @@ mod tests {
         assert!(text.contains(r#"bellbuoy_queue_messages{queue="two",state="ready"} 3"#), "{text}");
         shown.show(&[], &metrics);
         assert!(!metrics.render().contains("queue="));
+    }
+
+    #[test]
+    fn of_what_waits_without_an_age_no_age_is_shown() {
+        let (metrics, mut shown) = (Metrics::new(), ShownQueues::default());
+        let mut age = |depth: QueueDepth| {
+            shown.show(&[depth], &metrics);
+            let shown = metrics.render();
+            let line = shown.lines().find(|line| line.starts_with("bellbuoy_queue_oldest_ready_seconds{"))?;
+            line.rsplit(' ').next().map(str::to_owned)
+        };
+        let ninety = Some(Duration::from_secs(90));
+        assert_eq!(age(QueueDepth { oldest_ready: ninety, ..depth("one", 7) }).as_deref(), Some("90"));
+        assert_eq!(age(depth("one", 7)), None);
+        assert_eq!(age(depth("one", 0)).as_deref(), Some("0"));
+        assert_eq!(age(QueueDepth { claimed: 7, ..depth("one", 7) }).as_deref(), Some("0"), "all in hand");
     }
 }

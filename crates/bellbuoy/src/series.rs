@@ -13,6 +13,7 @@ pub(crate) fn start_at_zero(metrics: &Metrics, shards: Shards) {
     for method in MethodName::ALL {
         start_method(metrics, method.name(), shards);
     }
+    metrics.count(Counter::OutcomesRecorded, &[], 0);
     for outcome in ["answered", "failed"] {
         metrics.count(Counter::SlotAsks, &[outcome], 0);
     }

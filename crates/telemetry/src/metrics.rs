@@ -73,6 +73,8 @@ metrics! {
         DeliveryAttempts = "delivery_attempts_total" ["method", "outcome", "cause"],
         /// Waits that cost no attempt.
         DeliveryHolds = "delivery_holds_total" ["method", "reason"],
+        /// Messages of outcomes that were recorded: durable in the store when counted.
+        OutcomesRecorded = "outcomes_recorded_total" [],
         /// Messages given up.
         DeadLetters = "dead_letters_total" ["queue", "reason"],
         /// Notifications switched off.
@@ -101,7 +103,7 @@ metrics! {
     Gauge {
         /// Messages in a queue: ready (claimed ones included), delayed, claimed. On RabbitMQ a pack of messages counts as one.
         QueueMessages = "queue_messages" ["queue", "state"],
-        /// How long the oldest ready message of a queue has waited.
+        /// How long the oldest ready message of a queue has waited. On RabbitMQ, which does not say, only of empty queues.
         QueueOldestReady = "queue_oldest_ready_seconds" ["queue"],
         /// Whether a connection to RabbitMQ stands (1): that on which is published, and that on which messages are taken.
         BrokerConnected = "broker_connected" ["connection"],

@@ -137,7 +137,9 @@ impl Record {
             }
             Err(halt) => return Err(halt),
         }
+        let messages = batch.len() as u64;
         self.broker.settle(batch, outputs).await?;
+        self.metrics.count(Counter::OutcomesRecorded, &[], messages);
         self.metrics.observe(Histogram::RecordDuration, &[], started.elapsed().as_secs_f64());
         Ok(())
     }
