@@ -67,7 +67,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "broker.delay_tolerance_percent",
         "1",
-        "How late a wait on RabbitMQ may end, in percent of it, where that is more than a second. 0 keeps waits of any length to the second, by up to half as many hops more; never is one early.",
+        "How late a wait on RabbitMQ may end, in percent of it, where that is more than a second, but no more than 20 s. 0 keeps waits of any length to the second, by up to half as many hops more; never is one early.",
     ),
     key(
         "broker.delivery_limit",

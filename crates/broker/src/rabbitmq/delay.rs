@@ -15,6 +15,10 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// So late a wait may always end: half of the second that is promised, the rest is for the broker's own work.
 const FINE: Duration = Duration::from_millis(500);
 
+/// Later than this no tolerance lets a wait end, however long it is: our alerts take for late what is begun 30 s
+/// after it was due.
+const LATEST: Duration = Duration::from_secs(20);
+
 /// How late waits may end, as a share of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tolerance {
@@ -22,14 +26,14 @@ pub(super) struct Tolerance {
 }
 
 impl Tolerance {
-    /// A second, or that share of a wait where it is more.
+    /// A second, or that share of a wait where it is more, up to 20 s.
     pub(super) const fn percent(percent: u8) -> Self {
         Self { percent }
     }
 
-    /// How much later than asked the levels of a wait may let go of it: half of what is promised.
+    /// How much later than asked the levels of a wait may let go of it: half of what is promised, and 20 s at most.
     pub(super) fn of(self, whole: Duration) -> Duration {
-        FINE.max(whole * u32::from(self.percent) / 200)
+        FINE.max(whole * u32::from(self.percent) / 200).min(LATEST)
     }
 }
 
@@ -100,19 +104,21 @@ mod tests {
             prop_assert!(waited >= whole, "{whole:?} ends early");
             let late = waited.saturating_sub(whole);
             let promised = Duration::from_secs(1).max(whole * u32::from(percent) / 100);
-            prop_assert!(late < promised, "{whole:?} ends {late:?} late, {percent} % are tolerated");
+            let is_kept = late < promised && late <= LATEST;
+            prop_assert!(is_kept, "{whole:?} ends {late:?} late, {percent} % are tolerated");
             prop_assert!(levels <= 38, "{whole:?} takes {levels} hops");
         }
 
         #[test]
-        fn by_default_a_wait_ends_within_a_second_up_to_two_minutes_and_within_a_hundredth_beyond(
+        fn by_default_a_wait_ends_within_a_second_up_to_two_minutes_and_within_a_hundredth_and_20_s_beyond(
             ms in 1..30 * 86_400_000_u64,
         ) {
             let whole = Duration::from_millis(ms);
             let (waited, levels) = ends_after(whole, USUAL);
             let late = waited.saturating_sub(whole);
             let promised = if whole <= Duration::from_mins(2) { Duration::from_secs(1) } else { whole / 100 };
-            prop_assert!(late < promised && levels <= 30, "{whole:?} ends {late:?} late after {levels} hops");
+            let is_kept = late < promised && late <= LATEST && levels <= 32;
+            prop_assert!(is_kept, "{whole:?} ends {late:?} late after {levels} hops");
         }
 
         #[test]

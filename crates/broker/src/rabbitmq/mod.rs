@@ -76,8 +76,8 @@ pub struct RabbitMqOptions {
     pub tls: Tls,
     /// How long RabbitMQ may be silent; twice that, and the connection is lost. 10 s, in whole seconds.
     pub heartbeat: Duration,
-    /// How late a wait may end, in percent of it, where that is more than a second; 0 keeps each to the second, by
-    /// up to half as many hops more. 1.
+    /// How late a wait may end, in percent of it, where that is more than a second, but no more than 20 s; 0 keeps
+    /// each to the second, by up to half as many hops more. 1.
     pub delay_tolerance_percent: u8,
     /// How long a process has to live before it touches a message that was returned twice. One that dies
     /// sooner has died of something else. 2 s.
