@@ -2,7 +2,17 @@
 # Makes the fleet's secrets for docker-compose.yml: `sh deploy/secrets.sh [FOLDER]`, by default deploy/secrets.
 #
 # Passwords that are there already are kept, so it can be run again; what follows from them (URLs, the broker's users)
-# is written anew. To change a password, delete its file, run this, and restart what uses it.
+# is written anew. To change a password of the broker, delete its file, run this, and restart RabbitMQ and what uses it.
+#
+# PostgreSQL and Grafana take theirs when their volume is empty and never again. Give them the new one as well, before
+# anything is restarted, or nobody gets in:
+#
+#     rm deploy/secrets/postgres_password && sh deploy/secrets.sh
+#     docker compose exec postgres psql --username bellbuoy \
+#         --command "ALTER ROLE bellbuoy PASSWORD '$(cat deploy/secrets/postgres_password)'"
+#
+#     rm deploy/secrets/grafana_password && sh deploy/secrets.sh
+#     docker compose exec grafana grafana cli admin reset-admin-password "$(cat deploy/secrets/grafana_password)"
 set -eu
 
 folder=${1:-$(dirname "$0")/secrets}
