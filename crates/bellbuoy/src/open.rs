@@ -2,7 +2,8 @@
 //! admin token.
 
 use std::{
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,7 +24,7 @@ use tokio::io::AsyncReadExt;
 use tracing::warn;
 
 use crate::{
-    config::{Config, KeyDocument, Role, StoreUrl},
+    config::{Config, KeyDocument, Role, StoreUrl, is_token},
     note::Note,
     serve::VERSION,
 };
@@ -85,7 +86,7 @@ pub(crate) const UNSEALED: &str =
     "webhooks' secrets are stored unencrypted; set `store.secret_key` to a key of `bellbuoy secrets new-key`";
 
 pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("can't read {}", path.display()));
+    let read = |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
     let client_identity = match (&config.client_certificate, &config.client_key) {
         (Some(certificate), Some(key)) => {
             Some(ClientIdentity { cert_pem: read(certificate)?, key_pem: read(key)? })
@@ -190,7 +191,7 @@ pub(crate) fn data_directory(config: &Config) -> anyhow::Result<()> {
     if embedded {
         Note::refuse(path)?;
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
         format!("can't make the data directory {}; set `data_dir` (BELLBUOY_DATA_DIR)", path.display())
     })
 }
@@ -209,19 +210,45 @@ pub(crate) fn admin_token(config: &Config) -> anyhow::Result<(String, Option<Pat
         return Ok((new_token(), None));
     }
     let path = config.data_dir.join("admin-token");
-    let token = match std::fs::read_to_string(&path) {
-        Ok(token) => token.trim().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let token = new_token();
-            let mut file =
-                std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
-            writeln!(file, "{token}")?;
-            file.sync_all()?;
-            token
+    Ok((kept_token(&path)?, Some(path)))
+}
+
+/// The token in this file, which is made if there is none.
+fn kept_token(path: &Path) -> anyhow::Result<String> {
+    let read = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            keep(path, &new_token()).with_context(|| format!("can't keep a token in {}", path.display()))?;
+            fs::read_to_string(path)
         }
-        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+        read => read,
     };
-    Ok((token, Some(path)))
+    let text = read.with_context(|| format!("can't read {}", path.display()))?;
+    let token = text.trim();
+    anyhow::ensure!(
+        is_token(token),
+        "{} holds no token of at least 16 visible ASCII characters; delete it and a new one is made",
+        path.display()
+    );
+    Ok(token.to_owned())
+}
+
+// Under another name first: a full disk, or a kill, leaves the whole token or none. One that another process has put
+// there meanwhile stays.
+fn keep(path: &Path, token: &str) -> std::io::Result<()> {
+    let scratch = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+    let kept = write_synced(&scratch, token).and_then(|()| fs::hard_link(&scratch, path));
+    let _ = fs::remove_file(&scratch); // Nobody reads it.
+    match kept {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all()),
+    }
+}
+
+fn write_synced(path: &Path, token: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "{token}")?;
+    file.sync_all()
 }
 
 fn new_token() -> String {
@@ -246,5 +273,37 @@ pub(crate) fn rabbitmq_options(config: &Config) -> RabbitMqOptions {
         delay_tolerance_percent: config.delay_tolerance,
         topology: Topology::new(&methods, config.shards),
         ..RabbitMqOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_kept_whole_for_its_owner_alone_and_one_that_is_there_stays() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("admin-token");
+        let token = kept_token(&path).expect("made");
+        assert!(is_token(&token), "{token}");
+        keep(&path, &new_token()).expect("another was first");
+        assert_eq!(kept_token(&path).expect("read"), token);
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_that_holds_no_token_is_refused_by_its_path_with_the_remedy() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("admin-token");
+        for text in ["", "\n", "short\n", "two words and more of them\n"] {
+            fs::write(&path, text).expect("written");
+            let said = kept_token(&path).expect_err("refused").to_string();
+            let path = path.to_str().expect("text");
+            assert!(said.starts_with(path) && said.ends_with("delete it and a new one is made"), "{said}");
+        }
     }
 }

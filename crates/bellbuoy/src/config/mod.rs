@@ -28,6 +28,7 @@ use bellbuoy_telemetry::{LogFilter, LogFormat};
 use ipnet::IpNet;
 
 pub(crate) use self::keys::{KEYS, Key};
+pub(crate) use self::parse::is_token;
 pub(crate) use self::source::Setting;
 use self::source::Source;
 
@@ -313,7 +314,7 @@ pub(crate) fn load(
         admin_token: source.optional(
             "auth.admin_token",
             "a token of at least 16 visible ASCII characters",
-            |text| parse::is_token(text).then(|| Hidden(text.to_owned())),
+            |text| is_token(text).then(|| Hidden(text.to_owned())),
         ),
         registry_tokens: RegistryTokensConfig::read(&mut source),
         open_metrics: source.get("auth.open_metrics", "true or false", |text| text.parse().ok()),

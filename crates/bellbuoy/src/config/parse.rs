@@ -160,7 +160,7 @@ pub(super) fn log_format(text: &str) -> Option<LogFormat> {
 }
 
 /// Long enough not to be guessed, and fit for a header.
-pub(super) fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
