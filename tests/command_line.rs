@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bellbuoy_testkit::process::{Launch, Process, free_port};
 use bellbuoy_testkit::receiver::Receiver;
+use bellbuoy_testkit::wait::within;
 use serde_json::json;
 use support::{BINARY, Client, Fleet, SOON, TOKEN};
 
@@ -200,4 +201,25 @@ async fn healthcheck_says_by_its_exit_code_whether_the_process_is_ready() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let (code, said) = run(folder.path(), &["healthcheck"], &[("BELLBUOY_LISTEN", &nobody)]).await;
     assert!(code == Some(1) && said.contains("can't reach"), "{code:?} {said}");
+}
+
+#[tokio::test]
+async fn healthcheck_says_why_a_worker_is_not_ready_to_whom_metrics_are_open_or_who_has_the_admin_token() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let broker = format!("amqp://guest:guest@127.0.0.1:{}/", free_port());
+    for told in [("BELLBUOY_AUTH__OPEN_METRICS", "true"), ("BELLBUOY_AUTH__ADMIN_TOKEN", TOKEN)] {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let environment = [("BELLBUOY_LISTEN", &*listen), ("BELLBUOY_BROKER__URL", &*broker), told];
+        let serve = start(folder.path(), &["serve", "--roles", "fanout"], &environment);
+        serve.wait_for_ok(&format!("http://{listen}/healthz"), SOON).await;
+        // First it opens its store.
+        let told = within(SOON, async || {
+            let (code, said) = run(folder.path(), &["healthcheck"], &environment).await;
+            assert_eq!(code, Some(1), "{said}");
+            said.lines().find_map(|line| line.strip_prefix("broker: ")).map(str::to_owned)
+        });
+        assert_ne!(told.await.expect("the broker is away"), "failing");
+        serve.terminate();
+        serve.wait_exit(SOON).await;
+    }
 }

@@ -87,7 +87,7 @@ impl Auth {
         })
     }
 
-    /// Shows `/metrics` to everybody.
+    /// Shows `/metrics` to everybody, and what tells as much: why `/readyz` fails, and the version.
     #[must_use]
     pub fn with_open_metrics(mut self) -> Self {
         self.open_metrics = true;
@@ -123,6 +123,11 @@ impl Auth {
 
     fn is_open(&self, path: &str) -> bool {
         is_open(path) || (path == "/metrics" && self.open_metrics)
+    }
+
+    /// Whether everybody may know what metrics tell.
+    pub(crate) fn tells_everybody(&self) -> bool {
+        self.open_metrics
     }
 }
 

@@ -190,6 +190,23 @@ async fn strangers_learn_that_it_lives_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn where_metrics_are_open_everybody_learns_why_it_is_not_ready() {
+    let rig = Rig::with(
+        |api| {
+            api.auth = Auth::new([TOKEN]).expect("a token").with_open_metrics();
+            api.readiness = Readiness::default().with("fanout", || Err("waits for the store".to_owned()));
+        },
+        ServerLimits::default(),
+    )
+    .await;
+    let ready = rig.raw("GET", "/readyz", &[], "").await;
+    assert_eq!(
+        (ready.status.as_u16(), &ready.json()["checks"]["fanout"]),
+        (503, &"waits for the store".into())
+    );
+}
+
+#[tokio::test]
 async fn metrics_are_open_only_where_the_settings_say_so() {
     let closed = Rig::start().await;
     problem(&closed.raw("GET", "/metrics", &[], "").await, 401);

@@ -98,7 +98,11 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "The public keys that they are signed with: a file of PEM, a JWK or a JWK set, or the URL of a JWK set, which outbound.* has to allow. Read again every five minutes, and for a key that is not known.",
     ),
-    key("auth.open_metrics", "false", "Whether /metrics answers without a token."),
+    key(
+        "auth.open_metrics",
+        "false",
+        "Whether /metrics answers without a token, and /readyz says why it fails.",
+    ),
     key(
         "auth.readonly_superusers",
         "",
