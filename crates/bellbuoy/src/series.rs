@@ -21,7 +21,9 @@ pub(crate) fn start_at_zero(metrics: &Metrics, shards: Shards) {
         metrics.count(Counter::Callbacks, &[outcome], 0);
     }
     for queue in [queues::events(), queues::outcomes()] {
-        metrics.count(Counter::DeadLetters, &[queue.as_str(), DeadReason::Undecodable.name()], 0);
+        for reason in [DeadReason::Undecodable, DeadReason::Poisoned] {
+            metrics.count(Counter::DeadLetters, &[queue.as_str(), reason.name()], 0);
+        }
     }
 }
 
@@ -62,5 +64,38 @@ fn start_method(metrics: &Metrics, method: &str, shards: Shards) {
     }
     for reason in ["failing", "gone", "unwanted", "probation"] {
         metrics.count(Counter::NotificationsDisabled, &[method, reason], 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_message_that_nobody_can_work_on_is_a_step_from_zero_whatever_its_queue() {
+        let metrics = Metrics::new();
+        let shards = Shards::ONE;
+        start_at_zero(&metrics, shards);
+        let shown = metrics.render();
+        let mut queues = vec![queues::events(), queues::outcomes()];
+        queues.extend(shards.queues(MethodName::Webhook.name()));
+        for queue in queues {
+            for reason in ["poisoned", "undecodable"] {
+                let series = format!(r#"bellbuoy_dead_letters_total{{queue="{queue}",reason="{reason}"}} 0"#);
+                assert!(shown.contains(&series), "{series}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_of_our_own_is_counted_as_a_hold_and_never_as_an_attempt() {
+        let metrics = Metrics::new();
+        start_at_zero(&metrics, Shards::ONE);
+        let shown = metrics.render();
+        for reason in ["internal", "worker_panicked"] {
+            let held = format!(r#"bellbuoy_delivery_holds_total{{method="webhook",reason="{reason}"}} 0"#);
+            assert!(shown.contains(&held), "{held}");
+            assert!(!shown.contains(&format!(r#"cause="{reason}""#)), "{reason}");
+        }
     }
 }
