@@ -166,6 +166,40 @@ async fn a_notification_is_made_looked_at_changed_tested_and_deleted() {
 }
 
 #[tokio::test]
+async fn with_json_whatever_a_command_prints_is_one_value_an_array_where_several_ids_are_given() {
+    let fleet = Fleet::start(&[]).await;
+    let receiver = Receiver::start().await.expect("a receiver");
+    let shell = Shell::of(&fleet);
+    let one = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/one")).await.id;
+    let two = fleet.api.webhook("acme/api", "repo_push", &receiver.url("/two")).await.id;
+    let json = async |args: &[&str]| shell.run(&[args, &["--json"]].concat()).await.json();
+
+    let event =
+        json(&["publish", "repo_push", "acme/api", "--id", "1", "--data", r#"{"updated_tags": ["v1"]}"#])
+            .await;
+    assert_eq!(event, json!({"id": "1", "source": "bellbuoy-publish"}));
+    let delivered = fleet.api.until("", 2, &["delivered"]).await;
+    for verb in ["pause", "resume", "reset"] {
+        assert_eq!(json(&["notifications", verb, &one]).await["id"], json!(one));
+        let both = json(&["notifications", verb, &one, &two]).await;
+        assert_eq!((&both[0]["id"], &both[1]["id"]), (&json!(one), &json!(two)), "{both}");
+    }
+    let caught_up = json(&["notifications", "catch-up", &one, &two, "--since", "0s"]).await;
+    assert_eq!(caught_up.as_array().map(Vec::len), Some(2), "{caught_up}");
+    let sent = [0, 1].map(|at: usize| delivered[at]["id"].as_str().expect("an id"));
+    assert_eq!(json(&["deliveries", "resend", sent[0], sent[1]]).await.as_array().map(Vec::len), Some(2));
+    assert_eq!(json(&["notifications", "delete", &one, &two]).await, json!([{"id": one}, {"id": two}]));
+    let none = shell.run(&["notifications", "delete", &one, &two, "--json"]).await;
+    assert_eq!((none.code, none.data.trim()), (Some(1), "[]"), "{none:?}");
+
+    let create = ["token", "create", "ci", "--scope", "metrics:read"];
+    let token = json(&create).await["id"].clone();
+    assert_eq!(json(&["token", "revoke", token.as_str().expect("an id")]).await, json!({ "id": token }));
+    let key = json(&["secrets", "new-key"]).await;
+    assert_eq!(key["key"].as_str().map(str::len), Some(44), "{key}");
+}
+
+#[tokio::test]
 async fn deliveries_are_listed_over_pages_shown_with_their_attempts_and_sent_again() {
     let fleet = Fleet::start(&[]).await;
     let receiver = Receiver::start().await.expect("a receiver");

@@ -220,6 +220,10 @@ async fn a_user_signs_in_by_the_password_that_the_operator_set() {
     let out = http.send(Method::POST, &url("/api/v1/signout"), &headers, "").await.expect("an answer");
     assert_eq!(out.json(), Value::from_iter([("success", true)]));
 
+    let (code, said) = run(folder.path(), &fleet, &["user", "password", "kim", "--generate", "--json"]).await;
+    let is_object = said.iter().any(|line| line.trim_start().starts_with(r#""password": ""#));
+    assert!(code == Some(0) && is_object, "{said:?}");
+
     let (code, said) = run(folder.path(), &fleet, &["user", "password", "kim", "--remove"]).await;
     assert_eq!(code, Some(0), "{said:?}");
     assert_eq!(sign_in(password).await.status, 403);

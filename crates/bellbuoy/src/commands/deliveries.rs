@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    Common,
+    Common, Done,
     client::Client,
     complain, for_each, print, print_json,
     table::{Table, pairs},
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Deliveries) -> anyhow::Result<()> {
         Command::List(list) => list.run(&client, args.common.json).await,
         Command::Show { id } => show(&client, *id, args.common.json).await,
         Command::Resend { ids } => {
-            for_each(ids, async |id| resend(&client, id, args.common.json).await).await
+            for_each(ids, args.common.json, async |id| resend(&client, id).await).await
         }
     })
 }
@@ -173,12 +173,10 @@ fn attempt_table(attempts: &[Value]) -> Table {
     table
 }
 
-async fn resend(client: &Client, id: DeliveryId, json: bool) -> anyhow::Result<()> {
+async fn resend(client: &Client, id: DeliveryId) -> anyhow::Result<Done> {
     let path = ["v1", "deliveries", &id.to_string(), "resend"];
     let sent = client.send(Method::POST, &path, None).await?;
-    if json {
-        return print_json(&sent);
-    }
     complain(&format!("`bellbuoy deliveries show {id}` tells what becomes of it"));
-    print(&format!("resent {id} as attempt {}", sent["attempt"]))
+    let line = format!("resent {id} as attempt {}", sent["attempt"]);
+    Ok(Done { json: sent, line })
 }

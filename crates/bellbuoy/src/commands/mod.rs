@@ -40,7 +40,7 @@ pub(crate) const VARIABLES: &[&str] = &["BELLBUOY_CONFIG", "BELLBUOY_URL", "BELL
 pub(crate) struct Common {
     #[command(flatten)]
     connection: Connection,
-    /// Print JSON instead of tables: lists as one array, everything else as one object.
+    /// Print JSON instead of tables: lists, and what is done to several ids, as one array, everything else as one object.
     #[arg(long, global = true, help_heading = "Output")]
     json: bool,
 }
@@ -106,25 +106,43 @@ fn talk(
     runtime.block_on(command(client))
 }
 
-/// Does the same for each id, even if it fails for some.
+/// What came of one of several ids.
+struct Done {
+    /// For a program.
+    json: Value,
+    /// For a person: a line.
+    line: String,
+}
+
+/// Does the same for each id, even if it fails for some, and prints what came of each: a line at once, or with `json`
+/// one object for one id and one array for several, in which those are left out for which it failed.
 ///
 /// # Errors
 ///
 /// When it failed for any; each has been complained about.
 async fn for_each<T: std::fmt::Display + Copy>(
     ids: &[T],
-    mut act: impl AsyncFnMut(T) -> anyhow::Result<()>,
+    json: bool,
+    mut act: impl AsyncFnMut(T) -> anyhow::Result<Done>,
 ) -> anyhow::Result<()> {
+    if let [only] = ids {
+        let done = act(*only).await?;
+        return if json { print_json(&done.json) } else { print(&done.line) };
+    }
+    let mut objects = Vec::new();
     let mut failed = 0;
     for id in ids {
         match act(*id).await {
-            Err(error) if error.is::<OutputClosed>() || ids.len() == 1 => return Err(error),
+            Ok(done) if json => objects.push(done.json),
+            Ok(done) => print(&done.line)?,
             Err(error) => {
                 complain(&format!("bellbuoy: {id}: {error:#}"));
                 failed += 1;
             }
-            Ok(()) => {}
         }
+    }
+    if json {
+        print_json(&objects.into())?;
     }
     if failed == 0 { Ok(()) } else { anyhow::bail!("failed for {failed} of {}", ids.len()) }
 }

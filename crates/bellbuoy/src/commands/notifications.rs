@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use self::wish::{NewWish, Wish};
 use super::{
-    Common,
+    Common, Done,
     client::Client,
     complain, for_each, print, print_json,
     table::{Table, pairs},
@@ -152,7 +152,7 @@ pub(crate) fn run(args: &Notifications) -> anyhow::Result<()> {
         }
         Command::Create(wish) => create(&client, wish, json).await,
         Command::Update { id, wish } => update(&client, *id, wish, json).await,
-        Command::Delete(ids) => for_each(&ids.ids, async |id| delete(&client, id, json).await).await,
+        Command::Delete(ids) => for_each(&ids.ids, json, async |id| delete(&client, id).await).await,
         Command::Pause(ids) => switch(&client, ids, ("pause", "paused"), json).await,
         Command::Resume(ids) => {
             switch(&client, ids, ("resume", "resumed"), json).await?;
@@ -163,7 +163,7 @@ pub(crate) fn run(args: &Notifications) -> anyhow::Result<()> {
         Command::Rotate { id, key, grace } => rotate(&client, *id, key.as_deref(), *grace, json).await,
         Command::Keys { id } => keys(&client, *id, json).await,
         Command::CatchUp { ids, since } => {
-            for_each(&ids.ids, async |id| catch_up(&client, id, *since, json).await).await
+            for_each(&ids.ids, json, async |id| catch_up(&client, id, *since).await).await
         }
         Command::Test { id, kind } => test(&client, *id, *kind, json).await,
     })
@@ -253,18 +253,18 @@ async fn update(client: &Client, id: NotificationId, wish: &Wish, json: bool) ->
     show(&client.send(Method::PUT, &path, Some(&body)).await?, json)
 }
 
-async fn delete(client: &Client, id: NotificationId, json: bool) -> anyhow::Result<()> {
+async fn delete(client: &Client, id: NotificationId) -> anyhow::Result<Done> {
     client.send(Method::DELETE, &["v1", "notifications", &id.to_string()], None).await?;
-    if json { print_json(&json!({ "id": id })) } else { print(&format!("deleted {id}")) }
+    Ok(Done { json: json!({ "id": id }), line: format!("deleted {id}") })
 }
 
 async fn switch(client: &Client, ids: &Ids, words: (&str, &str), json: bool) -> anyhow::Result<()> {
     let (verb, done) = words;
     let one = async |id: NotificationId| {
         let found = client.send(Method::POST, &["v1", "notifications", &id.to_string(), verb], None).await?;
-        if json { print_json(&found) } else { print(&format!("{done} {id}")) }
+        Ok(Done { json: found, line: format!("{done} {id}") })
     };
-    for_each(&ids.ids, one).await
+    for_each(&ids.ids, json, one).await
 }
 
 async fn rotate(
@@ -298,7 +298,7 @@ async fn keys(client: &Client, id: NotificationId, json: bool) -> anyhow::Result
     super::print_list(&table, false, "keys")
 }
 
-async fn catch_up(client: &Client, id: NotificationId, since: When, json: bool) -> anyhow::Result<()> {
+async fn catch_up(client: &Client, id: NotificationId, since: When) -> anyhow::Result<Done> {
     let path = ["v1", "notifications", &id.to_string(), "catch-up"];
     let (mut sent, mut known, mut after) = (0, 0, Value::Null);
     loop {
@@ -311,10 +311,9 @@ async fn catch_up(client: &Client, id: NotificationId, since: When, json: bool) 
             break;
         }
     }
-    if json {
-        return print_json(&json!({ "id": id, "sent": sent, "known": known }));
-    }
-    print(&format!("sent {sent} of {} deliveries for {id}, the others were known", sent + known))
+    let json = json!({ "id": id, "sent": sent, "known": known });
+    let line = format!("sent {sent} of {} deliveries for {id}, the others were known", sent + known);
+    Ok(Done { json, line })
 }
 
 async fn test(client: &Client, id: NotificationId, kind: Option<Kind>, json: bool) -> anyhow::Result<()> {

@@ -10,10 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{
-    client::{Connection, Target},
-    print, talk,
-};
+use super::{Common, client::Target, print, print_json, talk};
 
 #[derive(Debug, Parser)]
 pub(crate) struct Publish {
@@ -31,16 +28,19 @@ pub(crate) struct Publish {
     #[arg(long, default_value = "bellbuoy-publish")]
     source: String,
     #[command(flatten)]
-    connection: Connection,
+    common: Common,
 }
 
 pub(crate) fn run(args: &Publish) -> anyhow::Result<()> {
-    talk(&args.connection, async |client| {
+    talk(&args.common.connection, async |client| {
         let event = event(args)?;
         let target = Target { path: &["v1", "events"], query: &[] };
         let body = event.to_value();
         let sent = client.send_to(Method::POST, &target, Some(("application/cloudevents+json", &body))).await;
-        sent.with_context(|| format!("can't publish to {}", args.connection.url))?;
+        sent.with_context(|| format!("can't publish to {}", args.common.connection.url))?;
+        if args.common.json {
+            return print_json(&json!({ "id": event.id, "source": event.source }));
+        }
         print(&format!("accepted event {} of {}", event.id, event.source))
     })
 }

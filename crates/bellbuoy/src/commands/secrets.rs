@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use bellbuoy_store::SecretKeys;
 use clap::{Parser, Subcommand};
 use http::Method;
+use serde_json::json;
 
 use super::{
     Common, complain, print, print_json, print_list,
@@ -43,7 +44,9 @@ pub(crate) fn run(args: &SecretsCommand) -> anyhow::Result<()> {
     let json = args.common.json;
     match args.command {
         Command::NewKey => {
-            print(&SecretKeys::generate().map_err(|_| anyhow!("the system gave no random bytes; try again"))?)
+            let key = SecretKeys::generate();
+            let key = key.map_err(|_| anyhow!("the system gave no random bytes; try again"))?;
+            if json { print_json(&json!({ "key": key })) } else { print(&key) }
         }
         Command::List => talk(&args.common.connection, async |client| {
             let found = client.send(Method::GET, &["v1", "secrets"], None).await?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Common,
+    Common, Done,
     client::Client,
     complain, for_each, print, print_json, print_list,
     table::Table,
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Tokens) -> anyhow::Result<()> {
             Ok(())
         }
         Command::List { account, limit } => list(&client, account.as_ref(), *limit, json).await,
-        Command::Revoke { ids } => revoke(&client, ids).await,
+        Command::Revoke { ids } => for_each(ids, json, async |id| revoke(&client, id).await).await,
     })
 }
 
@@ -147,10 +147,7 @@ async fn list(
     print_list(&table, more, "tokens")
 }
 
-async fn revoke(client: &Client, ids: &[Uuid]) -> anyhow::Result<()> {
-    for_each(ids, async |id| {
-        client.send(Method::DELETE, &["v1", "tokens", &id.to_string()], None).await?;
-        print(&format!("revoked {id}"))
-    })
-    .await
+async fn revoke(client: &Client, id: Uuid) -> anyhow::Result<Done> {
+    client.send(Method::DELETE, &["v1", "tokens", &id.to_string()], None).await?;
+    Ok(Done { json: json!({ "id": id }), line: format!("revoked {id}") })
 }

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Common, Misuse, client::Client, complain, print, talk};
+use super::{Common, Misuse, client::Client, complain, print, print_json, talk};
 
 /// The most of a password that is read, in bytes: more than any that is taken.
 const MOST: u64 = 4096;
@@ -45,13 +45,19 @@ enum Command {
 
 pub(crate) fn run(args: &User) -> anyhow::Result<()> {
     let Command::Password { name, generate, remove } = &args.command;
-    if *remove {
-        return talk(&args.common.connection, async |client| set(&client, name, None).await);
-    }
-    let password = if *generate { made_up() } else { given()? };
+    let password = match (remove, generate) {
+        (true, _) => None,
+        (false, true) => Some(made_up()),
+        (false, false) => Some(given()?),
+    };
     talk(&args.common.connection, async |client| {
-        set(&client, name, Some(&password)).await?;
-        if *generate { print(&password) } else { Ok(()) }
+        set(&client, name, password.as_deref()).await?;
+        let made_up = password.filter(|_| *generate);
+        match made_up {
+            _ if args.common.json => print_json(&json!({ "name": name, "password": made_up })),
+            Some(password) => print(&password),
+            None => Ok(()),
+        }
     })
 }
 
