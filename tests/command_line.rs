@@ -83,6 +83,13 @@ async fn misuse_is_exit_code_2_and_help_is_not_misuse() {
         (&["serve", "--frobnicate"], 2, "--frobnicate"),
         (&["publish", "nonsense", "--token", "t"], 2, "unknown kind \"nonsense\"; known are repo_push"),
         (&["publish", "repo_push", "acme/api"], 2, "--token"),
+        (
+            &["serve", "--roles", "nonsense"],
+            2,
+            "'--roles <ROLES>': should be some of api,fanout,deliver,record",
+        ),
+        (&["serve", "--methods", "slak"], 2, "'--methods <METHODS>': should be methods such as webhook"),
+        (&["notifications", "list", "--method", "slak"], 2, "unknown method \"slak\"; known are webhook"),
         (&[], 2, "serve"),
         (&["serve", "--demo", "--config", "my.toml"], 2, "leave out --config"),
         (&["--help"], 0, "Exit codes: 0 done, 1 failed, 2 misused"),
@@ -113,17 +120,23 @@ async fn publish_hands_an_event_to_a_running_server_or_says_why_not() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let wrong_token = [here[0], ("BELLBUOY_TOKEN", "wrong-wrong-wrong")];
     let wrong_url = [("BELLBUOY_URL", nowhere.as_str()), here[1]];
-    for (args, environment, parts) in [
-        (&args[..], wrong_token, &["401", "none of this server's"][..]),
-        (&args, wrong_url, &["can't publish to http://127.0.0.1", "refused"]),
-        (&["publish", "repo_push", "acme/api", "--data", "{"], here, &["--data is not a JSON object"]),
-        (&["publish", "repo_push", "acme/api", "--data", "[1]"], here, &["--data is not a JSON object"]),
-        (&["publish", "repo_push", "acme/api", "--data", r#"{"updated_tags": 1}"#], here, &["updated_tags"]),
-        (&["publish", "repo_push", "../x", "--data", tags], here, &["subject"]),
-        (&["publish", "repo_push", "--data", tags], here, &["`subject` is missing"]),
+    for (args, environment, code, parts) in [
+        (&args[..], wrong_token, 1, &["401", "none of this server's"][..]),
+        (&args, wrong_url, 1, &["can't publish to http://127.0.0.1", "refused"]),
+        (&["publish", "repo_push", "acme/api", "--data", "{"], here, 2, &["--data is not a JSON object"]),
+        (&["publish", "repo_push", "acme/api", "--data", "[1]"], here, 2, &["--data is not a JSON object"]),
+        (
+            &["publish", "repo_push", "acme/api", "--data", r#"{"updated_tags": 1}"#],
+            here,
+            2,
+            &["updated_tags"],
+        ),
+        (&["publish", "repo_push", "../x", "--data", tags], here, 2, &["subject"]),
+        (&["publish", "repo_push", "--data", tags], here, 2, &["`subject` is missing"]),
     ] {
-        let (code, said) = run(folder.path(), args, &environment).await;
-        assert!(code == Some(1) && parts.iter().all(|part| said.contains(part)), "{args:?}: {code:?} {said}");
+        let (found, said) = run(folder.path(), args, &environment).await;
+        let is_said = parts.iter().all(|part| said.contains(part));
+        assert!(found == Some(code) && is_said, "{args:?}: {found:?} {said}");
         assert!(!said.contains("wrong-wrong"), "{said}");
         assert!(said.matches("is not valid;").count() <= 1, "{said}");
     }

@@ -88,10 +88,10 @@ struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
     /// What this process does: some of api,fanout,deliver,record. Wins over the settings.
-    #[arg(long, value_name = "ROLES")]
+    #[arg(long, value_name = "ROLES", value_parser = config::roles_flag)]
     roles: Option<String>,
     /// Which methods the deliver role serves. Wins over the settings.
-    #[arg(long, value_name = "METHODS")]
+    #[arg(long, value_name = "METHODS", value_parser = config::methods_flag)]
     methods: Option<String>,
     /// Show what it does: a sample repository, notifications, a receiver and events, in a directory of its own.
     #[arg(long)]

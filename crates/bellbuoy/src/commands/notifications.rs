@@ -2,7 +2,7 @@
 
 mod wish;
 
-use bellbuoy_domain::{Kind, NotificationId};
+use bellbuoy_domain::{Kind, MethodName, NotificationId};
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use http::Method;
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ struct List {
     state: Option<String>,
     /// By this method.
     #[arg(long)]
-    method: Option<String>,
+    method: Option<MethodName>,
     /// At most so many.
     #[arg(long, default_value = "50", value_name = "N")]
     limit: usize,
@@ -195,10 +195,9 @@ impl List {
     }
 
     fn wants(&self, row: &Value) -> bool {
-        let fits = |wanted: &Option<String>, value: &Value| {
-            wanted.as_deref().is_none_or(|wanted| value.as_str() == Some(wanted))
-        };
-        fits(&self.state, &row["state"]) && fits(&self.method, &row["method"])
+        let fits = |wanted: Option<&str>, value: &Value| wanted.is_none_or(|wanted| value == wanted);
+        let method = self.method.map(MethodName::name);
+        fits(self.state.as_deref(), &row["state"]) && fits(method, &row["method"])
     }
 }
 

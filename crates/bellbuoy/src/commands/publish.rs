@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Common, client::Target, print, print_json, talk};
+use super::{Common, Misuse, client::Target, print, print_json, talk};
 
 #[derive(Debug, Parser)]
 pub(crate) struct Publish {
@@ -55,7 +55,8 @@ fn event(args: &Publish) -> anyhow::Result<Event> {
     } else {
         args.data.clone()
     };
-    let data: Map<String, Value> = serde_json::from_str(&text).context("--data is not a JSON object")?;
+    let data: Map<String, Value> = serde_json::from_str(&text)
+        .map_err(|problem| Misuse(format!("--data is not a JSON object: {problem}")))?;
     let mut value = json!({
         "specversion": "1.0",
         "id": args.id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()),
@@ -67,5 +68,5 @@ fn event(args: &Publish) -> anyhow::Result<Event> {
         value["subject"] = subject.as_str().into();
     }
     // The text of its error has the cause already.
-    Event::from_value(value, Timestamp::now()).map_err(anyhow::Error::msg)
+    Event::from_value(value, Timestamp::now()).map_err(|problem| Misuse(problem.to_string()).into())
 }

@@ -32,6 +32,9 @@ pub(crate) use self::parse::is_token;
 pub(crate) use self::source::Setting;
 use self::source::Source;
 
+/// What methods should be.
+const METHODS: &str = "methods such as webhook,quay_notification";
+
 /// What a broker's address should be.
 const BROKER_URL: &str = "`embedded:` or amqp[s]://user:password@host:port,host:port/vhost";
 
@@ -285,10 +288,8 @@ pub(crate) fn load(
     let config = Config {
         listen: source.get("listen", "an address and port such as 127.0.0.1:8080", |text| text.parse().ok()),
         data_dir: source.get("data_dir", "a directory", |text| Some(PathBuf::from(text))),
-        roles: source.get("roles", Role::EXPECTED, |text| parse::set(text, Role::parse)),
-        methods: source.get("methods", "methods such as webhook,quay_notification", |text| {
-            parse::set(text, |name| name.parse().ok())
-        }),
+        roles: source.get("roles", Role::EXPECTED, roles),
+        methods: source.get("methods", METHODS, methods),
         public_url: source.optional(
             "public_url",
             "a URL such as https://bellbuoy.example.com",
@@ -381,6 +382,24 @@ fn heartbeat<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>)
     source.get("broker.heartbeat_seconds", "a whole number of seconds from 1 to 600", |text| {
         parse::seconds(text).filter(|seconds| seconds.as_secs() <= 600)
     })
+}
+
+fn roles(text: &str) -> Option<Vec<Role>> {
+    parse::set(text, Role::parse)
+}
+
+fn methods(text: &str) -> Option<Vec<MethodName>> {
+    parse::set(text, |name| name.parse().ok())
+}
+
+/// The text of a flag that stands for `roles`, if that takes it.
+pub(crate) fn roles_flag(text: &str) -> Result<String, String> {
+    roles(text).map(|_| text.to_owned()).ok_or_else(|| format!("should be {}", Role::EXPECTED))
+}
+
+/// The text of a flag that stands for `methods`, if that takes it.
+pub(crate) fn methods_flag(text: &str) -> Result<String, String> {
+    methods(text).map(|_| text.to_owned()).ok_or_else(|| format!("should be {METHODS}"))
 }
 
 fn delay_tolerance<F: Fn(&str) -> std::io::Result<String>>(source: &mut Source<'_, F>) -> u8 {
