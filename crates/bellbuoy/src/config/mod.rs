@@ -1,7 +1,8 @@
 //! The settings: one TOML file, each key also from the environment, all mistakes found at once.
 //!
 //! A key `limits.in_flight` is `BELLBUOY_LIMITS__IN_FLIGHT` in the environment, which wins over the
-//! file. `KEY_FILE` in either place names a file that holds the value. Nothing here reads the
+//! file. `KEY_FILE` in either place names a file that holds the value. What Kubernetes tells there of a Service of our
+//! name is passed over. Nothing here reads the
 //! process's environment: the caller hands it in.
 
 mod keys;

@@ -106,6 +106,9 @@ impl<'a, F: Fn(&str) -> std::io::Result<String>> Source<'a, F> {
     fn take_environment(&mut self) {
         for (variable, text) in self.environment {
             let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+            if is_of_a_service(variable, text) {
+                continue;
+            }
             let name = name.replace("__", ".").to_lowercase();
             let place = format!("`{variable}`");
             let origin = Origin::Environment { variable: variable.clone() };
@@ -212,6 +215,19 @@ impl<'a, F: Fn(&str) -> std::io::Result<String>> Source<'a, F> {
         let errors = self.errors.into_inner();
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     }
+}
+
+/// Whether Kubernetes tells it to every pod beside a Service of our name, or one that begins with it: where that is.
+/// A `BELLBUOY_PORT` that holds no address is somebody's mistake.
+pub(super) fn is_of_a_service(variable: &str, text: &str) -> bool {
+    let is_protocol = |word: &str| matches!(word, "TCP" | "UDP" | "SCTP");
+    let is_service = variable.ends_with("_SERVICE_HOST")
+        || variable.ends_with("_SERVICE_PORT")
+        || variable.contains("_SERVICE_PORT_");
+    let is_port = variable.ends_with("_PORT") && text.contains("://")
+        || variable.contains("_PORT_") && variable.split('_').any(is_protocol);
+    // What has a section is a setting.
+    (is_service || is_port) && !variable.contains("__")
 }
 
 fn key(name: &str) -> &'static Key {

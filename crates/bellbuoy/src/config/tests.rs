@@ -49,6 +49,30 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn what_kubernetes_tells_of_a_service_of_our_name_is_no_setting_and_takes_the_place_of_none() {
+    let told = [
+        ("BELLBUOY_SERVICE_HOST", "10.0.0.7"),
+        ("BELLBUOY_SERVICE_PORT", "8080"),
+        ("BELLBUOY_SERVICE_PORT_HTTP", "8080"),
+        ("BELLBUOY_PORT", "tcp://10.0.0.7:8080"),
+        ("BELLBUOY_PORT_8080_TCP", "tcp://10.0.0.7:8080"),
+        ("BELLBUOY_PORT_8080_TCP_PROTO", "tcp"),
+        ("BELLBUOY_PORT_8080_TCP_PORT", "8080"),
+        ("BELLBUOY_PORT_8080_TCP_ADDR", "10.0.0.7"),
+        ("BELLBUOY_API_SERVICE_HOST", "10.0.0.8"),
+        ("BELLBUOY_API_PORT", "tcp://10.0.0.8:8080"),
+    ];
+    load(None, &variables(&told), no_files).expect("settings");
+    assert!(mistakes("", &[("BELLBUOY_PORT", "8080")])[0].contains("`BELLBUOY_PORT` is not a setting"));
+    for key in KEYS {
+        let variable = format!("BELLBUOY_{}", key.name.replace('.', "__").to_uppercase());
+        for variable in [format!("{variable}_FILE"), variable] {
+            assert!(!source::is_of_a_service(&variable, "tcp://10.0.0.7:8080"), "{variable}");
+        }
+    }
+}
+
+#[test]
 fn all_mistakes_are_reported_at_once_with_key_value_and_remedy() {
     let text = "[limits]\nin_fligth = 3\n[outbound]\nallow = ['10.0.0.0/40']\n[retry]\nsteps = '5'\n[broker]\nurl = 'redis://x'";
     let found = mistakes(text, &[("BELLBUOY_LIMITS__DRAIN_SECONDS", "30s"), ("BELLBUOY_LISTEN", "here")]);
