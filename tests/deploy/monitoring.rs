@@ -167,6 +167,23 @@ fn every_metric_and_label_that_is_asked_for_is_exported() {
     assert!(seen > 100, "only {seen} metrics found: is the pattern still right?");
 }
 
+#[test]
+fn every_metric_that_is_exported_is_in_a_panel_or_a_rule() {
+    let asked: BTreeSet<_> = expressions_of_rules()
+        .iter()
+        .chain(&expressions_of_dashboard())
+        .flat_map(|expression| selectors(&expression.text))
+        .map(|selector| selector.metric)
+        .collect();
+    let counters = Counter::ALL.iter().map(|metric| metric.name());
+    for name in counters.chain(Gauge::ALL.iter().map(|metric| metric.name())) {
+        assert!(asked.contains(name), "nobody looks at {name}");
+    }
+    for name in Histogram::ALL.iter().map(|metric| metric.name()) {
+        assert!(asked.contains(&format!("{name}_bucket")), "nobody looks at {name}");
+    }
+}
+
 #[tokio::test]
 async fn every_value_of_a_label_that_is_asked_for_is_one_that_a_running_server_has() {
     let fleet = Fleet::start(&[]).await;

@@ -87,6 +87,7 @@ impl Slots {
         };
         self.gate.not_answered(wishlist);
         self.metrics.count(Counter::SlotAsks, &["failed"], 1);
+        self.metrics.count(Counter::WorkerWaits, &["slots"], 1);
         if self.vital.waits(&failure) {
             error!("no slots can be leased, deliveries are held when the leases have ended: {failure}");
         }
@@ -320,5 +321,17 @@ mod tests {
         pass(&slots).await.end(&Outcome::Delivered);
         eventually(LONG, async || (slots.gate.holdings() == crate::Holdings::default()).then_some(())).await;
         pass(&slots).await.end(&Outcome::Delivered);
+    }
+
+    #[tokio::test]
+    async fn an_ask_that_the_store_does_not_answer_is_a_wait_of_this_worker() {
+        let mut rig = Rig::start().await;
+        let slots = rig.process(1, LONG);
+        rig.store.close().await;
+        eventually(LONG, async || {
+            drop(enter(&slots).await);
+            (slots.metrics.counted(Counter::WorkerWaits, &["slots"]) > 0.5).then_some(())
+        })
+        .await;
     }
 }
