@@ -231,24 +231,35 @@ async fn a_certificate_goes_unchecked_only_where_the_operator_and_the_owner_both
     let receiver = Receiver::start_tls(Tls::new(identity)).await.expect("a receiver");
     let skipping = json!({"url": receiver.url("/hook"), "skip_tls_verification": true});
     let checking = json!({"url": receiver.url("/hook")});
-    for (permits, skips, expected) in [
-        ("false", &skipping, ("tls", "the operator does not permit skip_tls_verification")),
-        ("true", &checking, ("tls", "another host name")),
-        ("true", &skipping, ("", "")),
-    ] {
-        let fleet =
-            Fleet::start(&[ONE_ATTEMPT, ("BELLBUOY_OUTBOUND__ALLOW_SKIP_VERIFICATION", permits)]).await;
-        fleet.api.wish(&hook("acme/skips", &skipping)).await;
-        fleet.api.wish(&hook("acme/api", skips)).await;
-        if permits == "true" {
-            // A connection that was made unchecked serves nobody who wants it checked.
-            deliver(&fleet.api, "acme/skips", &["delivered"]).await;
-        }
-        let detail = deliver(&fleet.api, "acme/api", &["waiting", "delivered"]).await;
-        let (code, said) = cause(&detail);
-        let named = said.contains(expected.1) || said.contains("not trusted here");
-        assert!(code == expected.0 && named, "{permits}: {detail}");
+    let permitted = |permits| ("BELLBUOY_OUTBOUND__ALLOW_SKIP_VERIFICATION", permits);
+    let wishes = [hook("acme/skips", &skipping), hook("acme/checks", &checking)];
+    let mut fleet = Fleet::start(&[ONE_ATTEMPT, permitted("true")]).await;
+    for wish in &wishes {
+        fleet.api.wish(wish).await;
     }
+    deliver(&fleet.api, "acme/skips", &["delivered"]).await;
+    // A connection that was made unchecked serves nobody who wants it checked.
+    let detail = deliver(&fleet.api, "acme/checks", &["waiting"]).await;
+    let (code, said) = cause(&detail);
+    let is_named = said.contains("another host name") || said.contains("not trusted here");
+    assert!(code == "tls" && is_named, "{detail}");
+
+    let (name, forbidden) = permitted("false");
+    fleet.stop().await;
+    fleet.set(name, forbidden);
+    fleet.start_again().await;
+    fleet.api.publish(&push("after", "acme/skips", "v1")).await;
+    let waiting = fleet.api.until("subject=acme/skips&state=waiting", 1, &["waiting"]).await;
+    let detail = fleet.api.delivery(&waiting[0]["id"]).await;
+    let (code, said) = cause(&detail);
+    let is_named = said.contains("the operator does not permit skip_tls_verification");
+    assert!(code == "tls" && is_named, "{detail}");
+    let answer = fleet.api.post("/v1/notifications", &wishes[0]).await;
+    assert!(
+        answer.status == 400 && answer.text().contains("outbound.allow_skip_verification"),
+        "{}",
+        answer.text()
+    );
 }
 
 #[tokio::test]

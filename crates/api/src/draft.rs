@@ -3,7 +3,7 @@
 
 use bellbuoy_domain::{
     Filter, Kind, KindScope, MethodName, Notification, NotificationState, RetryPolicy, Scope, Secrets,
-    SignatureStyle, UnknownKey, masked, unmask,
+    SignatureStyle, UnknownKey, check_certificates, masked, unmask,
 };
 use bellbuoy_store::Store;
 use jiff::Timestamp;
@@ -65,6 +65,22 @@ impl Draft {
         method.check_settings(&self.config, &kept).map_err(|fault| unknown_key(&fault))
     }
 
+    /// Refuses a webhook that asks for no verification where the operator does not permit that. One that `old` asks for
+    /// stays, and its deliveries say why they can't be made.
+    pub(crate) fn check_verification(
+        &self,
+        is_permitted: bool,
+        old: Option<&Notification>,
+    ) -> Result<(), Problem> {
+        let is_wanted = signs(&self.method) && skips_verification(&self.config);
+        if is_permitted || !is_wanted || old.is_some_and(|old| skips_verification(&old.config)) {
+            return Ok(());
+        }
+        let detail = "`config.skip_tls_verification` is not permitted here: give the receiver's authority as `extra_ca`, \
+                      or have the operator set outbound.allow_skip_verification";
+        Err(Problem::bad(detail).with("path", "config.skip_tls_verification"))
+    }
+
     /// A new notification.
     pub(crate) fn create(self, now: Timestamp) -> Result<Notification, Problem> {
         let blank = Notification {
@@ -96,6 +112,7 @@ impl Draft {
         let kept = if old.method == self.method { old.config.clone() } else { Map::new() };
         unmask(&self.method, &mut self.config, &kept).map_err(|error| Problem::bad(error.to_string()))?;
         let secret = if signs(&self.method) {
+            check_certificates(&self.config, &kept).map_err(|error| Problem::bad(error.to_string()))?;
             Some(self.take_secrets(old.secret.as_deref())?.to_stored())
         } else {
             None
@@ -151,6 +168,11 @@ fn unknown_key(fault: &UnknownKey) -> Problem {
 /// Whether a method's requests are signed, so that its notifications need a secret.
 pub(crate) fn signs(method: &str) -> bool {
     method == MethodName::Webhook.name()
+}
+
+/// Whether a webhook's settings say that any certificate of its receiver will do.
+pub(crate) fn skips_verification(config: &Map<String, Value>) -> bool {
+    config.get("skip_tls_verification").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// Members that no method knows are kept, and each has limits of its own only where one reads it.

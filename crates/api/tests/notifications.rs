@@ -135,6 +135,57 @@ async fn a_setting_that_the_method_does_not_know_is_refused_with_what_was_meant_
 }
 
 #[tokio::test]
+async fn verification_is_skipped_only_where_the_operator_permits_it_or_the_webhook_does_so_already() {
+    let rig = Rig::start().await;
+    let mut skipping = acme();
+    skipping["config"]["skip_tls_verification"] = json!(true);
+    let mut of_quay = webhook_body();
+    of_quay["config"]["skip_tls_verification"] = json!(true);
+    let quay = "/api/v1/repository/acme/api/notification/";
+    let said = "have the operator set outbound.allow_skip_verification";
+    for (path, body) in [(ALL, &skipping), (quay, &of_quay)] {
+        let answer = rig.post(path, body).await;
+        assert!(answer.status == 400 && answer.text().contains(said), "{path}: {}", answer.text());
+    }
+
+    let made = create(&rig, &acme()).await;
+    let paths = [format!("{ALL}/{}", id(&made)), format!("{quay}{}", id(&made))];
+    let put = async |path: &str, body: &Value| rig.send("PUT", path, &[JSON], body.to_string()).await;
+    for (path, body) in paths.iter().zip([&skipping, &of_quay]) {
+        assert_eq!(put(path, body).await.status, 400, "{path}");
+    }
+    // As if the operator had permitted it once.
+    let stored = rig.store.notification(id(&made)).await.expect("read").expect("there");
+    let mut skips = stored.clone();
+    skips.config.insert("skip_tls_verification".to_owned(), true.into());
+    assert!(rig.store.update_notification(&skips).await.expect("written"));
+    for (path, body) in paths.iter().zip([&skipping, &of_quay]) {
+        assert_eq!(put(path, body).await.status, 200, "what it has may stay");
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_are_none_inside_are_refused_and_those_that_are_kept_stay() {
+    let rig = Rig::start().await;
+    let none = "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n";
+    let mut with = acme();
+    with["config"]["extra_ca"] = none.into();
+    let detail = problem(&rig.post(ALL, &with).await, 400);
+    assert!(detail.starts_with("`config.extra_ca` holds no certificate in its 1. block"), "{detail}");
+
+    let made = create(&rig, &acme()).await;
+    let path = format!("{ALL}/{}", id(&made));
+    let put = async || rig.send("PUT", &path, &[JSON], with.to_string()).await;
+    problem(&put().await, 400);
+    // As one that was made before these were looked at.
+    let stored = rig.store.notification(id(&made)).await.expect("read").expect("there");
+    let mut kept = stored.clone();
+    kept.config.insert("extra_ca".to_owned(), none.into());
+    assert!(rig.store.update_notification(&kept).await.expect("written"));
+    assert_eq!(put().await.status, 200);
+}
+
+#[tokio::test]
 async fn what_another_surface_keeps_of_unknown_settings_is_masked_and_stays_when_its_mask_is_written() {
     let rig = Rig::start().await;
     let mut body = webhook_body();

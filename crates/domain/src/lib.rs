@@ -81,5 +81,5 @@ pub use template::{Template, TemplateError, TextTemplate};
 pub use unknown_key::{UnknownKey, nearest};
 pub use webhook::{
     Authorization, HttpMethod, OptionError, SignatureStyle, SuccessStatuses, TlsOptions, WEBHOOK_VERSION,
-    WebhookOptions,
+    WebhookOptions, check_certificates,
 };

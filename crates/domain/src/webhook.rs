@@ -506,6 +506,23 @@ fn tls(config: Settings<'_>) -> Result<TlsOptions, OptionError> {
     }
 }
 
+/// Refuses certificates that an owner writes and that hold none inside their wrapping. Those of `kept` stay as they are.
+///
+/// # Errors
+///
+/// Names the setting.
+pub fn check_certificates(
+    written: &Map<String, Value>,
+    kept: &Map<String, Value>,
+) -> Result<(), OptionError> {
+    for name in ["extra_ca", "client_certificate"] {
+        let new = written.get(name).filter(|pem| kept.get(name) != Some(*pem));
+        let pem = new.and_then(Value::as_str).unwrap_or_default();
+        pem::check_contents(pem).map_err(|problem| OptionError::new(name, problem))?;
+    }
+    Ok(())
+}
+
 fn dtr_type(config: Settings<'_>) -> Result<Option<String>, OptionError> {
     match text(config, "dtr_type")? {
         None => Ok(None),

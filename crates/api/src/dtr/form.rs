@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{FORMAT, need_json_accepted, problem::Refusal};
 use crate::{
     App, body,
-    draft::{Draft, kind_outside},
+    draft::{Draft, kind_outside, skips_verification},
     problem::Problem,
 };
 
@@ -48,8 +48,7 @@ impl Tls {
 
 /// Refuses settings that ask for no verification where the operator does not permit that.
 pub(super) fn check(app: &App, config: &Map<String, Value>) -> Result<(), Problem> {
-    let is_wanted = config.get(UNVERIFIED).and_then(Value::as_bool).unwrap_or(false);
-    if !is_wanted || app.api.may_skip_verification {
+    if !skips_verification(config) || app.api.may_skip_verification {
         return Ok(());
     }
     Err(Problem::bad(

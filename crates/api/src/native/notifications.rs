@@ -220,6 +220,7 @@ async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -
     caller.need(&app, Right::Notifications, &draft.scope).await?;
     draft.check_keys(None)?;
     draft.check_reach(&app.api.reach)?;
+    draft.check_verification(app.api.may_skip_verification, None)?;
     draft.check_recipients(&app.api.store).await?;
     let notification = caller.authored(draft.create(now())?);
     caller.audited(&app, "notification.create", &notification).create_notification(&notification).await?;
@@ -286,6 +287,7 @@ async fn replace(
     let notification = change(&app, &caller, "notification.change", found, |old| {
         had_secret = old.secret.is_some();
         draft.check_keys(Some(&old))?;
+        draft.check_verification(app.api.may_skip_verification, Some(&old))?;
         draft.clone().replace(old, now()).map(Some)
     });
     let notification = notification.await?.ok_or_else(|| unknown("notification", &id))?;

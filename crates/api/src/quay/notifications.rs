@@ -162,7 +162,9 @@ impl<'a> Notifications<'a> {
     }
 
     async fn create(&self, parts: &Parts, body: Body) -> Result<Response, Problem> {
-        let notification = self.caller.authored(self.draft(parts, body).await?.create(now())?);
+        let draft = self.draft(parts, body).await?;
+        draft.check_verification(self.app.api.may_skip_verification, None)?;
+        let notification = self.caller.authored(draft.create(now())?);
         let store = self.caller.audited(self.app, "notification.create", &notification);
         store.create_notification(&notification).await?;
         Ok((StatusCode::CREATED, Json(view(&notification, true))).into_response())
@@ -180,6 +182,7 @@ impl<'a> Notifications<'a> {
         let mut had_secret = false;
         let changed = change(self.app, self.caller, "notification.change", found, |old| {
             had_secret = old.secret.is_some();
+            draft.check_verification(self.app.api.may_skip_verification, Some(&old))?;
             // What Quay's body can't say stays: more kinds than one, another format, a schedule.
             let is_same = old.kinds.first() == draft.kinds.first();
             let draft = Draft {

@@ -152,7 +152,8 @@ impl Place {
     }
 
     /// What an attempt's outcome says of this receiver: a host answers even when it answers 503, or that one of
-    /// its channels has had enough.
+    /// its channels has had enough. Of a host that many share, no handshake that fails says anything: it may be one
+    /// owner's https for a port of plain http, or certificates of that owner's own.
     pub(super) fn sign(&self, outcome: &Outcome) -> Sign {
         if let (Self::Probation(_), Outcome::Rejected { .. }) = (self, outcome) {
             return Sign::Failed;
@@ -165,9 +166,9 @@ impl Place {
         let is_host = matches!(self, Self::Host(_));
         match cause.code {
             CauseCode::Dns | CauseCode::Connect | CauseCode::Tls => Sign::Failed,
-            // Of a host that many share, one address that hangs says nothing about the others.
-            CauseCode::Timeout if is_host => Sign::None,
             CauseCode::Http5xx if !is_host && hint.is_some() => {
+            // Nor does one address of it that hangs say anything about the others.
+            CauseCode::Tls | CauseCode::Timeout if is_host => Sign::None,
                 Sign::Overloaded(peace(hint.unwrap_or(PEACE)))
             }
             CauseCode::Timeout

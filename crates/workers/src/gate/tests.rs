@@ -130,6 +130,15 @@ async fn a_notification_that_keeps_failing_is_left_alone_but_its_host_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handshake_that_fails_leaves_its_notification_alone_and_says_nothing_of_the_host() {
+    let gate = gate(8, 8);
+    fail(&gate, 5, 1, "shared:443", CauseCode::Tls).await;
+    assert_eq!(hold(&gate, 1, "shared:443").await.code, CauseCode::CircuitOpen);
+    pass(&gate, 2, "shared:443").await.end(&Outcome::Delivered);
+    assert_eq!(gate.open_circuits(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_can_not_be_reached_is_left_alone_for_all_and_one_probe_finds_it_back() {
     let gate = gate(8, 8);
     for number in 0..5 {
