@@ -158,17 +158,21 @@ impl Place {
         if let (Self::Probation(_), Outcome::Rejected { .. }) = (self, outcome) {
             return Sign::Failed;
         }
-        let Outcome::Deferred { cause, hint } = outcome else { return Sign::Answered };
         // These say nothing of a receiver.
         if matches!(self, Self::Retries(_) | Self::Probe(_)) {
             return Sign::Answered;
         }
+        // Of a probation, that nothing could leave is a finding.
+        if !matches!(self, Self::Probation(_)) && never_left(outcome) {
+            return Sign::None;
+        }
+        let Outcome::Deferred { cause, hint } = outcome else { return Sign::Answered };
         let is_host = matches!(self, Self::Host(_));
         match cause.code {
-            CauseCode::Dns | CauseCode::Connect | CauseCode::Tls => Sign::Failed,
-            CauseCode::Http5xx if !is_host && hint.is_some() => {
             // Nor does one address of it that hangs say anything about the others.
             CauseCode::Tls | CauseCode::Timeout if is_host => Sign::None,
+            CauseCode::Dns | CauseCode::Connect | CauseCode::Tls => Sign::Failed,
+            CauseCode::Http5xx if !is_host && hint.is_some() => {
                 Sign::Overloaded(peace(hint.unwrap_or(PEACE)))
             }
             CauseCode::Timeout
@@ -186,6 +190,15 @@ impl Place {
             _ => Sign::Answered,
         }
     }
+}
+
+/// Whether it ended before anybody was asked, so that nobody has answered.
+fn never_left(outcome: &Outcome) -> bool {
+    let code = outcome.cause().map(|cause| cause.code);
+    matches!(
+        code,
+        Some(CauseCode::Blocked | CauseCode::Template | CauseCode::NoRecipient | CauseCode::ServiceClosed)
+    )
 }
 
 fn peace(asked: Duration) -> Duration {

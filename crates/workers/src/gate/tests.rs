@@ -155,6 +155,24 @@ async fn a_host_that_can_not_be_reached_is_left_alone_for_all_and_one_probe_find
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_never_left_says_nothing_of_the_receiver_and_brings_no_silent_one_back() {
+    let gate = gate(8, 8);
+    for number in 0..5 {
+        fail(&gate, 1, number, "gone:443", CauseCode::Connect).await;
+    }
+    sleep(6 * SECOND).await;
+    for code in [CauseCode::Template, CauseCode::NoRecipient, CauseCode::Blocked] {
+        let rejected = Outcome::Rejected { cause: Cause::new(code, "seen in a test") };
+        for outcome in [rejected, deferred(code, None)] {
+            pass(&gate, 9, "gone:443").await.end(&outcome);
+            assert_eq!(gate.open_circuits(), 1, "{outcome:?}");
+        }
+    }
+    pass(&gate, 9, "gone:443").await.end(&Outcome::Delivered);
+    assert_eq!(gate.open_circuits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_probe_that_is_cut_off_leaves_the_way_to_the_next_one() {
     let gate = gate(8, 8);
     fail(&gate, 5, 1, "gone:443", CauseCode::Connect).await;
