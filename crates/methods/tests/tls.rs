@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bellbuoy_domain::CauseCode::{Http4xx, Reset, ResponseTooLarge, Timeout, Tls};
 use bellbuoy_methods::{
@@ -68,12 +68,11 @@ async fn each_bad_certificate_is_refused_and_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Posts to a receiver that shows `identity`, for a notification that trusts `trusted` beside the operator's.
-async fn post_trusting(client: &Client, identity: Identity, trusted: &str) -> anyhow::Result<Report> {
-    let receiver = Receiver::start_tls(receiver::Tls::new(identity)).await?;
-    let sending = Sending {
+/// A request for a notification that trusts `trusted` beside the operator's.
+fn trusting_post<'a>(url: &'a str, trusted: &'a str) -> Sending<'a> {
+    Sending {
         method: Method::POST,
-        url: &receiver.url_at("localhost", "/hook"),
+        url,
         headers: HeaderMap::new(),
         body: "{}".into(),
         success: None,
@@ -81,8 +80,14 @@ async fn post_trusting(client: &Client, identity: Identity, trusted: &str) -> an
         may_follow: None,
         private: &[],
         tls: Some(OwnTls { extra_ca: Some(trusted), identity: None, skip_verification: false }),
-    };
-    let report = client.send(sending, Timestamp::now()).await;
+    }
+}
+
+/// Posts to a receiver that shows `identity`, for a notification that trusts `trusted` beside the operator's.
+async fn post_trusting(client: &Client, identity: Identity, trusted: &str) -> anyhow::Result<Report> {
+    let receiver = Receiver::start_tls(receiver::Tls::new(identity)).await?;
+    let url = receiver.url_at("localhost", "/hook");
+    let report = client.send(trusting_post(&url, trusted), Timestamp::now()).await;
     assert_eq!(receiver.requests().is_empty(), code(&report).is_some(), "{report:?}");
     Ok(report)
 }
@@ -101,6 +106,22 @@ async fn a_receivers_own_certificate_is_trusted_as_itself() -> anyhow::Result<()
         let report = post_trusting(&client, identity, &trusted).await?;
         assert_eq!(code(&report), None, "{report:?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_with_certificates_of_an_owners_own_keeps_no_place_of_its_host_when_it_is_done()
+-> anyhow::Result<()> {
+    let ours = Authority::new("ours")?;
+    let receiver = Receiver::start_tls(receiver::Tls::new(ours.server(NAMES)?)).await?;
+    let client =
+        client(Outbound { connections_per_host: 1, deadline: Duration::from_secs(20), ..settings() });
+    let url = receiver.url("/hook");
+    for trusted in [ours.pem(), format!("{0}{0}", ours.pem()), ours.pem()] {
+        let report = client.send(trusting_post(&url, &trusted), Timestamp::now()).await;
+        assert_eq!(code(&report), None, "{report:?}");
+    }
+    assert_eq!(receiver.connections(), 3);
     Ok(())
 }
 

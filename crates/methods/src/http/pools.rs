@@ -35,8 +35,9 @@ pub(super) const MAX_HEADERS: usize = 100;
 /// Most pools for TLS of notifications' own; beyond, the one that was used least recently goes.
 const MOST_OWN: usize = 256;
 
-/// Most unused connections that such a pool keeps for one host and port.
-const OWN_IDLE: usize = 2;
+/// Such a pool keeps no unused connection: each would hold one of the places of a host that all share, and no other
+/// notification could use it.
+const OWN_IDLE: usize = 0;
 
 /// Connections that were made alike. Clones share them.
 #[expect(clippy::disallowed_types, reason = "the one client, with the guarded connector")]
