@@ -388,6 +388,39 @@ async fn a_server_at_its_worst_costs_one_attempt_in_bounded_time() {
 }
 
 #[tokio::test]
+async fn no_mail_is_delivered_by_an_answer_to_something_else() {
+    let said = |lines: &[&str]| Fault {
+        lines: lines.iter().map(|line| line.as_bytes().to_vec()).collect(),
+        then_closes: false,
+    };
+    for (lines, shown) in [
+        // Once a line too many, and then each answer is read one late: the refusal would come after the mail.
+        (
+            &[
+                "220 a\r\n",
+                "250 a\r\n250 of nothing\r\n",
+                "250 OK\r\n",
+                "250 OK\r\n",
+                "354 go on\r\n",
+                "554 spam\r\n",
+            ][..],
+            "250 OK",
+        ),
+        (&["220 a\r\n", "250 a\r\n", "250 OK\r\n", "250 OK\r\n", "250 OK\r\n", "250 OK\r\n"], "250 OK"),
+        (
+            &["220 a\r\n", "250 a\r\n", "250 OK\r\n", "250 OK\r\n", "354 go on\r\n", "354 go on\r\n"],
+            "354 go on",
+        ),
+    ] {
+        let server = hostile(said(lines)).await;
+        let smtp = Smtp { deadline: DEADLINE, ..smtp(server.address().port(), SmtpSecurity::None) };
+        let bench = bench(tempfile::tempdir().expect("a folder"), Some(smtp), None).await;
+        let report = bench.send("kim@example.com").await;
+        assert_deferred(&report, CauseCode::Protocol, &format!("to something else than the mail: {shown}"));
+    }
+}
+
+#[tokio::test]
 async fn what_is_said_in_the_clear_after_starttls_is_no_answer_to_what_comes_later() {
     let lines = ["220 a\r\n", "250-a\r\n250 STARTTLS\r\n", "220 go on\r\n250 injected\r\n"];
     let lines = lines.iter().map(|line| line.as_bytes().to_vec()).collect();

@@ -3,7 +3,7 @@
 use std::io;
 
 use bellbuoy_domain::{Cause, CauseCode};
-use lettre::transport::smtp::Error;
+use lettre::transport::smtp::{Error, response::Response};
 use rustls::Error as TlsError;
 
 use crate::{
@@ -94,6 +94,14 @@ impl Failure {
             );
         }
         Self::deferred(phase, CauseCode::Reset, "the mail server closed the connection")
+    }
+
+    /// An answer that is none to what was said last.
+    pub(super) fn out_of_turn(answer: &Response) -> Self {
+        let words = answer.first_line().unwrap_or_default();
+        let said = shortened(&format!("{} {words}", answer.code()));
+        let detail = format!("the mail server's answer was to something else than the mail: {said}");
+        Self::deferred(Phase::Content, CauseCode::Protocol, detail)
     }
 
     /// Whether the server has answered that it does not want this, now or ever, and can be asked for other things.

@@ -10,6 +10,7 @@ use lettre::{
         client::AsyncSmtpConnection,
         commands::{Data, Mail as MailFrom, Rcpt},
         extension::ClientId,
+        response::Severity,
     },
 };
 use rustls::ClientConfig;
@@ -112,8 +113,15 @@ impl Session {
         let sender = Some(self.sender.clone());
         self.connection.command(MailFrom::new(sender, Vec::new())).await.map_err(at(Phase::Sender))?;
         self.name_recipients(mail).await?;
-        self.connection.command(Data).await.map_err(at(Phase::Content))?;
-        self.connection.message(bytes).await.map_err(at(Phase::Content))?;
+        // The two answers that no other can be taken for: a server that once said a line too many is read one answer late.
+        let go_on = self.connection.command(Data).await.map_err(at(Phase::Content))?;
+        if !go_on.has_code(354) {
+            return Err(Failure::out_of_turn(&go_on));
+        }
+        let taken = self.connection.message(bytes).await.map_err(at(Phase::Content))?;
+        if taken.code().severity != Severity::PositiveCompletion {
+            return Err(Failure::out_of_turn(&taken));
+        }
         Ok(())
     }
 
