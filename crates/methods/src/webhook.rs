@@ -146,10 +146,14 @@ fn headers(
     sign_as(&options.signatures, secrets, attempt, body, &mut headers)?;
     let mut private = Vec::new();
     for (name, value) in &options.headers {
-        put(&mut headers, &mut private, name, value)?;
+        let name = put(&mut headers, name, value)?;
+        // What is sent, and by whom, may be known wherever it goes.
+        if name != header::CONTENT_TYPE && name != header::USER_AGENT {
+            private.push(name);
+        }
     }
     for name in &options.secret_headers {
-        put(&mut headers, &mut private, name, secrets.header(name)?)?;
+        private.push(put(&mut headers, name, secrets.header(name)?)?);
     }
     let authorization = match &options.authorization {
         Authorization::None => None,
@@ -161,20 +165,17 @@ fn headers(
         Authorization::Verbatim => Some(secrets.get("authorization")?.to_owned()),
     };
     if let Some(authorization) = authorization {
-        put(&mut headers, &mut private, header::AUTHORIZATION.as_str(), &authorization)?;
+        private.push(put(&mut headers, header::AUTHORIZATION.as_str(), &authorization)?);
     }
     Some((headers, private))
 }
 
-fn put(headers: &mut HeaderMap, private: &mut Vec<HeaderName>, name: &str, value: &str) -> Option<()> {
+fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Option<HeaderName> {
     let name = HeaderName::try_from(name).ok()?;
     let mut value = HeaderValue::try_from(value).ok()?;
     value.set_sensitive(true);
-    if name != header::CONTENT_TYPE && name != header::USER_AGENT {
-        private.push(name.clone());
-    }
-    headers.insert(name, value);
-    Some(())
+    headers.insert(name.clone(), value);
+    Some(name)
 }
 
 /// What every request says; `event` is what it tells.

@@ -257,14 +257,26 @@ async fn a_redirect_in_a_circle_ends_and_one_to_another_server_takes_no_secrets_
     bench.receiver.script("/hook", [to(&other.url("/there"))]);
     let config = json!({
         "follow_redirects": true, "authorization": "hunter2", "headers": {"X-Team": "blue"},
-        "secret_headers": {"X-Token": "hunter2"},
+        "secret_headers": {"X-Token": "hunter2", "User-Agent": "hunter2", "Content-Type": "hunter2"},
     });
     assert_eq!(bench.push("quay", config).await?[0].outcome, Outcome::Delivered);
     let request = other.wait_for(1, |_| true).await?.remove(0);
-    for name in ["authorization", "x-team", "x-token"] {
+    for name in ["authorization", "x-team", "x-token", "content-type"] {
         assert_eq!(request.header(name), None);
     }
+    assert!(request.header("user-agent").is_some_and(|agent| agent.starts_with("bellbuoy/")));
     assert!(request.header("webhook-id").is_some());
+
+    // What is not secret says everywhere what is sent, and by whom.
+    let config =
+        json!({"follow_redirects": true, "headers": {"User-Agent": "ours/1", "Content-Type": "text/json"}});
+    bench.receiver.script("/hook", [to(&other.url("/there"))]);
+    assert_eq!(bench.push("quay", config).await?[0].outcome, Outcome::Delivered);
+    let request = other.wait_for(2, |_| true).await?.remove(1);
+    assert_eq!(
+        (request.header("user-agent"), request.header("content-type")),
+        (Some("ours/1"), Some("text/json"))
+    );
 
     // Its address is judged like any other.
     bench.receiver.script("/hook", [to("http://169.254.169.254/latest/")]);

@@ -168,7 +168,6 @@ impl Client {
             Ok(target) => target,
             Err(error) => return (Report::deferred(CauseCode::Blocked, error.to_string()), false),
         };
-        sending.headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let mut pool = match self.pools.of(sending.tls.as_ref()) {
             Ok(pool) => pool,
             Err(problem) => return (Report::deferred(CauseCode::Tls, problem), false),
@@ -227,9 +226,7 @@ impl Client {
     /// Why it did not come.
     pub async fn fetch(&self, url: &str, now: Timestamp) -> Result<Bytes, Cause> {
         let target = Target::parse(url).map_err(|error| Cause::new(CauseCode::Blocked, error.to_string()))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(header::USER_AGENT, self.user_agent.clone());
-        let sending = Sending { headers, ..Sending::plain(Method::GET, url, Bytes::new()) };
+        let sending = Sending::plain(Method::GET, url, Bytes::new());
         let pool = self.pools.of(None).map_err(|problem| Cause::new(CauseCode::Tls, problem))?;
         let why = |report: Report| {
             let cause = report.outcome.cause().cloned();
@@ -263,6 +260,7 @@ impl Client {
         *request.method_mut() = sending.method.clone();
         *request.uri_mut() = target.uri.clone();
         *request.headers_mut() = sending.headers.clone();
+        request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let connection = capture_connection(&mut request);
         let mut connected = connection.clone();
         let mut answering = pin!(pool.request(request));
