@@ -171,7 +171,7 @@ fn a_push_reads_as_quay_writes_it() {
     let mut event = sample(Kind::RepoPush);
     event.subject = Subject::Repository(RepositoryName::parse("acme/api").expect("a name"));
     event.data = json!({
-        "name": "forged", "digest": "sha256:6f", "distribution": {"request": {"addr": "192.0.2.7"}},
+        "name": "forged", "docker_url": "evil.example/x", "homepage": "https://evil.example/", "digest": "sha256:6f", "distribution": {"request": {"addr": "192.0.2.7"}},
         "request": {"host": "x"}, "instance": "06c7", "updated_tags": ["1.4.2", "é"],
     })
     .as_object()

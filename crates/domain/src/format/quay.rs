@@ -11,7 +11,7 @@ use crate::{Event, Kind, KindScope, Level, RepositoryName, Subject, python, seve
 
 /// Members that say what the event is about. They come from its subject, by which rights are
 /// judged; a producer's own are passed over.
-const IDENTITY: &[&str] = &["repository", "namespace", "name"];
+const IDENTITY: &[&str] = &["repository", "namespace", "name", "docker_url", "homepage"];
 
 /// Most tags that Quay lists of a vulnerability.
 pub(crate) const MOST_TAGS_OF_A_FINDING: usize = 100;
