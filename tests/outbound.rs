@@ -309,7 +309,7 @@ async fn receivers_are_reached_through_the_proxy_which_is_asked_only_for_what_th
             (&plain, "http://[2606:4700::1]:8081/hook", "[2606:4700::1]:8081"),
         ] {
             let login = Some(("kim".to_owned(), "hunter2".to_owned()));
-            let setup = proxy::Setup { to: receiver.address(), login, refuses: false };
+            let setup = proxy::Setup { login, ..proxy::Setup::to(receiver.address()) };
             let proxy = Proxy::start(setup).await.expect("a proxy");
             let address = format!("{scheme}://kim:hunter2@{}", proxy.address());
             let in_closed = |(number, closed)| hook(&format!("acme/n{number}"), &json!({"url": closed}));
@@ -346,7 +346,7 @@ const CLOSED: &[&str] = &[
 #[tokio::test]
 async fn a_socks_proxy_that_is_not_to_look_up_gets_the_address_that_was_judged() {
     let receiver = receiver().await;
-    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = Proxy::start(proxy::Setup::to(receiver.address()));
     let proxy = proxy.await.expect("a proxy");
     let address = format!("socks5://{}", proxy.address());
     let fleet = Fleet::start(&[
@@ -369,7 +369,7 @@ async fn a_socks_proxy_that_is_not_to_look_up_gets_the_address_that_was_judged()
 #[tokio::test]
 async fn what_goes_past_the_proxy_is_judged_as_ever_and_the_environments_proxy_is_nobodys() {
     let receiver = receiver().await;
-    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = Proxy::start(proxy::Setup::to(receiver.address()));
     let proxy = proxy.await.expect("a proxy");
     let address = format!("http://{}", proxy.address());
     let wishes = [
@@ -396,7 +396,7 @@ async fn what_goes_past_the_proxy_is_judged_as_ever_and_the_environments_proxy_i
 async fn a_proxy_that_is_away_or_refuses_us_costs_no_attempt_and_its_refusals_are_told_apart() {
     let receiver = receiver().await;
     let login = Some(("kim".to_owned(), "right".to_owned()));
-    let strict = proxy::Setup { to: receiver.address(), login, refuses: false };
+    let strict = proxy::Setup { login, ..proxy::Setup::to(receiver.address()) };
     let refusing = proxy::Setup { login: None, refuses: true, ..strict.clone() };
     let strict = Proxy::start(strict).await.expect("a proxy");
     let refusing = Proxy::start(refusing).await.expect("a proxy");
@@ -558,7 +558,7 @@ async fn what_is_no_url_of_a_receiver_is_refused_and_a_host_behind_the_host_is_n
 #[tokio::test]
 async fn the_addresses_next_to_each_closed_network_are_open() {
     let receiver = receiver().await;
-    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = Proxy::start(proxy::Setup::to(receiver.address()));
     let proxy = proxy.await.expect("a proxy");
     let address = format!("http://{}", proxy.address());
     let fleet = Fleet::start(&[
@@ -621,7 +621,7 @@ async fn only_ports_that_are_open_are_dialled_directly_by_redirect_and_through_t
     const SHUT: &str = "the network rules do not allow port";
     let receiver = receiver().await;
     let port = receiver.address().port();
-    let proxy = Proxy::start(proxy::Setup { to: receiver.address(), login: None, refuses: false });
+    let proxy = Proxy::start(proxy::Setup::to(receiver.address()));
     let proxy = proxy.await.expect("a proxy");
     let address = format!("http://{}", proxy.address());
     // By default: nothing below 1024 but the web's, and none of a database.

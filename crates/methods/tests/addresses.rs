@@ -10,9 +10,12 @@ use std::{
 use bellbuoy_domain::CauseCode::{Blocked, Connect, Dns};
 use bellbuoy_methods::{
     AddressRules, Outbound,
-    http::{Resolver, Script, ScriptedAnswer},
+    http::{Proxy, Resolver, Script, ScriptedAnswer},
 };
-use bellbuoy_testkit::receiver::{Receiver, Setup};
+use bellbuoy_testkit::{
+    proxy,
+    receiver::{Receiver, Setup},
+};
 use common::{assert_deferred, client, code, detail, post, post_in_time, settings};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -227,6 +230,26 @@ async fn trouble_with_names_is_said_and_bounded() -> anyhow::Result<()> {
     // The machine's own resolver; `.invalid` never exists (RFC 6761), whether or not there is a network.
     let report = post_in_time(&client(settings()), "http://receiver.invalid/hook").await;
     assert_deferred(&report, Dns, "receiver.invalid");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socks_proxy_is_asked_for_each_address_until_it_knows_a_way() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let unreachable = ["[2606:4700::1]", "[2606:4700::2]"].map(str::to_owned).to_vec();
+    let setup = proxy::Setup { unreachable, ..proxy::Setup::to(receiver.address()) };
+    let proxy = proxy::Proxy::start(setup).await?;
+    let ways = |found: &str| {
+        let script = Script::default().answer("two.example", [addresses(found)]);
+        let asked = Proxy::parse(&format!("socks5://{}", proxy.address()));
+        client(Outbound { proxy: asked, ..resolving(script, settings()) })
+    };
+    let url = "http://two.example:8000/hook";
+    assert_eq!(code(&post(&ways("2606:4700::1 93.184.215.14"), url).await), None);
+    assert_eq!(proxy.asked(), ["[2606:4700::1]:8000", "93.184.215.14:8000"]);
+    let report = post(&ways("2606:4700::1 2606:4700::2"), url).await;
+    assert_deferred(&report, Connect, "the proxy could not connect");
+    assert_eq!(proxy.asked().len(), 4);
     Ok(())
 }
 

@@ -24,6 +24,15 @@ pub struct Setup {
     pub login: Option<(String, String)>,
     /// Whether it refuses whatever it is asked for.
     pub refuses: bool,
+    /// The hosts that it has no way to, as SOCKS says it.
+    pub unreachable: Vec<String>,
+}
+
+impl Setup {
+    /// For everybody, and everything leads to `address`.
+    pub fn to(address: SocketAddr) -> Self {
+        Self { to: address, login: None, refuses: false, unreachable: Vec::new() }
+    }
 }
 
 /// A running proxy. Dropping it closes it.
@@ -149,9 +158,13 @@ async fn socks(stream: &mut TcpStream, setup: &Setup, asked: &Asked) -> io::Resu
         _ => format!("[{}]", std::net::Ipv6Addr::from(stream.read_u128().await?)),
     };
     note(asked, format!("{host}:{}", stream.read_u16().await?));
-    let code = if setup.refuses { 2 } else { 0 };
+    let code = match setup.unreachable.contains(&host) {
+        _ if setup.refuses => 2,
+        true => 4,
+        false => 0,
+    };
     stream.write_all(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
-    Ok(!setup.refuses)
+    Ok(code == 0)
 }
 
 async fn text(stream: &mut TcpStream) -> io::Result<String> {

@@ -2,8 +2,8 @@
 //!
 //! The client asks for a connection to a scheme, host and port. [`Dialer`] resolves the host once,
 //! asks the rules about every answer, and dials one of exactly those addresses, so nothing that
-//! DNS says later counts. Where the operator has a proxy, it is dialled instead, and asked for one of those
-//! addresses or, after the same questions, for the name. `http::connect` puts TLS on top and bounds the whole.
+//! DNS says later counts. Where the operator has a proxy, it is dialled instead, and asked for each of those
+//! addresses in turn or, after the same questions, for the name. `http::connect` puts TLS on top and bounds the whole.
 
 use std::{
     io,
@@ -160,24 +160,33 @@ impl Plan {
 
     /// The proxy is the operator's to name, so that it may have any address.
     async fn through(&self, proxy: &Proxy, host: &str, port: u16) -> Result<TcpStream, DialError> {
-        let aim = self.aim(proxy, host).await?;
+        let aims = self.aims(proxy, host).await?;
         let asking = async {
             let addresses = match proxy.host.parse() {
                 Ok(address) => vec![address],
                 Err(_) => self.resolver.of_own_servers().look_up(&proxy.host, self.limit).await?,
             };
-            let mut stream = connect_any(&in_turn(&addresses), proxy.port).await?;
-            proxy.ask(&mut stream, aim, port).await?;
-            Ok::<_, ProxyError>(stream)
+            let addresses = in_turn(&addresses);
+            let mut failure = ProxyError::Silent;
+            for aim in aims {
+                let mut stream = connect_any(&addresses, proxy.port).await?;
+                match proxy.ask(&mut stream, aim, port).await {
+                    Ok(()) => return Ok(stream),
+                    // It may know a way to the next one.
+                    Err(error @ ProxyError::Failed(_)) => failure = error,
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(failure)
         };
         Ok(timeout(self.limit, asking).await.unwrap_or(Err(ProxyError::Silent))?)
     }
 
-    /// What the proxy is asked for, after all that can be judged here was.
-    async fn aim<'a>(&self, proxy: &Proxy, host: &'a str) -> Result<Aim<'a>, DialError> {
+    /// What the proxy is asked for, one after the other, after all that can be judged here was.
+    async fn aims<'a>(&self, proxy: &Proxy, host: &'a str) -> Result<Vec<Aim<'a>>, DialError> {
         if proxy.kind == ProxyKind::Socks5 || literal(host).is_some() {
-            let first = self.vetted_addresses(host).await?.into_iter().next();
-            return first.map(Aim::Address).ok_or(DialError::NoHost);
+            let addresses = self.vetted_addresses(host).await?;
+            return Ok(addresses.into_iter().map(Aim::Address).collect());
         }
         // To the proxy these would be itself.
         if crate::address::is_localhost(host) {
@@ -186,7 +195,7 @@ impl Plan {
         // Many networks with a proxy know no names of the world outside: what has no address here may have one there.
         match self.resolver.look_up(host, VETTING.min(self.limit)).await {
             Ok(found) if !found.iter().all(|address| self.rules.allow(*address)) => Err(DialError::Blocked),
-            _ => Ok(Aim::Name(host)),
+            _ => Ok(vec![Aim::Name(host)]),
         }
     }
 
