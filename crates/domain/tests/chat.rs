@@ -126,6 +126,21 @@ fn in_an_owners_text_what_is_put_in_gets_shorter_and_the_markup_stays() {
 }
 
 #[test]
+fn what_is_put_into_an_owners_text_brings_no_line_mark_or_call_along() {
+    let mut event = push(0);
+    event.data["updated_tags"] = json!(["a\r\n- b\u{202e}\u{7}\n\n@kim", "c@sha256:1"]);
+    for (method, pointer, _) in SERVICES {
+        let said = message(&body(*method, Some("@ann:\n${updated_tags[*]}"), &event), pointer);
+        let own = if *method == MethodName::Teams { "@ann:\n\n" } else { "@ann:\n" };
+        let put_in = said.strip_prefix(own).expect("the owner's own words stay");
+        assert!(!put_in.contains(['\r', '\n', '\u{202e}', '\u{7}']), "{method}: {put_in:?}");
+        assert!(put_in.contains("a - b ") && put_in.contains("c@sha256:1"), "{method}: {put_in:?}");
+        let is_markdown = !has_entities(*method);
+        assert_eq!(put_in.contains("@kim"), !is_markdown, "{method}: {put_in:?}");
+    }
+}
+
+#[test]
 fn the_longest_text_of_an_owner_has_room() {
     let text = "${updated_tags}".repeat(4096 / "${updated_tags}".len());
     for (method, pointer, longest) in SERVICES {

@@ -62,7 +62,7 @@ impl Markup {
     /// `text` so that this markup shows it as it is.
     ///
     /// Slack asks for [three letters to be escaped] and knows no other escape, so `*` and `_` may still
-    /// make a text bold there. In Markdown, `@channel` and its like get an invisible letter, so
+    /// make a text bold there. In Markdown, `@channel`, `@kim` and their like get an invisible letter, so
     /// that they call nobody.
     ///
     /// [three letters to be escaped]: https://docs.slack.dev/messaging/formatting-message-text#escaping
@@ -115,14 +115,18 @@ fn escaped(text: &str, escape: impl Fn(char) -> Option<&'static str>) -> String 
 /// Words after an `@` that call everybody in a channel.
 const CALLS: &[&str] = &["all", "channel", "here", "everyone"];
 
+/// With an invisible letter after each `@` that calls somebody. One that ends a word, as in `api@sha256:`, calls nobody by
+/// name.
 fn silenced(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (place, piece) in text.split('@').enumerate() {
         if place > 0 {
+            let ends_word = out.ends_with(char::is_alphanumeric);
             out.push('@');
+            let names = piece.starts_with(|letter: char| !letter.is_whitespace());
             let calls =
                 |call: &&str| piece.get(..call.len()).is_some_and(|start| start.eq_ignore_ascii_case(call));
-            if CALLS.iter().any(calls) {
+            if (names && !ends_word) || CALLS.iter().any(calls) {
                 out.push('\u{200b}');
             }
         }
@@ -181,12 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_call_to_everybody_is_silenced() {
+    fn whatever_calls_somebody_is_silenced_and_a_digest_is_as_it_was() {
         assert_eq!(
-            silenced("api@sha256:1 @kim @all. a@here"),
-            "api@sha256:1 @kim @\u{200b}all. a@\u{200b}here"
+            silenced("api@sha256:1 @kim (@all. a@here @@ann"),
+            "api@sha256:1 @\u{200b}kim (@\u{200b}all. a@\u{200b}here @@\u{200b}ann"
         );
-        assert_eq!(silenced("@"), "@");
-        assert_eq!(silenced("@hé"), "@hé");
+        for plain in ["@", "@ ", "kim@example.com"] {
+            assert_eq!(silenced(plain), plain);
+        }
+        assert_eq!(silenced("@hé"), "@\u{200b}hé");
     }
 }

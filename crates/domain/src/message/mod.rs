@@ -84,12 +84,22 @@ impl Message {
 /// A text from outside as one line: whitespace runs and control characters become one space, letters that
 /// turn the direction of writing are dropped, and a long text is cut.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(MAX_TEXT));
-    for (count, letter) in text.chars().filter(|letter| !turns_direction(*letter)).enumerate() {
-        if count == MAX_TEXT {
-            line.push_str("...");
-            break;
-        }
+    let mut letters = text.chars().filter(|letter| !turns_direction(*letter));
+    let mut line = joined(letters.by_ref().take(MAX_TEXT));
+    if letters.next().is_some() {
+        line.push_str("...");
+    }
+    line
+}
+
+/// The same of a text that is not cut.
+pub(crate) fn whole_line(text: &str) -> String {
+    joined(text.chars().filter(|letter| !turns_direction(*letter)))
+}
+
+fn joined(letters: impl Iterator<Item = char>) -> String {
+    let mut line = String::new();
+    for letter in letters {
         let blank = letter.is_whitespace() || letter.is_control();
         match (blank, line.ends_with(' ')) {
             (true, true) => {}

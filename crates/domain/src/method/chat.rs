@@ -8,7 +8,7 @@ use super::{ConfigError, Settings, given, is_receiver_url, owners_text};
 use crate::{
     Event, Format, Level, Markup, Message, Payload, Registry, TemplateError, TextTemplate,
     format::{quay, told},
-    message::{Room, one_line},
+    message::{Room, one_line, whole_line},
     python,
 };
 
@@ -284,16 +284,16 @@ fn in_card(letter: char) -> usize {
     times * python::json_bytes(letter)
 }
 
-/// The owner's text filled from `document`. The longest that an owner may write has room by itself, so what is put in is
+/// The owner's text filled from `document`; what is put in is one line, whatever it was. The longest that an owner may write has room by itself, so what is put in is
 /// what gets shorter; what needs less than its share leaves the rest to those after it.
 fn fill(text: &TextTemplate, document: &Value, markup: Markup, room: Room) -> Result<String, TemplateError> {
-    let whole = text.apply(document, |put_in| markup.escape(put_in))?;
+    let whole = text.apply(document, |put_in| markup.escape(&whole_line(put_in)))?;
     if room.holds(&whole) {
         return Ok(whole);
     }
     let (mut room, mut many) = (room.beside(&text.own_text()), text.expressions());
     text.apply(document, |put_in| {
-        let piece = room.shared_by(many).fit(put_in, markup);
+        let piece = room.shared_by(many).fit(&whole_line(put_in), markup);
         (room, many) = (room.beside(&piece), many.saturating_sub(1));
         piece
     })
