@@ -3,7 +3,7 @@
 
 use bellbuoy_domain::{
     Context, DeliveryId, Event, Format, Grain, Kind, KindScope, NotificationId, Registry, RepositoryName,
-    Subject, dtr, webhook_payload,
+    Subject, Template, dtr, webhook_payload,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -37,11 +37,15 @@ fn full_push() -> Event {
 }
 
 fn written(event: &Event, format: Format) -> Result<Value, String> {
+    written_by(event, format, None)
+}
+
+fn written_by(event: &Event, format: Format, template: Option<&Template>) -> Result<Value, String> {
     let registry = registry();
     let delivery = event.deliveries(wish(), Grain::Event).remove(0);
     let context =
         Context { registry: &registry, delivery, notification: wish(), callback_url: "", dtr_type: None };
-    let payload = webhook_payload(event, format, None, &context).map_err(|error| error.to_string())?;
+    let payload = webhook_payload(event, format, template, &context).map_err(|error| error.to_string())?;
     Ok(serde_json::from_slice(&payload.body).expect("JSON"))
 }
 
@@ -83,6 +87,21 @@ struct HubRepository {
     repo_url: String,
     star_count: i64,
     status: String,
+}
+
+#[test]
+fn no_format_or_template_tells_a_receiver_of_a_clients_address() {
+    let mut push = full_push();
+    push.data["distribution"]["target"] = json!({"tag": "1.4.2"});
+    push.data.insert("request".to_owned(), json!({"user_agent": "192.0.2.7"}));
+    for format in Format::ALL {
+        let told = written(&push, *format).expect("a payload").to_string();
+        assert!(told.contains("1.4.2") && !told.contains("192.0.2.7"), "{format}: {told}");
+    }
+    let template = Template::parse(r#"{"all": "${data}", "one": "${data.distribution.request.addr}"}"#);
+    let template = template.expect("a template");
+    let told = written_by(&push, Format::CloudEvents, Some(&template)).expect("a payload").to_string();
+    assert!(told.contains("1.4.2") && !told.contains("192.0.2.7"), "{told}");
 }
 
 #[test]

@@ -15,6 +15,11 @@ use serde_json::{Value, json};
 
 use crate::{DeliveryId, Event, Kind, NotificationId, Template, TemplateError};
 
+/// Members of an event's data that are the operator's matter, such as clients' addresses, and no receiver's: what a
+/// registry sent, as it came.
+const INTERNAL: &[&str] =
+    &["distribution", "harbor", "zot", "acr", "dockerhub", "ecr", "ghcr", "request", "instance"];
+
 /// The form of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -221,7 +226,7 @@ fn document(event: &Event, format: Format, context: &Context<'_>) -> Result<Valu
     }
     match format {
         Format::Quay => Ok(quay::payload(event, context.registry).into()),
-        Format::CloudEvents => Ok(event.to_value()),
+        Format::CloudEvents => Ok(cloudevents::payload(event)),
         Format::Dtr => dtr::payload(event, context),
         Format::DockerHub => docker_hub::payload(event, context),
         Format::Harbor => harbor::payload(event, context),
@@ -235,7 +240,7 @@ fn document(event: &Event, format: Format, context: &Context<'_>) -> Result<Valu
 /// so; and beside their members `event`, `summary` and `level`, where they have none of these names themselves.
 pub(crate) fn told(event: &Event, format: Format, registry: &Registry) -> Value {
     let mut told = match format {
-        Format::CloudEvents => event.to_value(),
+        Format::CloudEvents => cloudevents::payload(event),
         _ => quay::payload(event, registry).into(),
     };
     if let Value::Object(members) = &mut told {

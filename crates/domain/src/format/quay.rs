@@ -6,20 +6,15 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Payload, Registry};
+use super::{INTERNAL, Payload, Registry};
 use crate::{Event, Kind, KindScope, Level, RepositoryName, Subject, python, severity::Severity};
 
-/// Members that say what the event is about. They come from its subject, by which rights are
+/// Members that say what the event is about, and where that is. They come from its subject, by which rights are
 /// judged; a producer's own are passed over.
 const IDENTITY: &[&str] = &["repository", "namespace", "name", "docker_url", "homepage"];
 
 /// Most tags that Quay lists of a vulnerability.
 pub(crate) const MOST_TAGS_OF_A_FINDING: usize = 100;
-
-/// Members that are the operator's matter, such as clients' addresses, and no receiver's: what a
-/// registry sent, as it came.
-const INTERNAL: &[&str] =
-    &["distribution", "harbor", "zot", "acr", "dockerhub", "ecr", "ghcr", "request", "instance"];
 
 /// What is told of every event of a repository.
 #[derive(Serialize, JsonSchema)]
