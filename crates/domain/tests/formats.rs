@@ -411,6 +411,8 @@ fn what_an_event_lacks_is_named_and_nothing_is_made_up() {
     let several = push(&json!({"updated_tags": ["a", "b"]}));
     let mut nothing = push(&json!({"updated_tags": []}));
     nothing.kind = Kind::ManifestPush;
+    let mut chart = push(&json!({"updated_tags": [], "chart": "api", "digest": DIGEST}));
+    chart.kind = Kind::ChartPush;
     for (event, formats, why) in [
         (
             &without_tag,
@@ -423,6 +425,7 @@ fn what_an_event_lacks_is_named_and_nothing_is_made_up() {
             "it has 2 tags, and a request in this format names one",
         ),
         (&nothing, &[Format::Dtr, Format::Acr, Format::Distribution], "it has no digest"),
+        (&chart, &[Format::Acr], "it has no version"),
         (&nothing, &[Format::Harbor, Format::HarborCloudEvents], "it has no tag or digest"),
     ] {
         for format in formats {

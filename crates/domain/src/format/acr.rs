@@ -102,7 +102,7 @@ pub(super) fn payload(event: &Event, context: &Context<'_>) -> Result<Value, Ine
             };
             notice(event, context, target)
         }
-        Kind::ChartPush | Kind::ChartDelete => notice(event, context, chart(&facts)),
+        Kind::ChartPush | Kind::ChartDelete => notice(event, context, chart(&facts)?),
         Kind::RepoPush => {
             let tag = facts.need_tag()?;
             notice(event, context, Tagged { image: image(&facts, MANIFEST), tag })
@@ -140,13 +140,13 @@ fn image<'a>(facts: &Facts<'a>, usual: &'a str) -> Image<'a> {
     }
 }
 
-fn chart<'a>(facts: &Facts<'a>) -> Chart<'a> {
+fn chart<'a>(facts: &Facts<'a>) -> Result<Chart<'a>, Inexpressible> {
     let data = &facts.event.data;
-    let version = text(data, "version").unwrap_or_default();
-    Chart {
+    let version = text(data, "version").ok_or_else(|| facts.lacks("version"))?;
+    Ok(Chart {
         image: Image { media_type: CHART, ..image(facts, CHART) },
         tag: version,
         name: text(data, "chart").unwrap_or(facts.repository.short_name()),
         version,
-    }
+    })
 }

@@ -65,7 +65,7 @@ impl<'a> Facts<'a> {
         self.tag.or(self.digest).ok_or_else(|| self.lacks("tag or digest"))
     }
 
-    fn lacks(&self, what: &str) -> Inexpressible {
+    pub(super) fn lacks(&self, what: &str) -> Inexpressible {
         let why = format!("it has no {what}");
         Inexpressible { format: self.format, kind: self.event.kind, why }
     }
