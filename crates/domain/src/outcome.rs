@@ -86,7 +86,7 @@ macro_rules! cause_codes {
 }
 
 cause_codes! {
-    /// A redirect, which is never followed.
+    /// A redirect that is not followed: the notification does not say so, or it leads too far or nowhere.
     Http3xx = "http_3xx",
     /// A client error that says that this request will not do.
     Http4xx = "http_4xx",

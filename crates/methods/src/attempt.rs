@@ -9,7 +9,7 @@ use bellbuoy_domain::{
     Cause, CauseCode, CheckedNotification, DeliveryId, EmailAddress, Event, Letter, MethodConfig,
     Notification, Outcome, Pace, Registry,
 };
-use bellbuoy_store::Store;
+use bellbuoy_store::{Store, StoreError};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -170,8 +170,8 @@ impl Methods {
         self.ways().client.fetch(url, now).await.map(Vec::from)
     }
 
-    /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings'
-    /// deadline. Dropping it closes its connection; the receiver may have got the request.
+    /// Makes one attempt. Never fails otherwise than by its report, and ends within the settings' deadline, or the mail
+    /// server's, and the same again where our own store is asked before. Dropping it closes its connection; the receiver may have got the request.
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Report {
         self.attempt_where(attempt, None).await
     }
@@ -179,28 +179,51 @@ impl Methods {
     /// The same, where `may_follow` says whether it may go on to another host, to which a redirect leads.
     pub async fn attempt_where(&self, attempt: Attempt<'_>, may_follow: Option<&dyn MayFollow>) -> Report {
         let ways = self.ways();
+        let ours = OurStore { store: &self.store, patience: self.deadline };
         match &attempt.checked.method {
             MethodConfig::Webhook(config) => {
                 let awaits = webhook::awaits_callback(&attempt);
                 let callbacks = self.callbacks.as_ref().filter(|_| awaits);
-                let callbacks = callbacks.map(|callbacks| (callbacks, &self.store));
+                let callbacks = callbacks.map(|callbacks| (callbacks, ours));
                 webhook::attempt(&ways.client, &self.registry, config, callbacks, &attempt, may_follow).await
             }
             MethodConfig::Email(config) => {
                 // Apart, because it is large: an attempt by any other method would be as large.
-                Box::pin(email::attempt(&ways.mailer, &self.store, &self.registry, config, &attempt)).await
+                Box::pin(email::attempt(&ways.mailer, ours, &self.registry, config, &attempt)).await
             }
             MethodConfig::Chat(config) => {
                 chat::attempt(&ways.client, &self.services, &self.registry, config, &attempt).await
             }
             MethodConfig::QuayNotification(target) => {
                 let adding = Box::pin(in_app::attempt(&self.store, &self.registry, target, &attempt));
-                timeout(self.deadline, adding).await.unwrap_or_else(|_| {
-                    let detail = format!("the store did not answer within {:?}", self.deadline);
-                    Report::deferred(CauseCode::Internal, detail)
-                })
+                let added = timeout(self.deadline, adding).await;
+                added.unwrap_or_else(|_| Report::deferred(CauseCode::Internal, ours.silent()))
             }
         }
+    }
+}
+
+/// Our own store, and for how long an attempt waits for what it asks of it.
+#[derive(Clone, Copy)]
+pub(crate) struct OurStore<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) patience: Duration,
+}
+
+impl OurStore<'_> {
+    /// What was found by `asking`, or why nothing was: our own fault.
+    pub(crate) async fn waited<T>(
+        self,
+        asking: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, String> {
+        match timeout(self.patience, asking).await {
+            Ok(found) => found.map_err(|error| error.to_string()),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    fn silent(self) -> String {
+        format!("the store did not answer within {:?}", self.patience)
     }
 }
 
@@ -219,5 +242,20 @@ impl Report {
 
     pub(crate) fn rejected(status: Option<u16>, code: CauseCode, detail: impl Into<String>) -> Self {
         Self { outcome: Outcome::Rejected { cause: Cause::new(code, detail) }, status, was_last: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_is_silent_keeps_no_attempt_longer_than_its_patience() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open_sqlite(&folder.path().join("bellbuoy.db")).await.expect("a store");
+        let ours = OurStore { store: &store, patience: Duration::from_millis(1) };
+        let waited = ours.waited(std::future::pending::<Result<(), StoreError>>()).await;
+        assert_eq!(waited, Err("the store did not answer within 1ms".to_owned()));
+        assert_eq!(ours.waited(std::future::ready(Ok(7))).await, Ok(7));
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bellbuoy_domain::{Place, Subject};
-use bellbuoy_store::{AwaitedCallback, Store};
+use bellbuoy_store::AwaitedCallback;
 use jiff::{SignedDuration, Timestamp};
 use ring::{
     digest::{SHA256, digest},
     rand::{SecureRandom, SystemRandom},
 };
 
-use crate::Attempt;
+use crate::{Attempt, attempt::OurStore};
 
 /// Random bytes of a token.
 const BYTES: usize = 32;
@@ -34,7 +34,7 @@ impl Callbacks {
     /// Says why there is none: our own fault.
     pub(crate) async fn url(
         &self,
-        store: &Store,
+        ours: OurStore<'_>,
         attempt: &Attempt<'_>,
         place: &Place<'_>,
     ) -> Result<String, String> {
@@ -56,7 +56,7 @@ impl Callbacks {
             subject: repository.as_str().to_owned(),
             expires_at: self.expires_at(attempt.now),
         };
-        store.await_callback(&awaited, &hash).await.map_err(|error| error.to_string())?;
+        ours.waited(ours.store.await_callback(&awaited, &hash)).await?;
         // As Docker Hub writes the name of an official image, which has no namespace.
         let place = if repository.namespace().is_empty() { "_" } else { "u" };
         Ok(format!("{}/{place}/{repository}/hook/{token}/", self.public_url.trim_end_matches('/')))

@@ -7,6 +7,7 @@ use bellbuoy_store::{Store, StoreError};
 
 use crate::{
     Attempt, Report,
+    attempt::OurStore,
     smtp::{Mail, Mailer},
 };
 
@@ -27,16 +28,17 @@ const ATTEMPTS_FOR_ALL: u32 = 3;
 /// or text of the owner's that can't be filled. Trouble of the store is our own fault.
 pub(crate) async fn attempt(
     mailer: &Mailer,
-    store: &Store,
+    ours: OurStore<'_>,
     registry: &Registry,
     config: &EmailConfig,
     attempt: &Attempt<'_>,
 ) -> Report {
     let scope = &attempt.notification.scope;
-    let to = match recipients(store, scope, &attempt.event.subject, config.address.as_ref()).await {
+    let asking = recipients(ours.store, scope, &attempt.event.subject, config.address.as_ref());
+    let to = match ours.waited(asking).await {
         Ok(to) if to.is_empty() => return Report::rejected(None, CauseCode::NoRecipient, nobody(scope)),
         Ok(to) => to,
-        Err(error) => return Report::deferred(CauseCode::Internal, error.to_string()),
+        Err(why) => return Report::deferred(CauseCode::Internal, why),
     };
     let letter = match config.letter(attempt.event, attempt.checked.format, registry) {
         Ok(letter) => letter,

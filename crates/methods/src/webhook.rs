@@ -5,12 +5,12 @@ use bellbuoy_domain::{
     Authorization, CauseCode, Context, Event, Format, HttpMethod, Registry, Secret, Secrets, SignatureStyle,
     SuccessStatuses, WebhookConfig, WebhookOptions, webhook_payload,
 };
-use bellbuoy_store::Store;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::{
     Attempt, Callbacks, Report,
+    attempt::OurStore,
     http::{Client, MayFollow, OwnTls, Sending},
     signature::{sign, sign_asymmetric, sign_body},
     trace,
@@ -35,7 +35,7 @@ pub(crate) async fn attempt(
     client: &Client,
     registry: &Registry,
     config: &WebhookConfig,
-    callbacks: Option<(&Callbacks, &Store)>,
+    callbacks: Option<(&Callbacks, OurStore<'_>)>,
     attempt: &Attempt<'_>,
     may_follow: Option<&dyn MayFollow>,
 ) -> Report {
@@ -48,7 +48,7 @@ pub(crate) async fn attempt(
     let callback_url = match callbacks {
         None => String::new(),
         // Apart, because it is large and rare: every attempt would be as large.
-        Some((callbacks, store)) => match Box::pin(callbacks.url(store, attempt, &place)).await {
+        Some((callbacks, ours)) => match Box::pin(callbacks.url(ours, attempt, &place)).await {
             Ok(url) => url,
             Err(why) => {
                 return Report::deferred(CauseCode::Internal, format!("no callback can be awaited: {why}"));
