@@ -27,7 +27,7 @@ use reading::{Delivery, LastEvent, Unreadable, read};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
-use verdict::Verdict;
+use verdict::{Verdict, held_for};
 
 use crate::{
     Vital, Wish, Wishes, WorkerError,
@@ -54,13 +54,6 @@ const HELD: &str = "held";
 
 /// Why an attempt was dropped in the middle.
 const STOOD_STILL: &str = "our process stood still in the middle of the attempt";
-
-/// How long a delivery is held at most.
-const LONGEST_HOLD: Duration = Duration::from_mins(5);
-
-/// A hold is at least this share of the delivery's age, so that a thousand deliveries that are held
-/// for days cost little.
-const HOLD_SHARE_OF_AGE: u32 = 10;
 
 /// What the deliver worker of a method is called in metrics, logs and readiness.
 pub fn deliver_role(method: MethodName) -> &'static str {
@@ -362,13 +355,12 @@ impl Deliver {
     fn hold(&self, delivery: &Delivery, code: CauseCode, detail: &str, wait: Duration) -> Verdict {
         self.metrics.count(Counter::DeliveryHolds, &[self.method.name(), code.name()], 1);
         let age = clock::since(delivery.message.accepted_at, clock::now());
-        let wait = wait.max((age / HOLD_SHARE_OF_AGE).min(LONGEST_HOLD));
         Verdict {
             outcome: HELD,
             cause: Some(Cause::new(code, detail)),
             status: None,
             state: DeliveryState::Waiting,
-            again: Some((delivery.message.attempt, wait)),
+            again: Some((delivery.message.attempt, held_for(code, wait, age))),
             dead: None,
             on_probation: false,
         }

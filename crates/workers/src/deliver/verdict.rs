@@ -13,6 +13,22 @@ use crate::{clock, gate};
 /// Which holds by our own fault are logged. One fault can hold all deliveries.
 static OWN_FAULTS: Seldom = Seldom::new();
 
+/// How long a delivery's age may have it held.
+const LONGEST_FOR_AGE: Duration = Duration::from_mins(5);
+
+/// This share of its age, so that a thousand deliveries that are held for days cost little.
+const SHARE_OF_AGE: u32 = 10;
+
+/// How long a delivery of that `age` is held which `code` holds for `wait`: for a tenth of its age, up to 5 minutes, if
+/// that is longer. But a turn at a receiver that answers is kept, however old the delivery is: those that wait there have
+/// one after the other, and who missed his would make the receiver idle.
+pub(super) fn held_for(code: CauseCode, wait: Duration, age: Duration) -> Duration {
+    match code {
+        CauseCode::RateLimited | CauseCode::ReceiverBusy | CauseCode::RetriesBusy => wait,
+        _ => wait.max((age / SHARE_OF_AGE).min(LONGEST_FOR_AGE)),
+    }
+}
+
 /// What follows for a delivery, as its record says it.
 pub(super) struct Verdict {
     pub(super) outcome: &'static str,
@@ -124,6 +140,24 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_old_is_looked_at_less_often_but_keeps_its_turn_at_a_receiver_that_answers() {
+        let (soon, hour) = (Duration::from_secs(7), Duration::from_hours(1));
+        for (code, wait, age, held) in [
+            (CauseCode::RateLimited, soon, 100 * hour, soon),
+            (CauseCode::ReceiverBusy, soon, 100 * hour, soon),
+            (CauseCode::RetriesBusy, soon, 100 * hour, soon),
+            (CauseCode::Paused, soon, 100 * hour, Duration::from_mins(5)),
+            (CauseCode::Internal, soon, hour / 2, Duration::from_mins(3)),
+            (CauseCode::OnProbation, soon, hour / 2, Duration::from_mins(3)),
+            (CauseCode::CircuitOpen, soon, hour / 2, Duration::from_mins(3)),
+            (CauseCode::CircuitOpen, soon, Duration::from_mins(1), soon),
+            (CauseCode::CircuitOpen, hour, 100 * hour, hour),
+        ] {
+            assert_eq!(held_for(code, wait, age), held, "{code:?} for {wait:?} at the age of {age:?}");
+        }
+    }
 
     #[test]
     fn the_time_that_a_delivery_is_held_for_its_receiver_counts_from_its_first_hold_to_its_next_attempt() {
