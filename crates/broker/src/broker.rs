@@ -89,7 +89,8 @@ impl Broker {
     }
 
     /// As [`Broker::publish`], but what can be outlasted is, until `stop`: on RabbitMQ an outage of it, and no message
-    /// that was confirmed is repeated. The embedded broker's errors leave none durable, and are the caller's to outlast.
+    /// that was confirmed is repeated. For what RabbitMQ takes without delay this waits also beyond `stop`: left in the
+    /// middle, it would only be published twice. The embedded broker's errors leave none durable, and are the caller's to outlast.
     ///
     /// # Errors
     ///

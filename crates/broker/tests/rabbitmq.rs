@@ -652,6 +652,39 @@ async fn what_is_published_patiently_is_there_once_however_often_it_was_refused(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_published_when_its_worker_is_told_to_stop_is_there_once() {
+    const PIECE: u64 = 3000;
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let stop = CancellationToken::new();
+    let waiting = async || {
+        let counts = broker.count().await.expect("counts");
+        counts.iter().find(|count| count.queue.as_str() == "q").map_or(0, |count| count.messages)
+    };
+    let fan_out = async {
+        // The second piece is begun after the word to stop: it ends an event whose first one is out.
+        for _ in 0..2 {
+            broker.publish_patiently((0..PIECE).map(message).collect(), &stop).await?;
+        }
+        Ok::<_, BrokerError>(())
+    };
+    let told = async {
+        eventually(PATIENCE, async || (waiting().await > 0).then_some(())).await;
+        stop.cancel();
+    };
+    let (ended, ()) = timeout(PATIENCE, async { tokio::join!(fan_out, told) }).await.expect("in time");
+    ended.expect("all of it is out");
+    eventually(PATIENCE, async || (waiting().await == 2 * PIECE).then_some(())).await;
+
+    // Where nothing is taken, nobody waits.
+    node.ctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
+    eventually(PATIENCE, async || broker.publish(vec![message("more")]).await.err()).await;
+    let blocked = timeout(PATIENCE, broker.publish_patiently(vec![message("never")], &stop)).await;
+    assert!(matches!(blocked, Ok(Err(BrokerError::Unavailable(_)))), "{blocked:?}");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_whose_connection_is_lost_says_so_and_the_others_are_settled() {
     let node = prepared().await;
     let broker = open(&node.url("v")).await;

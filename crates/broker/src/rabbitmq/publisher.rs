@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use lapin::{Confirmation, options::BasicPublishOptions};
 use tokio::{
     sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -35,6 +35,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How long RabbitMQ may take to confirm. A cluster that loses a leader elects another well within it.
 const CONFIRM: Duration = Duration::from_secs(15);
+
+/// How long RabbitMQ may say nothing before a caller that is to stop leaves what is on its way.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Between two attempts of a caller that doesn't give up.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -95,8 +98,8 @@ impl Publisher {
         self.publish_open(&pending(parcels)).await
     }
 
-    /// Publishes all, through every outage, for as long as it is `wanted`; only what was under way when its connection
-    /// was lost is published again, so that it can arrive twice.
+    /// Publishes all, through every outage, for as long as it is `wanted`, and beyond that what RabbitMQ takes without
+    /// delay; only what was under way when its connection was lost is published again, so that it can arrive twice.
     pub(super) async fn publish_patiently(
         &self,
         parcels: Vec<Parcel>,
@@ -189,7 +192,8 @@ impl Publisher {
         }
         BrokerError::Unavailable(match &*self.state.borrow() {
             State::Down(why) => why.clone(),
-            State::Up(link) => alarm(link),
+            State::Up(link) if link.is_blocked() => alarm(link),
+            State::Up(_) => "RabbitMQ does not say what became of messages".into(),
         })
     }
 
@@ -220,12 +224,25 @@ impl Publisher {
         }
     }
 
+    // What is on its way over a link that confirms would only be published twice by whoever left it.
     async fn unwanted(&self, link: &Link, wanted: &impl Fn() -> bool) {
         while wanted() && !self.closed.load(Ordering::SeqCst) {
             sleep(AGAIN).await;
             if link.is_blocked() {
                 self.say_that_work_waits(&alarm(link));
             }
+        }
+        tokio::select! {
+            () = blocked_for(link, GRACE) => {}
+            () = self.silent_for(link, FAREWELL) => {}
+        }
+    }
+
+    // Ends once nothing was confirmed for that long from now on, or we are closed.
+    async fn silent_for(&self, link: &Link, long: Duration) {
+        let since = Instant::now();
+        while link.silence().min(since.elapsed()) < long && !self.closed.load(Ordering::SeqCst) {
+            sleep(AGAIN).await;
         }
     }
 

@@ -111,6 +111,10 @@ impl Session {
         let session = Arc::clone(self);
         self.background.spawn(async move {
             let wanted = || session.is_alive();
+            // RabbitMQ gives it out again, whole.
+            if !wanted() {
+                return;
+            }
             if session.publisher.publish_patiently(parcels, wanted).await.is_ok() {
                 // Unheard, the message is delivered again and moved once more.
                 let _ = session.ack(vec![tag]).await;
