@@ -652,6 +652,30 @@ async fn what_is_published_patiently_is_there_once_however_often_it_was_refused(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_events_are_refused_what_is_told_of_deliveries_is_not() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let full = r#"{"max-length": 1, "overflow": "reject-publish"}"#;
+    node.ctl(&["set_policy", "-p", "v", "full", r"^bellbuoy\.events$", full, "--apply-to", "queues"]).await;
+    let one = |queue: QueueName| vec![Outgoing::new(queue, "{}")];
+    let why = eventually(PATIENCE, async || broker.publish(one(queues::events())).await.err()).await;
+    assert!(why.to_string().contains("its queue may be full"), "{why}");
+    broker.publish(one(queues::outcomes())).await.expect("published");
+    // Many at once, to queues that are known, so that some gather while others are confirmed.
+    let mut publishing = JoinSet::new();
+    for number in 0..400 {
+        let queue = if number % 2 == 0 { queues::events() } else { queues::outcomes() };
+        let broker = broker.clone();
+        publishing.spawn(async move { (queue.clone(), broker.publish(one(queue)).await) });
+    }
+    while let Some(ended) = publishing.join_next().await {
+        let (queue, published) = ended.expect("a task");
+        assert_eq!(published.is_err(), queue == queues::events(), "{queue}: {published:?}");
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_being_published_when_its_worker_is_told_to_stop_is_there_once() {
     const PIECE: u64 = 3000;
     let node = prepared().await;

@@ -1,4 +1,4 @@
-//! Messages of several callers that leave together: while RabbitMQ confirms one group, the next one gathers.
+//! Messages of several callers to one queue that leave together: while RabbitMQ confirms one group, the next one gathers.
 //!
 //! Under load a group is what came during one confirm; without it nothing waits for company.
 

@@ -269,7 +269,8 @@ impl RabbitMq {
         let others = publisher.publish_patiently(others, &wanted);
         let packable = publisher.publish_packed_patiently(packable, &wanted);
         if can_be_told_twice {
-            tokio::try_join!(others, packable)?;
+            let (others, packable) = tokio::join!(others, packable);
+            others.and(packable)?;
         } else {
             // What is told of an outcome is told when all else is durable.
             others.await?;

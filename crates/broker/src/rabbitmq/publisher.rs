@@ -25,7 +25,7 @@ use super::{
     pack::pack,
     wire::{Message, Parcel, returned_id},
 };
-use crate::{BrokerError, Outgoing};
+use crate::{BrokerError, Outgoing, queues};
 
 /// Most messages on their way at once. More gained nothing in measurement.
 const WINDOW: usize = 512;
@@ -55,7 +55,9 @@ pub(super) struct Publisher {
     // Whether it was said that done work waits.
     waits: AtomicBool,
     closed: AtomicBool,
-    packable: Gathering,
+    // One for each: where one queue is full, what goes to the other is not refused with it.
+    events: Gathering,
+    outcomes: Gathering,
     tolerance: Tolerance,
 }
 
@@ -74,7 +76,8 @@ impl Publisher {
             returned: Mutex::default(),
             waits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            packable: Gathering::default(),
+            events: Gathering::default(),
+            outcomes: Gathering::default(),
         }
     }
 
@@ -132,14 +135,17 @@ impl Publisher {
     /// Publishes packable messages together with those of other callers, or says soon that it can't: then some may
     /// have arrived.
     pub(super) async fn publish_packed(&self, messages: Vec<Outgoing>) -> Result<(), BrokerError> {
-        let send = async |mut group: Vec<Outgoing>| {
-            group.sort_by(|one, other| one.queue.cmp(&other.queue));
+        let send = async |group: Vec<Outgoing>| {
             let now = SystemTime::now();
             let parcels =
                 pack(&group).into_iter().map(|pack| Message::new(pack, now).parcel(now, self.tolerance));
             self.publish(parcels.collect()).await
         };
-        self.packable.publish(messages, send).await
+        let (events, outcomes) = messages.into_iter().partition(|message| message.queue == queues::events());
+        // To its end, also when the other one fails: who leaves a group in the middle takes its company along.
+        let (events, outcomes) =
+            tokio::join!(self.events.publish(events, send), self.outcomes.publish(outcomes, send));
+        events.and(outcomes)
     }
 
     /// The same, through every outage, for as long as it is `wanted`.
