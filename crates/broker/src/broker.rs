@@ -112,8 +112,8 @@ impl Broker {
     /// waiting changes nothing.
     ///
     /// On RabbitMQ, work that is done is not given up for an outage of its way out: with claims, this waits
-    /// for as long as the claims are ours. When they are lost before they could be ended, that is
-    /// [`BrokerError::Lost`], and somebody will do the work again.
+    /// for as long as any of them is ours. When some are lost before they could be ended, that is
+    /// [`BrokerError::Lost`], and somebody will do their work again; the others are ended all the same.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ pub enum BrokerError {
     /// set up. It may pass.
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
-    /// What was to be settled is somebody else's by now, or soon: it comes again.
+    /// Of what was to be settled, some at least is somebody else's by now, or soon: it comes again.
     #[error("the connection on which the message was taken is lost; RabbitMQ gives it to somebody again")]
     Lost,
     /// The broker was shut down.

@@ -727,6 +727,35 @@ async fn a_claim_whose_connection_is_lost_says_so_and_the_others_are_settled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_claims_that_are_settled_together_those_of_a_living_channel_are_ended() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    let out = QueueName::new("out");
+    let messages = vec![message("lost"), message("its witness"), Outgoing::new(out.clone(), "kept")];
+    broker.publish(messages).await.expect("published");
+    let mut consumers = (broker.consume(&QueueName::new("q"), many()), broker.consume(&out, many()));
+    let (lost, witness) = (next(&mut consumers.0).await, next(&mut consumers.0).await);
+    let kept = next(&mut consumers.1).await;
+    // What follows finds no way, so that the settle is under way when one of its channels goes.
+    let operator = Operator::connect(&node.url("v")).await.expect("an operator");
+    operator.unbind("bellbuoy.queues", "out", "out").await.expect("unbound");
+    operator.delete_exchange("bellbuoy.unroutable").await.expect("deleted");
+    let settling = {
+        let (broker, follows) = (broker.clone(), Outgoing::new(out.clone(), "follows"));
+        tokio::spawn(async move { broker.settle(vec![lost, kept], vec![follows]).await })
+    };
+    operator.delete_queue("q").await.expect("deleted");
+    eventually(PATIENCE, async || (!witness.is_ours()).then_some(())).await;
+    topology().apply(&url(&node.url("v")), &options()).await.expect("bound");
+    let settled = timeout(PATIENCE, settling).await.expect("in time").expect("a task");
+    assert_eq!(settled, Err(BrokerError::Lost));
+    let follows = next(&mut consumers.1).await;
+    assert_eq!((&**follows.body(), follows.returns()), (&b"follows"[..], 0), "the other one is ended");
+    broker.settle(vec![follows], Vec::new()).await.expect("settled");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_strangers_message_is_claimed_with_what_it_has() {
     let node = prepared().await;
     // Neither id nor headers, and not persistent; published as any client would.

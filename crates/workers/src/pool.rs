@@ -168,7 +168,7 @@ where
         let (mut claims, mut outputs) = (Vec::with_capacity(self.gathered.len()), Vec::new());
         let mut bundles = Bundles::default();
         for served in self.gathered.drain(..) {
-            // Together with one that is lost the others could not be settled either.
+            // Somebody does it again, and what follows of it goes out then.
             if !served.claim.is_ours() {
                 let (id, queue) = (served.claim.id(), served.claim.queue());
                 info!("message {id} of {queue} comes again: the connection that it came by is lost");

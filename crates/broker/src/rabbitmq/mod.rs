@@ -236,8 +236,8 @@ impl RabbitMq {
             publisher.publish(parcels(pack::pack_waiting(others), now, publisher.tolerance())).await?;
             return publisher.publish_packed(packable).await;
         }
-        // Its work is done, and while the claims are ours nobody repeats it: better to wait than to give up.
-        let ours = || claims.iter().all(|claim| claim.taken.is_ours());
+        // Its work is done, and of the claims that are ours nobody repeats it: better to wait than to give up.
+        let ours = || claims.iter().any(Claimed::is_ours);
         if !ours() {
             return Err(BrokerError::Lost);
         }
@@ -297,6 +297,7 @@ impl RabbitMq {
     }
 
     async fn end(&self, claims: Vec<Claimed>) -> Result<(), BrokerError> {
+        let (claims, lost): (Vec<_>, Vec<_>) = claims.into_iter().partition(Claimed::is_ours);
         let mut by_session: Vec<(Arc<session::Session>, Vec<u64>)> = Vec::new();
         for claim in claims {
             let session = Arc::clone(claim.taken.session());
@@ -308,7 +309,7 @@ impl RabbitMq {
             by_session[place].1.extend(claim.taken.into_tag());
         }
         // That one session is gone costs no claim of the others.
-        let mut result = Ok(());
+        let mut result = if lost.is_empty() { Ok(()) } else { Err(BrokerError::Lost) };
         for (session, tags) in by_session {
             result = result.and(session.ack(tags).await);
         }
