@@ -652,6 +652,35 @@ async fn what_is_published_patiently_is_there_once_however_often_it_was_refused(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_queue_does_not_confirm_is_awaited_and_there_once() {
+    let node = prepared().await;
+    let broker = open(&node.url("v")).await;
+    // Both are known before one of them falls silent.
+    broker
+        .publish(vec![message("known"), Outgoing::new(QueueName::new("out"), "known")])
+        .await
+        .expect("published");
+    node.ctl(&["eval", "sys:suspend(v_q)."]).await;
+    let stop = CancellationToken::new();
+    let publishing = {
+        let (broker, stop) = (broker.clone(), stop.clone());
+        tokio::spawn(async move { broker.publish_patiently((0..9).map(message).collect(), &stop).await })
+    };
+    // The other queue goes on, for longer than RabbitMQ may take to confirm.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(20) {
+        broker.publish(vec![Outgoing::new(QueueName::new("out"), "goes on")]).await.expect("published");
+        pass(0.2).await;
+    }
+    assert!(!publishing.is_finished());
+    node.ctl(&["eval", "sys:resume(v_q)."]).await;
+    timeout(PATIENCE, publishing).await.expect("in time").expect("a task").expect("published");
+    let counts = eventually(PATIENCE, async || broker.count().await.ok()).await;
+    assert_eq!(counts.iter().find(|count| count.queue.as_str() == "q").map(|count| count.messages), Some(10));
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_events_are_refused_what_is_told_of_deliveries_is_not() {
     let node = prepared().await;
     let broker = open(&node.url("v")).await;

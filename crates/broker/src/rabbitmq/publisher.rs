@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use lapin::{Confirmation, options::BasicPublishOptions};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
@@ -33,7 +34,8 @@ const WINDOW: usize = 512;
 /// How long a caller waits for a connection that is down, or an alarm that is on, before it is told.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long RabbitMQ may take to confirm. A cluster that loses a leader elects another well within it.
+/// How long RabbitMQ may take to confirm. A cluster that loses a leader elects another well within it. What takes longer
+/// is still awaited by whoever is patient, but keeps no place from others.
 const CONFIRM: Duration = Duration::from_secs(15);
 
 /// How long RabbitMQ may say nothing before a caller that is to stop leaves what is on its way.
@@ -225,7 +227,7 @@ impl Publisher {
         let link = self.ready().await?;
         tokio::select! {
             sent = self.sending(&link, pending).fold(Ok(()), async |all, sent| all.and(sent)) => sent,
-            () = no_progress(&link, pending) => Err(unconfirmed(&link)),
+            () = silent_for(&link, CONFIRM) => Err(unconfirmed(&link)),
             () = self.unwanted(&link, wanted) => Err(self.trouble()),
         }
     }
@@ -238,17 +240,12 @@ impl Publisher {
                 self.say_that_work_waits(&alarm(link));
             }
         }
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
         tokio::select! {
             () = blocked_for(link, GRACE) => {}
-            () = self.silent_for(link, FAREWELL) => {}
-        }
-    }
-
-    // Ends once nothing was confirmed for that long from now on, or we are closed.
-    async fn silent_for(&self, link: &Link, long: Duration) {
-        let since = Instant::now();
-        while link.silence().min(since.elapsed()) < long && !self.closed.load(Ordering::SeqCst) {
-            sleep(AGAIN).await;
+            () = silent_for(link, FAREWELL) => {}
         }
     }
 
@@ -263,7 +260,7 @@ impl Publisher {
 
     async fn send(&self, link: &Link, pending: &Pending) -> Result<(), BrokerError> {
         let parcel = &pending.parcel;
-        let _place = self.window.acquire().await.map_err(|_| BrokerError::Closed)?;
+        let place = self.window.acquire().await.map_err(|_| BrokerError::Closed)?;
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let confirm = link
             .confirms
@@ -276,7 +273,7 @@ impl Publisher {
             )
             .await
             .map_err(|error| failed(parcel, &error))?;
-        let confirmation = confirm.await.map_err(|error| failed(parcel, &error))?;
+        let confirmation = word_of(confirm, place).await.map_err(|error| failed(parcel, &error))?;
         link.hears();
         match confirmation {
             Confirmation::Ack(returned) => {
@@ -323,6 +320,16 @@ impl Pending {
     }
 }
 
+/// Waits for the word on a message. One that takes long keeps its `place` from nobody.
+async fn word_of<T>(confirm: impl Future<Output = T>, place: SemaphorePermit<'_>) -> T {
+    let mut confirm = pin!(confirm);
+    if let Ok(word) = timeout(CONFIRM, confirm.as_mut()).await {
+        return word;
+    }
+    drop(place);
+    confirm.await
+}
+
 /// Ends once RabbitMQ, which is not blocked, has taken [`CONFIRM`] for the next of them.
 async fn no_progress(link: &Link, pending: &[Pending]) {
     let confirmed = || pending.iter().filter(|pending| pending.is_confirmed()).count();
@@ -338,6 +345,18 @@ async fn no_progress(link: &Link, pending: &[Pending]) {
             return;
         }
         before = now;
+    }
+}
+
+/// Ends once RabbitMQ, which is not blocked, has confirmed nothing to anybody for that long from now on. While anything is
+/// confirmed, the connection lives, and what waits on it is not lost.
+async fn silent_for(link: &Link, long: Duration) {
+    let mut since = Instant::now();
+    while link.silence().min(since.elapsed()) < long {
+        sleep(AGAIN).await;
+        if link.is_blocked() {
+            since = Instant::now();
+        }
     }
 }
 
