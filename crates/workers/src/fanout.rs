@@ -292,12 +292,12 @@ impl Fanout {
                 return Ok(false);
             }
         };
+        // No more of each than its id and whose it is: there can be a million, and they are told after the last of them.
         let mut planned = Vec::new();
-        for wish in wishes.iter() {
+        for (number, wish) in wishes.iter().enumerate() {
             let notification = &wish.notification;
             for (delivery, tag) in wanted(wish, event) {
-                let method = notification.method.clone();
-                planned.push(PlannedDelivery { delivery, notification: notification.id, method });
+                planned.push((delivery, number));
                 if let Some(together) = digests.get(&delivery) {
                     let event = (event, arrival.accepted_at);
                     harvest.tell(&digest::told_in(delivery, notification, event, *together, clock::now()));
@@ -312,13 +312,13 @@ impl Fanout {
             }
         }
         // Even without a delivery: then nothing but this says that the event is done.
-        let rest = planned.split_off(planned.len().min(PLANNED_AT_ONCE));
-        harvest.tell(&arrival.fanned_out(planned));
-        for more in rest.chunks(PLANNED_AT_ONCE) {
-            harvest.tell(&arrival.fanned_out(more.to_vec()));
+        let (first, rest) = planned.split_at(planned.len().min(PLANNED_AT_ONCE));
+        for some in std::iter::once(first).chain(rest.chunks(PLANNED_AT_ONCE)) {
+            let some = some.iter().map(|(delivery, number)| planned_of(&wishes[*number], *delivery));
+            harvest.tell(&arrival.fanned_out(some.collect()));
+            self.send_piece(harvest, patience).await?;
         }
         harvest.count(Counter::EventsFannedOut, event.kind.name());
-        self.send_piece(harvest, patience).await?;
         Ok(true)
     }
 
@@ -436,6 +436,11 @@ impl Arrival {
         };
         Record { v: WIRE_VERSION, fanned_out: Some(fanned_out), attempt: None }
     }
+}
+
+fn planned_of(wish: &Wish, delivery: DeliveryId) -> PlannedDelivery {
+    let notification = &wish.notification;
+    PlannedDelivery { delivery, notification: notification.id, method: notification.method.clone() }
 }
 
 /// What is to be collected of an event for a notification that wants that.
