@@ -112,10 +112,10 @@ impl Store {
         }
     }
 
-    /// Sets `failures` to 0, and a disabled notification on probation; the reason stays until it has passed. False when
-    /// there is none.
-    pub async fn reset_failures(&self, id: NotificationId) -> Result<bool, StoreError> {
-        self.change(sql::RESET_FAILURES, &values![id.as_uuid()]).await
+    /// Sets `failures` to 0, and a disabled notification on probation from `at` on; the reason stays until it has passed.
+    /// False when there is none.
+    pub async fn reset_failures(&self, id: NotificationId, at: Timestamp) -> Result<bool, StoreError> {
+        self.change(sql::RESET_FAILURES, &values![id.as_uuid(), at.as_millisecond()]).await
     }
 
     /// Disables a notification for `reason` at `at`, and raises `failures` to at least 3, which is how Quay's clients
@@ -174,9 +174,10 @@ impl Store {
         self.change(sql::END_PAUSES, &values![now.as_millisecond()]).await
     }
 
-    /// Makes a notification active that is on probation. False when it is not, or there is none.
-    pub async fn end_probation(&self, id: NotificationId) -> Result<bool, StoreError> {
-        self.change(sql::END_PROBATION, &values![id.as_uuid()]).await
+    /// Makes a notification active that is on probation, since before `seen_at`: what an attempt found that began then says
+    /// nothing of a later probation. False when it is not, or there is none.
+    pub async fn end_probation(&self, id: NotificationId, seen_at: Timestamp) -> Result<bool, StoreError> {
+        self.change(sql::END_PROBATION, &values![id.as_uuid(), seen_at.as_millisecond()]).await
     }
 
     /// Grows with every change made by the methods above, in the same transaction, whichever process makes it. Does

@@ -213,17 +213,17 @@ texts! {
     LIST_NOTIFICATIONS_FROM_START =
         concat!("SELECT ", notification_columns!(), " FROM notifications ORDER BY id LIMIT $1");
     RESET_FAILURES =
-        "UPDATE notifications SET failures = 0, back_at = NULL, \
+        "UPDATE notifications SET failures = 0, back_at = CASE WHEN state = 'disabled' THEN $2 ELSE back_at END, \
          state = CASE WHEN state = 'disabled' THEN 'probation' ELSE state END WHERE id = $1";
     DISABLE_NOTIFICATION =
         "UPDATE notifications SET state = 'disabled', state_reason = $2, back_at = $4, \
          failures = CASE WHEN failures < $3 THEN $3 ELSE failures END WHERE id = $1 AND state <> 'disabled'";
     END_PAUSES =
-        "UPDATE notifications SET state = 'probation', failures = 0, back_at = NULL \
+        "UPDATE notifications SET state = 'probation', failures = 0 \
          WHERE back_at <= $1 AND state = 'disabled'";
     END_PROBATION =
         "UPDATE notifications SET state = 'active', state_reason = NULL, failures = 0, back_at = NULL \
-         WHERE id = $1 AND state = 'probation'";
+         WHERE id = $1 AND state = 'probation' AND (back_at IS NULL OR back_at <= $2)";
     MOVE_FAILURES =
         "UPDATE notifications SET failures = (CASE WHEN $2 THEN 0 ELSE failures END) + $3 WHERE id = $1";
     SEALED_HEADS =

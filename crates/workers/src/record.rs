@@ -201,7 +201,7 @@ impl Record {
         match Finding::of(attempt) {
             Finding::Unclear => {}
             Finding::Well => {
-                let end = || self.store.end_probation(id);
+                let end = || self.store.end_probation(id, attempt.started_at);
                 if patience.outlast(refuses_nothing_in_particular, end).await?? {
                     info!(notification.id = %id, "notification {id} works again, and is active");
                 }

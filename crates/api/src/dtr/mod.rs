@@ -30,6 +30,7 @@ use bellbuoy_store::{MAX_PAGE, Page, StoreError};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, Uri, header};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 
 use crate::{
@@ -229,7 +230,8 @@ async fn update(State(app): State<Arc<App>>, caller: Caller, request: Request) -
     let new = new.await?.ok_or_else(|| problem::no_such("webhook", &form.id))?;
     if was_disabled && new.state == NotificationState::Active {
         // DTR has no other way to say that the receiver was put right.
-        caller.audited(&app, "notification.reset", &new).reset_failures(new.id).await?;
+        let store = caller.audited(&app, "notification.reset", &new);
+        store.reset_failures(new.id, Timestamp::now()).await?;
     }
     Ok(Json([view(&new, false)]).into_response())
 }

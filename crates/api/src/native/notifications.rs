@@ -349,7 +349,8 @@ async fn reset(
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
     let notification = find(&app, &caller, &text).await?;
-    if !caller.audited(&app, "notification.reset", &notification).reset_failures(notification.id).await? {
+    let store = caller.audited(&app, "notification.reset", &notification);
+    if !store.reset_failures(notification.id, Timestamp::now()).await? {
         return Err(unknown("notification", &text));
     }
     Ok(Json(view(&find(&app, &caller, &text).await?, false)).into_response())

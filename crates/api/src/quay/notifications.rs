@@ -9,6 +9,7 @@ use bellbuoy_domain::{
     Format, Kind, MethodName, Notification, NotificationId, NotificationState, RepositoryName, Scope,
 };
 use http::{Method, StatusCode, request::Parts};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -209,7 +210,7 @@ impl<'a> Notifications<'a> {
         let absent = || self.without(uuid);
         let notification = self.find(uuid).await?.ok_or_else(absent)?;
         let store = self.caller.audited(self.app, "notification.reset", &notification);
-        let found = store.reset_failures(notification.id).await?;
+        let found = store.reset_failures(notification.id, Timestamp::now()).await?;
         if found { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent()) }
     }
 

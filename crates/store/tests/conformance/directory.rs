@@ -139,7 +139,7 @@ pub(crate) async fn a_change_is_written_down_with_who_made_it_and_no_change_is_n
     let one = notification(1);
     store.audited(entry(1)).create_notification(&one).await.expect("created");
     store.audited(entry(2)).create_notification(&one).await.expect_err("taken");
-    assert!(store.audited(entry(3)).reset_failures(one.id).await.expect("reset"));
+    assert!(store.audited(entry(3)).reset_failures(one.id, at(0)).await.expect("reset"));
     assert!(store.audited(entry(4)).delete_notification(one.id).await.expect("deleted"));
     assert!(!store.audited(entry(5)).delete_notification(one.id).await.expect("answered"));
     assert!(!store.audited(entry(6)).revoke_token(Uuid::nil()).await.expect("answered"));

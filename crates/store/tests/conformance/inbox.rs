@@ -231,7 +231,7 @@ pub(crate) async fn whoever_looks_after_a_notification_is_told_once_that_it_was_
                 "and nothing of its settings"
             );
         }
-        assert!(store.reset_failures(wish.id).await.expect("reset"));
+        assert!(store.reset_failures(wish.id, at(8)).await.expect("reset"));
     }
     let found = store.notification(wish.id).await.expect("read").expect("there");
     assert_eq!(found.state, NotificationState::Probation);

@@ -62,6 +62,7 @@ checks! {
         pages_hold_everything_once_even_when_rows_go,
         disabling_and_resetting_move_state_and_failures,
         a_disabled_notification_comes_back_on_probation_when_its_time_has_come,
+        an_attempt_of_an_earlier_probation_does_not_end_a_later_one,
         the_version_grows_with_every_change_and_only_then,
         text_of_any_sort_is_kept_whole,
         an_author_lists_its_own_oldest_first,

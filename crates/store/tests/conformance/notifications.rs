@@ -70,7 +70,7 @@ pub(crate) async fn what_is_not_there_is_neither_changed_nor_deleted(store: Stor
     let id = notification_id(1);
     assert!(!store.update_notification(&notification(1)).await.expect("answered"));
     assert!(!store.delete_notification(id).await.expect("answered"));
-    assert!(!store.reset_failures(id).await.expect("answered"));
+    assert!(!store.reset_failures(id, at(0)).await.expect("answered"));
     assert!(!store.disable_notification(id, "gone", at(0)).await.expect("answered"));
     assert!(store.delete_notification(notification_id(2)).await.expect("deleted"));
     assert!(!store.delete_notification(notification_id(2)).await.expect("answered"));
@@ -174,7 +174,7 @@ pub(crate) async fn disabling_and_resetting_move_state_and_failures(store: Store
         assert_eq!(found.state_reason.as_deref(), Some("gone"));
     }
     for (number, before) in [(1, failing), (2, worse), (3, paused)] {
-        assert!(store.reset_failures(notification_id(number)).await.expect("reset"));
+        assert!(store.reset_failures(notification_id(number), at(1)).await.expect("reset"));
         let after = match number {
             3 => Notification { failures: 0, ..before },
             _ => Notification {
@@ -187,7 +187,7 @@ pub(crate) async fn disabling_and_resetting_move_state_and_failures(store: Store
         assert_eq!(read(&store, number).await, Some(after));
     }
     for (number, passes) in [(1, true), (1, false), (3, false), (9, false)] {
-        assert_eq!(store.end_probation(notification_id(number)).await.expect("answered"), passes);
+        assert_eq!(store.end_probation(notification_id(number), at(1)).await.expect("answered"), passes);
     }
     let active = read(&store, 1).await.expect("there");
     assert_eq!((active.state, active.state_reason), (NotificationState::Active, None));
@@ -216,6 +216,23 @@ pub(crate) async fn a_disabled_notification_comes_back_on_probation_when_its_tim
     assert!(!store.end_pauses(at(1000)).await.expect("answered"));
 }
 
+pub(crate) async fn an_attempt_of_an_earlier_probation_does_not_end_a_later_one(store: Store) {
+    create(&store, &[notification(1), notification(2)]).await;
+    let ids = [notification_id(1), notification_id(2)];
+    for (id, back_at) in ids.into_iter().zip([Some(at(10)), None]) {
+        assert!(store.disable_notification_until(id, "failing", at(0), back_at).await.expect("disabled"));
+    }
+    assert!(store.end_pauses(at(11)).await.expect("answered"), "the first comes back by itself");
+    assert!(store.reset_failures(ids[1], at(10)).await.expect("reset"), "the second by its owner");
+    // Once more, in the middle of it, it begins no other one.
+    assert!(store.reset_failures(ids[1], at(20)).await.expect("reset"));
+    for id in ids {
+        for (seen_at, ends) in [(at(9), false), (at(10), true), (at(11), false)] {
+            assert_eq!(store.end_probation(id, seen_at).await.expect("answered"), ends, "{seen_at}");
+        }
+    }
+}
+
 pub(crate) async fn the_version_grows_with_every_change_and_only_then(store: Store) {
     let hint = store.changes();
     let mut version = store.notifications_version().await.expect("a version");
@@ -227,7 +244,7 @@ pub(crate) async fn the_version_grows_with_every_change_and_only_then(store: Sto
             1 => store.create_notification(&notification(1)).await.map(|()| true),
             2 => store.update_notification(&full()).await,
             3 => store.disable_notification(id, "gone", at(0)).await,
-            4 | 7 => store.reset_failures(id).await,
+            4 | 7 => store.reset_failures(id, at(0)).await,
             5 => store.clone().delete_notification(id).await,
             _ => store.delete_notification(id).await,
         };
