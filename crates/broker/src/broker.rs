@@ -185,7 +185,8 @@ impl Broker {
     }
 
     /// Asks whether the broker would take a message now: the embedded one writes to its disk, RabbitMQ is
-    /// spoken to on both connections and must have no alarm.
+    /// spoken to on both connections and must have told of no alarm. It tells that to those alone who have published since
+    /// they connected, and there is nothing harmless to publish: what has no route is set aside.
     ///
     /// # Errors
     ///

@@ -26,6 +26,10 @@ const COMPANY: Duration = Duration::from_millis(25);
 /// Nor does it wait when more have gathered than these, or than a quarter of those that may be claimed at a time.
 const ENOUGH: usize = 64;
 
+/// How long a group may be settled before no further claim is taken: the broker may not take outcomes now, and whoever got
+/// a request would get it again when this process ends meanwhile.
+const STANDS: Duration = Duration::from_secs(1);
+
 /// A claim whose work is done.
 pub(crate) struct Served {
     /// What to let go.
@@ -40,7 +44,8 @@ pub(crate) struct Served {
 pub(crate) type Ended = Result<Option<Served>, WorkerError>;
 
 /// Serves claims until `shutdown` is cancelled or a task fails, then waits up to `limits.drain`
-/// for the tasks in flight and aborts the rest, whose claims go back to the queue.
+/// for the tasks in flight and aborts the rest, whose claims go back to the queue. While a settle takes longer than a second,
+/// none is taken.
 ///
 /// `serve` gets a token that is cancelled when the drain begins, for whoever waits for something
 /// that may take longer. `settle` ends the claims of a group. `show` is told how many tasks there are whenever that
@@ -68,12 +73,15 @@ where
     let mut result = Ok(());
     while result.is_ok() {
         show(tasks.len());
+        let stands_at = settling.stands_at();
+        let stands = stands_at.is_some_and(|at| at <= Instant::now());
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             settled = settling.next() => result = settled,
             Some(ended) = tasks.join_next() => result = settling.take(ended, &mut tasks),
-            claim = intake.next(), if tasks.len() < limits.in_flight.get() => match claim {
+            () = sleep_until(stands_at.unwrap_or_else(Instant::now)), if stands_at.is_some() && !stands => {}
+            claim = intake.next(), if tasks.len() < limits.in_flight.get() && !stands => match claim {
                 Ok(claim) => drop(tasks.spawn(serve(claim, stop.clone()))),
                 Err(error) => result = Err(error.into()),
             }
@@ -112,8 +120,8 @@ struct Settling<S> {
     until: Option<Instant>,
     // How long what is in no hurry waits for company, and how many are enough of it.
     company: (Duration, usize),
-    // A task of its own: who leaves it must not leave it half done.
-    current: Option<JoinHandle<Result<(), BrokerError>>>,
+    // A task of its own: who leaves it must not leave it half done. And when it began.
+    current: Option<(JoinHandle<Result<(), BrokerError>>, Instant)>,
 }
 
 impl<S, F> Settling<S>
@@ -159,7 +167,7 @@ where
     fn begin(&mut self) {
         let is_due = self.until.is_some_and(|until| until <= Instant::now());
         if self.current.is_none() && (is_due || self.gathered.len() > self.company.1) {
-            self.current = Some(self.send());
+            self.current = Some((self.send(), Instant::now()));
         }
     }
 
@@ -182,6 +190,11 @@ where
         tokio::spawn((self.settle)(claims, outputs))
     }
 
+    /// From when on the group that is being settled has been so for too long.
+    fn stands_at(&self) -> Option<Instant> {
+        self.current.as_ref().map(|(_, began)| *began + STANDS)
+    }
+
     fn is_busy(&self) -> bool {
         self.current.is_some() || !self.gathered.is_empty()
     }
@@ -189,7 +202,7 @@ where
     /// Waits for the group that is being settled, for ever if there is none, and begins the next. Cancel safe.
     async fn next(&mut self) -> Result<(), WorkerError> {
         let settled = match (&mut self.current, self.until) {
-            (Some(current), _) => current.await.unwrap_or(Err(BrokerError::Closed)),
+            (Some((current, _)), _) => current.await.unwrap_or(Err(BrokerError::Closed)),
             (None, Some(until)) => {
                 sleep_until(until).await;
                 Ok(())
@@ -294,6 +307,12 @@ mod tests {
         Ok(Some(Served { claim, outputs: Vec::new(), record: None }))
     }
 
+    async fn until(order: &Mutex<Vec<String>>, count: usize) {
+        while order.lock().expect("not poisoned").len() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
     const LONG: Duration = Duration::from_secs(30);
 
     #[tokio::test]
@@ -393,6 +412,50 @@ mod tests {
         assert!(matches!(ended, Err(WorkerError::Broker(_))), "{ended:?}");
         assert_eq!(&**rig.next().await.body(), b"fails", "the other one was settled");
         assert_eq!(rig.waiting(&rig.queue), 1);
+    }
+
+    #[tokio::test]
+    async fn while_a_settle_stands_no_claim_is_taken() {
+        let rig = Rig::with(&["1"]).await;
+        let (settling, may_settle) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let note = |what: String| order.lock().expect("not poisoned").push(what);
+        let serve = |claim: Claim, _| {
+            note(format!("served {}", String::from_utf8_lossy(claim.body())));
+            async { done(claim) }
+        };
+        let settle = |claims: Vec<Claim>, outputs| {
+            settling.notify_one();
+            let (broker, may_settle, order) =
+                (rig.broker.clone(), Arc::clone(&may_settle), Arc::clone(&order));
+            async move {
+                may_settle.acquire().await.expect("open").forget();
+                order.lock().expect("not poisoned").push("settled".into());
+                broker.settle(claims, outputs).await
+            }
+        };
+        let publish = async |body: &'static str| {
+            rig.broker.publish(vec![Outgoing::new(rig.queue.clone(), body)]).await.expect("published");
+        };
+        let told = async {
+            settling.notified().await;
+            let began = Instant::now();
+            publish("2").await;
+            until(&order, 2).await;
+            sleep_until(began + STANDS).await;
+            publish("3").await;
+            for _ in 0..1000 {
+                tokio::task::yield_now().await; // In vain.
+            }
+            may_settle.add_permits(2);
+            until(&order, 5).await;
+            rig.shutdown.cancel();
+            may_settle.add_permits(1);
+        };
+        let (ended, ()) = tokio::join!(rig.serve_and_settle(limits(9, LONG), |_| {}, serve, settle), told);
+        ended.expect("in order");
+        let order = order.lock().expect("not poisoned").clone();
+        assert_eq!(order[..3], ["served 1", "served 2", "settled"]);
     }
 
     #[tokio::test]
