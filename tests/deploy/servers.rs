@@ -1,5 +1,7 @@
 //! RabbitMQ's files, and the users that `deploy/secrets.sh` makes for it.
 
+use std::time::Duration;
+
 use bellbuoy_testkit::amqp::{Operator, Producer, Publication};
 use bellbuoy_testkit::http::Http;
 use bellbuoy_testkit::postgres::Postgres;
@@ -161,6 +163,12 @@ fn rabbitmqs_settings_are_lines_of_key_and_value_and_each_file_is_where_it_is_re
     assert_eq!(found("(?m)^load_definitions = (.*)$", &text), ["/run/secrets/rabbitmq_definitions"]);
 }
 
+#[test]
+fn rabbitmq_leaves_claims_with_workers_that_wait_for_the_store_for_a_week() {
+    let week = Duration::from_hours(7 * 24).as_millis().to_string();
+    assert_eq!(found("(?m)^consumer_timeout = (.*)$", &read("deploy/rabbitmq/rabbitmq.conf")), [week]);
+}
+
 /// A node as the files of `deploy/` make it, with the users of `made`, and the port of its metrics. Only where it
 /// listens is a test's own.
 async fn deployed_node(made: &TempDir) -> (Node, u16) {
@@ -190,6 +198,8 @@ async fn the_nodes_files_start_one_and_each_user_does_its_part_there_and_no_more
     assert!(users.contains("producer") && !users.contains("guest"), "{users}");
     let prefetch = "application:get_env(rabbit, dead_letter_worker_consumer_prefetch).";
     assert!(node.ctl(&["eval", prefetch]).await.contains("256"));
+    let timeout = "application:get_env(rabbit, consumer_timeout).";
+    assert!(node.ctl(&["eval", timeout]).await.contains("604800000"));
     let answer = Http::new().get(&format!("http://127.0.0.1:{metrics}/metrics")).await.expect("metrics");
     assert!(answer.text().contains("rabbitmq_build_info"), "{}", answer.text());
 
