@@ -110,7 +110,10 @@ impl Record {
                 Outgoing::new(queues::outcomes(), told.to_json()),
             ];
             let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
-            let publish = || self.broker.publish_patiently(messages.clone(), shutdown);
+            let publish = || {
+                let published = self.broker.publish_patiently(messages.clone(), shutdown);
+                patience.attend(&self.broker, published)
+            };
             patience.outlast(passes, publish).await??;
             self.metrics.count(Counter::DeliveriesQueued, &[method_label(&method)], 1);
             let (delivery, next) = (awaited.delivery, message.delivery);

@@ -176,7 +176,7 @@ impl Fanout {
             }
             harvest.done.push(arrival.claim);
         }
-        self.settle(harvest).await?;
+        self.settle(harvest, &patience).await?;
         lock(recent).extend(done);
         Ok(())
     }
@@ -240,12 +240,13 @@ impl Fanout {
         recent: &Mutex<Recent>,
         shutdown: &CancellationToken,
     ) -> Result<(), Halt> {
+        let patience = self.patience(shutdown);
         if let [only] = &arrivals[..] {
             harvest.push(put_aside(&only.claim, Why::Refused, &sentence(error), &self.metrics));
             harvest.done.extend(arrivals.into_iter().map(|arrival| arrival.claim));
-            return self.settle(harvest).await;
+            return self.settle(harvest, &patience).await;
         }
-        self.settle(harvest).await?;
+        self.settle(harvest, &patience).await?;
         for arrival in arrivals {
             Box::pin(self.fan_out(vec![arrival.claim], recent, shutdown)).await?;
         }
@@ -329,15 +330,18 @@ impl Fanout {
         }
         let piece = harvest.take_outputs();
         let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
-        let publish = || self.broker.publish_patiently(piece.clone(), patience.stop);
+        let publish = || {
+            let published = self.broker.publish_patiently(piece.clone(), patience.stop);
+            patience.attend(&self.broker, published)
+        };
         patience.outlast(passes, publish).await??;
         self.vital.working();
         Ok(())
     }
 
-    async fn settle(&self, mut harvest: Harvest) -> Result<(), Halt> {
+    async fn settle(&self, mut harvest: Harvest, patience: &Patience<'_>) -> Result<(), Halt> {
         let outputs = harvest.take_outputs();
-        self.broker.settle(harvest.done, outputs).await?;
+        patience.attend(&self.broker, self.broker.settle(harvest.done, outputs)).await?;
         for (counter, label, by) in harvest.tally {
             self.metrics.count(counter, &[label], by);
         }

@@ -4,8 +4,9 @@
 //! Giving the claims back instead would count them as if they had killed their worker, and an
 //! outage would in the end dead-letter good messages as poisoned.
 
-use std::{error::Error, future::Future, time::Duration};
+use std::{error::Error, future::Future, pin::pin, time::Duration};
 
+use bellbuoy_broker::{Broker, Connections};
 use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Metrics};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait before it is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked why the broker does not answer.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Whether an error of the store is not about what it was given: out of reach, full, locked, damaged.
 /// Then it waits for an operator or for time; what was given is good.
@@ -57,16 +61,11 @@ impl Patience<'_> {
             let failure = match call().await {
                 Err(error) if passes(&error) => sentence(&error),
                 answer => {
-                    if self.vital.goes_on() {
-                        info!("worker {} goes on: what it waited for answers again", self.role);
-                    }
+                    self.goes_on();
                     return Ok(answer);
                 }
             };
-            self.metrics.count(Counter::WorkerWaits, &[self.role], 1);
-            if self.vital.waits(&failure) {
-                error!("worker {} waits, and keeps what it has in hand: {failure}", self.role);
-            }
+            self.waits(&failure);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(Halt::Stopped),
@@ -74,6 +73,53 @@ impl Patience<'_> {
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Waits for a `call` that outlasts an outage of the `broker` by itself, and shows meanwhile, as
+    /// [`Patience::outlast`] does, that it is the broker which is waited for.
+    pub(crate) async fn attend<T>(&self, broker: &Broker, call: impl Future<Output = T>) -> T {
+        self.attend_while(|| broker.connections().and_then(trouble), call).await
+    }
+
+    async fn attend_while<T>(
+        &self,
+        trouble: impl Fn() -> Option<&'static str>,
+        call: impl Future<Output = T>,
+    ) -> T {
+        let mut call = pin!(call);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(LOOK, call.as_mut()).await {
+                self.goes_on();
+                return answer;
+            }
+            if let Some(why) = trouble() {
+                self.waits(why);
+            }
+        }
+    }
+
+    fn waits(&self, why: &str) {
+        self.metrics.count(Counter::WorkerWaits, &[self.role], 1);
+        if self.vital.waits(why) {
+            error!("worker {} waits, and keeps what it has in hand: {why}", self.role);
+        }
+    }
+
+    fn goes_on(&self) {
+        if self.vital.goes_on() {
+            info!("worker {} goes on: what it waited for answers again", self.role);
+        }
+    }
+}
+
+/// Why nothing can be published now.
+fn trouble(connections: Connections) -> Option<&'static str> {
+    if !connections.publishing {
+        Some("the broker is unavailable: there is no connection to RabbitMQ to publish")
+    } else if connections.blocked {
+        Some("the broker is unavailable: RabbitMQ takes no messages")
+    } else {
+        None
     }
 }
 
@@ -123,6 +169,36 @@ mod tests {
         assert_eq!(seen.load(Ordering::Relaxed), 50, "every call after the first failure");
         assert_eq!(rig.vital.check(), Ok(()));
         assert!((rig.metrics.counted(Counter::WorkerWaits, &["fanout"]) - 50.0).abs() < f64::EPSILON);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_broker_that_is_away_has_not_stalled_and_whoever_waits_in_vain_has() {
+        let rig = Rig::new();
+        rig.vital.working();
+        let began = tokio::time::Instant::now();
+        let away = || (began.elapsed() < Duration::from_mins(10)).then_some("no connection");
+        let call = async {
+            for _ in 0..59 {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                assert!(rig.vital.gets_on(), "after {:?}", began.elapsed());
+                assert_eq!(rig.vital.check(), Err("no connection".into()));
+            }
+            // It is back, and something else is wrong.
+            tokio::time::sleep(Duration::from_mins(3)).await;
+            assert!(!rig.vital.gets_on());
+        };
+        rig.patience().attend_while(away, call).await;
+        assert_eq!((rig.vital.check(), rig.vital.gets_on()), (Ok(()), true));
+    }
+
+    #[test]
+    fn a_broker_that_is_away_or_takes_nothing_is_said_so() {
+        let well = Connections { publishing: true, consuming: true, blocked: false };
+        assert_eq!(trouble(well), None);
+        let away = trouble(Connections { publishing: false, ..well });
+        assert!(away.is_some_and(|why| why.contains("no connection")), "{away:?}");
+        let blocked = trouble(Connections { blocked: true, ..well });
+        assert!(blocked.is_some_and(|why| why.contains("takes no messages")), "{blocked:?}");
     }
 
     #[tokio::test(start_paused = true)]
