@@ -115,6 +115,8 @@ pub(crate) const POSTGRES_LOCK_RECORDS: &str = "SELECT pg_advisory_xact_lock(165
 /// the others waiting for two seconds at most. The numbers are ours alone, "bell" and 2.
 pub(crate) const POSTGRES_LOCK_SLOTS: &str = "SELECT pg_advisory_xact_lock(1650814060, 2), \
      set_config('idle_in_transaction_session_timeout', '2000', true)";
+/// Nobody changes the account until the transaction ends.
+pub(crate) const POSTGRES_LOCK_ACCOUNT: &str = "SELECT name FROM accounts WHERE name = $1 FOR SHARE";
 /// The database's time, in Unix milliseconds.
 pub(crate) const POSTGRES_NOW: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
 /// The same.
@@ -484,6 +486,7 @@ mod tests {
         ("POSTGRES_MAY_WRITE", POSTGRES_MAY_WRITE),
         ("POSTGRES_LOCK_RECORDS", POSTGRES_LOCK_RECORDS),
         ("POSTGRES_LOCK_SLOTS", POSTGRES_LOCK_SLOTS),
+        ("POSTGRES_LOCK_ACCOUNT", POSTGRES_LOCK_ACCOUNT),
         ("POSTGRES_NOW", POSTGRES_NOW),
         ("POSTGRES_NOTIFY", POSTGRES_NOTIFY),
     ];

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bellbuoy_domain::AccountName;
+
 use crate::{
     AuditEntry, Put, StoreError, audit,
-    call::{Call, Value},
+    call::{Call, Value, values},
     cell::Cell,
     engine::{Engine, Fetched, Held},
     error::is_conflict,
@@ -119,6 +121,15 @@ impl Writing {
         };
         let (now,) = self.one(now, &[]).await?;
         Ok(now)
+    }
+
+    /// Lets nobody change or remove an account until the end of the transaction. The writer of `SQLite` is alone
+    /// already.
+    pub(crate) async fn lock_account(&mut self, name: &AccountName) -> Result<(), StoreError> {
+        if self.held.is_postgres() {
+            self.run(sql::POSTGRES_LOCK_ACCOUNT, &values![name.as_str()]).await?;
+        }
+        Ok(())
     }
 
     /// Tells other processes at the commit that notifications have changed. `SQLite` has one process.

@@ -99,6 +99,12 @@ fn is_of(password: &str, hash: &str) -> bool {
     }
 }
 
+/// An account, and the hash of the password that was shown to be its own.
+pub(crate) struct Shown {
+    pub(crate) account: Account,
+    pub(crate) password: String,
+}
+
 /// The account of that name and password. An account that is not there, is disabled or has no password is told from
 /// a wrong password by nothing, time included.
 pub(crate) async fn sign_in(
@@ -106,19 +112,20 @@ pub(crate) async fn sign_in(
     peer: Option<Peer>,
     user: &str,
     password: String,
-) -> Result<Account, Refused> {
+) -> Result<Shown, Refused> {
     let (passwords, now) = (&app.passwords, Instant::now());
     let address = peer.map(|Peer(address)| address);
     // Taken before they are known to be wrong, so that no number of guesses at once gets past. Nobody is welcome here
     // for having been right before: else whoever has an account could guess at everybody's.
     let taken = address.map_or(Ok(()), |address| passwords.from_address.wrong(address, now));
     taken.and_then(|()| passwords.of_account.wrong(user, now)).map_err(Refused::TooMany)?;
-    let (account, hash) = find(app, user).await.map_err(|problem| {
+    let known = find(app, user).await.map_err(|problem| {
         error!("can't look an account up: {problem}");
         Refused::Unknowable
     })?;
+    let hash = known.as_ref().map(|known| known.password.clone());
     let fits = passwords.fits(password, hash).await.ok_or(Refused::Unknowable)?;
-    let Some(account) = account.filter(|_| fits) else {
+    let Some(known) = known.filter(|_| fits) else {
         // It is a guess of a credential like any other, too.
         let counted = address.map_or(Ok(()), |address| app.guesses.wrong(address, now));
         return Err(counted.map_or_else(Refused::TooMany, |()| Refused::Wrong));
@@ -127,18 +134,16 @@ pub(crate) async fn sign_in(
     if let Some(address) = address {
         passwords.from_address.back(address);
     }
-    Ok(account)
+    Ok(known)
 }
 
-async fn find(app: &App, user: &str) -> Result<(Option<Account>, Option<String>), StoreError> {
-    let Ok(name) = AccountName::parse(user) else { return Ok((None, None)) };
+async fn find(app: &App, user: &str) -> Result<Option<Shown>, StoreError> {
+    let Ok(name) = AccountName::parse(user) else { return Ok(None) };
     let account = app.api.store.account(&name).await?;
     let account = account.filter(|account| account.enabled && account.kind == AccountKind::User);
-    let hash = match &account {
-        Some(account) => app.api.store.password(&account.name).await?,
-        None => None,
-    };
-    Ok((account, hash))
+    let Some(account) = account else { return Ok(None) };
+    let password = app.api.store.password(&account.name).await?;
+    Ok(password.map(|password| Shown { account, password }))
 }
 
 #[cfg(test)]

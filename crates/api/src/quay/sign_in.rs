@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::Scope;
-use bellbuoy_store::Account;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,7 +18,7 @@ use crate::{
     App,
     auth::{
         Caller, Refused,
-        passwords::sign_in as check,
+        passwords::{Shown, sign_in as check},
         session::{self, Cookie},
     },
     counts::{self, Surface},
@@ -67,8 +66,8 @@ pub(crate) async fn sign_in(State(app): State<Arc<App>>, request: Request) -> Re
     let body = read_json(&app, &parts, body).await?;
     let schema::SignIn { username, password } = schema::sign_in(body).map_err(Problem::bad)?;
     let peer = parts.extensions.get::<Peer>().copied();
-    let account = check(&app, peer, &username, password).await.map_err(|refused| refusal(&app, refused))?;
-    let cookie = begin(&app, peer, &account).await?;
+    let shown = check(&app, peer, &username, password).await.map_err(|refused| refusal(&app, refused))?;
+    let cookie = begin(&app, peer, &shown).await?;
     let mut response = Json(Success { success: true }).into_response();
     let headers = response.headers_mut();
     headers.insert(header::SET_COOKIE, cookie.given(&app, Some(session::LASTS)));
@@ -77,13 +76,18 @@ pub(crate) async fn sign_in(State(app): State<Arc<App>>, request: Request) -> Re
     Ok(response)
 }
 
-async fn begin(app: &App, peer: Option<Peer>, account: &Account) -> Result<Cookie, Problem> {
+/// What was shown may have been changed while it was checked, and what it gives away with it.
+async fn begin(
+    app: &App,
+    peer: Option<Peer>,
+    Shown { account, password }: &Shown,
+) -> Result<Cookie, Problem> {
     let (cookie, now) = (Cookie::make()?, now());
     let caller = Caller::signed_in(account.clone(), peer);
     let entry = caller.entry("session.begin", &account.name, &Scope::Registry, Map::new());
     let store = app.api.store.audited(entry);
-    store.begin_session(&account.name, &cookie.hash(), now, session::end(now)).await?;
-    Ok(cookie)
+    let begun = store.begin_session(account, password, &cookie.hash(), now, session::end(now)).await?;
+    if begun { Ok(cookie) } else { Err(refusal(app, Refused::Wrong)) }
 }
 
 fn refusal(app: &App, refused: Refused) -> Problem {

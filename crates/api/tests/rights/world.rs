@@ -263,9 +263,11 @@ pub(crate) async fn restore(store: &Store) -> Made {
 /// The admin's cookie is of a login again, whatever became of it.
 async fn sign_in(store: &Store) {
     let (now, known) = (Timestamp::now(), hash(&cookie()));
-    store.end_session(&known).await.expect("answered");
+    let (admin, password) = (account_name("admin"), "$argon2id$...");
+    store.set_password(&admin, Some(password)).await.expect("set");
+    let admin = store.account(&admin).await.expect("read").expect("there");
     let end = now + SignedDuration::from_hours(1);
-    store.begin_session(&account_name("admin"), &known, now, end).await.expect("begun");
+    assert!(store.begin_session(&admin, password, &known, now, end).await.expect("answered"));
 }
 
 fn delivered(

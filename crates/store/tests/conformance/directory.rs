@@ -485,8 +485,11 @@ pub(crate) async fn a_session_ends_by_itself_by_its_holder_with_the_password_and
     let held = async |number: u8, now: i64| {
         store.session(&[number; 32], at(now)).await.expect("answered").map(|name| name.to_string())
     };
+    for account in ["ann", "bob", "eve"] {
+        assert!(store.set_password(&name(account), Some("$old")).await.expect("set"));
+    }
     for (number, account) in [(1, "ann"), (2, "ann"), (3, "bob"), (4, "eve")] {
-        store.begin_session(&name(account), &[number; 32], at(0), at(10)).await.expect("begun");
+        assert!(begins(&store, account, "$old", number, 0).await);
     }
     assert_eq!(held(1, 9).await.as_deref(), Some("ann"));
     assert_eq!((held(1, 10).await, held(9, 1).await), (None, None), "expired, and never begun");
@@ -497,9 +500,44 @@ pub(crate) async fn a_session_ends_by_itself_by_its_holder_with_the_password_and
     assert_eq!((held(2, 1).await, held(3, 1).await.as_deref()), (None, Some("bob")));
     assert!(store.delete_account(&name("bob")).await.expect("deleted"));
     assert_eq!((held(3, 1).await, held(4, 1).await.as_deref()), (None, Some("eve")));
-    store.begin_session(&ann, &[5; 32], at(10), at(20)).await.expect("begun");
+    assert!(begins(&store, "ann", "$argon2id$...", 5, 10).await);
     assert_eq!(held(4, 1).await, None, "what has expired is forgotten");
     assert_eq!(held(5, 19).await.as_deref(), Some("ann"));
+}
+
+/// Whether an account that is there has this password, for a session of that number and ten seconds.
+async fn begins(store: &Store, account: &str, password: &str, number: u8, from: i64) -> bool {
+    let account = store.account(&name(account)).await.expect("read").expect("there");
+    let begun = store.begin_session(&account, password, &[number; 32], at(from), at(from + 10)).await;
+    begun.expect("answered")
+}
+
+pub(crate) async fn a_session_begins_only_by_what_is_the_password_of_that_very_account_by_then(store: Store) {
+    fill(&store).await;
+    let ann = name("ann");
+    assert!(!begins(&store, "ann", "$old", 1, 0).await, "no password is none that fits");
+    assert!(store.set_password(&ann, Some("$old")).await.expect("set"));
+    assert!(begins(&store, "ann", "$old", 2, 0).await);
+    assert!(store.set_password(&ann, Some("$new")).await.expect("set"));
+    assert!(!begins(&store, "ann", "$old", 3, 0).await);
+
+    let enabled = store.account(&ann).await.expect("read").expect("there");
+    store.put_account(&Account { enabled: false, ..enabled.clone() }).await.expect("put");
+    assert!(!begins(&store, "ann", "$new", 4, 0).await, "disabled");
+    store.put_account(&enabled).await.expect("put");
+    assert!(begins(&store, "ann", "$new", 5, 0).await);
+
+    assert!(store.delete_account(&ann).await.expect("deleted"));
+    let gone = store.begin_session(&enabled, "$new", &[6; 32], at(0), at(10)).await;
+    assert!(!gone.expect("answered"), "gone");
+    let other = Account { id: Uuid::from_u128(6), ..enabled.clone() };
+    store.put_account(&other).await.expect("put");
+    assert!(store.set_password(&ann, Some("$new")).await.expect("set"));
+    let taken = store.begin_session(&enabled, "$new", &[7; 32], at(0), at(10)).await;
+    assert!(!taken.expect("answered"), "the name is somebody else's");
+    for number in [1, 3, 4, 6, 7] {
+        assert_eq!(store.session(&[number; 32], at(1)).await.expect("answered"), None, "{number}");
+    }
 }
 
 pub(crate) async fn a_repository_is_created_once_with_its_administrator(store: Store) {

@@ -126,6 +126,7 @@ checks! {
         an_account_that_goes_takes_all_that_is_its_own_along_and_nothing_else,
         a_password_is_kept_apart_and_survives_a_change,
         a_session_ends_by_itself_by_its_holder_with_the_password_and_with_its_account,
+        a_session_begins_only_by_what_is_the_password_of_that_very_account_by_then,
         a_repository_is_created_once_with_its_administrator,
         repositories_are_seen_once_and_stay_as_they_are,
         a_repository_that_goes_takes_its_own_along_but_no_longer_name,

@@ -1,15 +1,20 @@
 //! Several processes at one database.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bellbuoy_domain::DeliveryState;
-use bellbuoy_store::{Admission, SeenEvent, Store};
-use bellbuoy_testkit::postgres::Postgres;
+use bellbuoy_domain::{AccountKind, AccountName, DeliveryState};
+use bellbuoy_store::{Account, Admission, SeenEvent, Store};
+use bellbuoy_testkit::{postgres::Postgres, wait::eventually};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{sync::Barrier, task::JoinSet};
+use uuid::Uuid;
 
-use crate::{WINDOW, ended, event, fanned_out, notification, notification_id, open};
+use crate::{WINDOW, at, ended, event, fanned_out, notification, notification_id, open};
 
 const EVENTS: u128 = 10;
+
+/// For what comes by itself.
+const LIMIT: Duration = Duration::from_mins(1);
 const TASKS: u128 = 8;
 
 /// The same events from each of several tasks of two stores, each in an order and by messages of its own; how often
@@ -125,4 +130,56 @@ async fn of_nodes_that_start_at_once_one_makes_the_schema() {
         "1|t\n3|t\n4|t\n5|t\n6|t\n8|t\n10|t\n11|t"
     );
     assert_eq!(server.sql(name, "SELECT count(*) FROM counters").await, "1");
+}
+
+/// What a call answers that began while another transaction had done `change`, and was committed then.
+async fn beside<T: Send + 'static>(
+    url: &str,
+    change: &str,
+    call: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let mut other = PgConnection::connect(url).await.expect("a connection");
+    let mut changing = other.begin().await.expect("a transaction");
+    sqlx::query(AssertSqlSafe(change.to_owned())).execute(&mut *changing).await.expect("changed");
+    let mut watching = PgConnection::connect(url).await.expect("a connection");
+    let call = tokio::spawn(call);
+    eventually(LIMIT, async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut watching).await.expect("counted");
+        (waiting > 0 || call.is_finished()).then_some(())
+    })
+    .await;
+    changing.commit().await.expect("committed");
+    call.await.expect("answered")
+}
+
+fn user(name: &str) -> Account {
+    Account {
+        name: AccountName::parse(name).expect("a name"),
+        id: Uuid::from_u128(1),
+        kind: AccountKind::User,
+        email: None,
+        email_verified: false,
+        superuser: false,
+        enabled: true,
+        created_at: at(0),
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_begins_while_the_password_is_changed_is_refused() {
+    let server = Postgres::start().await;
+    let url = server.database().await;
+    let store = open(&url).await;
+    let ann = user("ann");
+    store.put_account(&ann).await.expect("put");
+    for change in ["UPDATE accounts SET password = '$new'", "DELETE FROM accounts"] {
+        store.set_password(&ann.name, Some("$old")).await.expect("set");
+        let (store, ann) = (store.clone(), ann.clone());
+        let begun = beside(&url, change, async move {
+            store.begin_session(&ann, "$old", &[1; 32], at(0), at(10)).await.expect("answered")
+        });
+        assert!(!begun.await, "{change}");
+    }
+    assert_eq!(store.session(&[1; 32], at(1)).await.expect("answered"), None);
 }
