@@ -338,6 +338,33 @@ async fn what_is_in_the_way_is_named_and_nothing_is_carried_over() {
     old.settle(vec![claim], Vec::new()).await.expect("settled");
     old.close().await;
 
+    // Somebody works there already.
+    let running = target.open().await;
+    let consumer = running.consume(&queues::events(), NonZeroUsize::MIN);
+    let consumers = async || running.count().await.expect("counted").iter().any(|count| count.consumers > 0);
+    eventually(SOON, async || consumers().await.then_some(())).await;
+    let fleet = ["has a consumer", "nothing was carried over", "stop every process of the fleet"];
+    refused(&from, &[], 1, &fleet).await;
+    refused(&[&from[..], &["--dry-run"]].concat(), &[], 1, &fleet).await;
+    drop(consumer);
+    running.close().await;
+
+    // It has worked there before.
+    let database = target.store.rsplit('/').next().expect("a name");
+    let day = Duration::from_hours(24);
+    let old = Store::open_sqlite(&data.join("store.db")).await.expect("the old store");
+    let new = Store::open(&target.store).await.expect("the new store");
+    old.admit_events(&[event(1)], day).await.expect("admitted");
+    new.admit_events(&[event(2)], day).await.expect("admitted");
+    old.close().await;
+    new.close().await;
+    // With it goes its lock.
+    drop(old);
+    let own = ["holds 1 rows of table events that are not of the old store", "nothing was carried over"];
+    refused(&from, &[], 1, &own).await;
+    refused(&[&from[..], &["--dry-run"]].concat(), &[], 1, &own).await;
+    servers.postgres.sql(database, "DELETE FROM events").await;
+
     // Another form of the same notification stands there already.
     let old = Store::open_sqlite(&data.join("store.db")).await.expect("the old store");
     let new = Store::open(&target.store).await.expect("the new store");
@@ -346,9 +373,7 @@ async fn what_is_in_the_way_is_named_and_nothing_is_carried_over() {
     }
     old.close().await;
     new.close().await;
-    // With it goes its lock.
     drop(old);
-    let database = target.store.rsplit('/').next().expect("a name");
     servers.postgres.sql(database, "UPDATE notifications SET title = 'another'").await;
     let other = ["holds 1 rows of table notifications", "differ", "an empty database"];
     refused(&from, &[], 1, &other).await;

@@ -38,15 +38,18 @@ const CONNECT: Duration = Duration::from_secs(15);
 /// How long RabbitMQ's counts may take to show what it has confirmed.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// What is listed since a time, up to the first row that is older: new rows are the last to come.
+const LISTED_BY_TIME: [&str; 2] = ["events", "dead_letters"];
+
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Carry everything from one machine's data directory over to RabbitMQ and PostgreSQL.
 ///
 /// Copies notifications, in-app items, events seen, history, dead letters and all else that is kept from the directory to
 /// `store.url`, and compares every row; then moves all messages to `broker.url`, where waits go on for what is left of
-/// them. The old process must have been stopped; what must stand on RabbitMQ is made by `bellbuoy topology apply`. Can be
-/// broken off at any time and run again: nothing is lost, and no row comes twice. Up to 1024 messages that were on their way
-/// can, under the same ids, by which they do no harm.
+/// them. The old process must have been stopped, and none of the fleet's may run yet; what must stand on RabbitMQ is made by
+/// `bellbuoy topology apply`. Can be broken off at any time and run again: nothing is lost, and no row comes twice. Up to 1024
+/// messages that were on their way can, under the same ids, by which they do no harm.
 ///
 /// The directory keeps its rows, but no messages, and `serve` does not run on it any more.
 #[derive(Debug, Parser)]
@@ -197,13 +200,15 @@ impl Migration {
             let found = compare(table, old, &self.store).await?;
             report.table(TableRow { name: table.name(), copied: 0, found });
         }
-        report.refuse_different(&self.to.store)
+        self.refuse_running_fleet().await?;
+        self.refuse_other_rows(old).await
     }
 
     async fn carry(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let now = Timestamp::now;
         let mut note = self.note.clone().unwrap_or_else(|| Note::new(self.to.clone(), now()));
         if let Some(old) = self.rows_to_copy(report) {
+            self.refuse_running_fleet().await?;
             self.refuse_other_rows(old).await?;
             note.write(&self.directory)?;
             self.copy(old, report).await?;
@@ -228,7 +233,21 @@ impl Migration {
         self.old_store.as_ref()
     }
 
-    /// Before anything is written: whether the new store has other rows of the same keys.
+    /// Before anything is written: whether a fleet works there already. It would change rows between their copy and
+    /// their comparison, and a copy that is begun again would bring back what it has deleted.
+    async fn refuse_running_fleet(&self) -> anyhow::Result<()> {
+        let counts = self.broker.count().await?;
+        let Some(taken) = counts.iter().find(|count| count.consumers > 0) else { return Ok(()) };
+        bail!(
+            "queue {} of RabbitMQ at {} has a consumer, so that nothing was carried over; stop every process of the fleet \
+             until this has ended",
+            taken.queue,
+            self.to.broker
+        )
+    }
+
+    /// Before anything is written: whether the new store has other rows of the same keys, or rows of its own among which
+    /// the old ones would stand out of order.
     async fn refuse_other_rows(&self, old: &Store) -> anyhow::Result<()> {
         for table in CopiedTable::all() {
             if table.is_empty(&self.store).await? {
@@ -236,6 +255,10 @@ impl Migration {
             }
             let found = compare(table, old, &self.store).await?;
             report::refuse_different(table.name(), &found, &self.to.store)?;
+            if found.missing > 0 && LISTED_BY_TIME.contains(&table.name()) {
+                let own = table.count(&self.store).await?.saturating_sub(found.same);
+                report::refuse_own(table.name(), own, &self.to.store)?;
+            }
         }
         Ok(())
     }

@@ -61,11 +61,6 @@ impl Report {
         self.differences.extend_from_slice(differences);
     }
 
-    /// Fails where the new store has other forms of rows.
-    pub(super) fn refuse_different(&self, store: &str) -> anyhow::Result<()> {
-        self.tables.iter().try_for_each(|row| refuse_different(row.name, &row.found, store))
-    }
-
     /// Fails where anything that should have been copied is not found.
     pub(super) fn refuse_incomplete(&self, store: &str) -> anyhow::Result<()> {
         if self.differences.is_empty() {
@@ -145,6 +140,17 @@ pub(super) fn refuse_different(table: &str, found: &Comparison, store: &str) -> 
         "the store at {store} holds {} rows of table {table} that are the old ones by their ids and differ from them, the \
          first {first:?}; migrate into an empty database, or remove them there",
         found.different
+    )
+}
+
+/// Fails where the new store has rows of its own.
+pub(super) fn refuse_own(table: &str, own: u64, store: &str) -> anyhow::Result<()> {
+    if own == 0 {
+        return Ok(());
+    }
+    bail!(
+        "the store at {store} holds {own} rows of table {table} that are not of the old store, so that nothing was carried \
+         over; migrate into the database of a fleet that has delivered nothing yet"
     )
 }
 
