@@ -1,7 +1,8 @@
 //! What is collected to be told together, until it is.
 //!
 //! A digest is on its way as a delivery before its rows go. Whoever dies in between has it sent again by the next
-//! worker, as the same delivery.
+//! worker, as the same delivery. Which events it told stays known without them, as long as history is kept: the
+//! fan-out of one of them may still be repeated.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -103,7 +104,8 @@ impl Store {
     }
 
     /// Puts events into the open digests of their notifications and subjects, opening those that are missing, in one
-    /// transaction; one answer per event. One that is in a digest already stays there.
+    /// transaction; one answer per event. One that is in a digest already stays there, and one that was told is not
+    /// told again.
     pub async fn collect(&self, collected: &[Collected]) -> Result<Vec<OpenDigest>, StoreError> {
         if collected.is_empty() {
             return Ok(Vec::new());
@@ -173,10 +175,12 @@ impl Store {
         .await
     }
 
-    /// Forgets a digest and what was collected for it: it is on its way.
-    pub async fn forget_digest(&self, id: Uuid) -> Result<(), StoreError> {
+    /// Forgets a digest and what was collected for it: it is on its way. That its events were told `at` this time is
+    /// kept.
+    pub async fn forget_digest(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
         retried(async || {
             let mut writing = self.write().await?;
+            writing.run(sql::KEEP_TOLD, &values![id, at.as_millisecond()]).await?;
             writing.run(sql::FORGET_DIGEST, &values![id]).await?;
             writing.run(sql::FORGET_DIGEST_ITEMS, &values![id]).await?;
             writing.commit().await
@@ -185,13 +189,16 @@ impl Store {
     }
 }
 
-/// Those that are in a digest already.
+/// Those that are in a digest already, or were told in one.
 async fn known(
     writing: &mut Writing,
     collected: &[Collected],
 ) -> Result<HashMap<DeliveryId, OpenDigest>, StoreError> {
     let ids: Vec<Uuid> = collected.iter().map(|one| one.delivery.as_uuid()).collect();
-    let rows: Vec<(Uuid, Uuid, Text)> = writing.fetch_many(&sql::DIGESTS_OF, &ids, |id| values![*id]).await?;
+    let mut rows: Vec<(Uuid, Uuid, Text)> = Vec::new();
+    for places in [&sql::DIGESTS_OF, &sql::TOLD] {
+        rows.extend(writing.fetch_many(places, &ids, |id| values![*id]).await?);
+    }
     Ok(rows
         .into_iter()
         .map(|(delivery, id, source)| (delivery.into(), OpenDigest { id, source: source.0 }))

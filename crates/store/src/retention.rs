@@ -31,6 +31,8 @@ pub struct Pruned {
     pub inbox: u64,
     /// Callbacks that are no longer awaited, together with their tokens.
     pub callbacks: u64,
+    /// What was kept of events that were told in digests.
+    pub told: u64,
 }
 
 impl Pruned {
@@ -48,7 +50,7 @@ impl Store {
         retried(|| self.remove_alone(&sql_directory::REMOVE_AUDIT, &seqs)).await
     }
 
-    /// Removes what was accepted, died or was made before `before`: at most `chunk` rows of each sort (attempts go
+    /// Removes what was accepted, died, was made or was told before `before`: at most `chunk` rows of each sort (attempts go
     /// with their deliveries), in short transactions. Call it again until it removes nothing.
     ///
     /// A delivery that is pending or waiting stays, and so does an event as long as one delivery of it is kept.
@@ -67,6 +69,8 @@ impl Store {
         pruned.inbox = retried(|| self.remove_alone(&sql::REMOVE_INBOX, &seqs)).await?;
         let seqs = self.sweep(&sweeps.callbacks, sql::SWEEP_CALLBACKS, before, chunk).await?;
         pruned.callbacks = retried(|| self.remove_callbacks(&seqs)).await?;
+        let most = i64::from(chunk.clamp(1, LARGEST_CHUNK));
+        pruned.told = self.write_one(sql::FORGET_TOLD, &values![before, most]).await?;
         Ok(pruned)
     }
 

@@ -340,8 +340,15 @@ texts! {
          RETURNING notification, subject, method, source, due_at";
     DIGESTS_FOR = "SELECT subject, items, due_at FROM digests WHERE notification = $1 ORDER BY due_at LIMIT $2";
     DIGEST_ITEMS = "SELECT body FROM digest_items WHERE digest = $1 ORDER BY delivery";
+    KEEP_TOLD =
+        "INSERT INTO told (delivery, digest, source, told_at) \
+         SELECT i.delivery, d.id, d.source, CAST($2 AS BIGINT) FROM digest_items i JOIN digests d ON d.id = i.digest \
+         WHERE i.digest = $1 ON CONFLICT (delivery) DO NOTHING";
     FORGET_DIGEST = "DELETE FROM digests WHERE id = $1";
     FORGET_DIGEST_ITEMS = "DELETE FROM digest_items WHERE digest = $1";
+    FORGET_TOLD =
+        "DELETE FROM told WHERE delivery IN (SELECT t.delivery FROM told t WHERE t.told_at < $1 \
+         ORDER BY t.told_at LIMIT $2)";
 
     FORGET_SLOTS = "DELETE FROM slots WHERE ends_at <= $1";
 
@@ -423,6 +430,7 @@ many! {
     DIGESTS_OF = [Uuid]
         "SELECT i.delivery, d.id, d.source FROM digest_items i JOIN digests d ON d.id = i.digest WHERE i.delivery IN (",
         ")";
+    TOLD = [Uuid] "SELECT delivery, digest, source FROM told WHERE delivery IN (", ")";
     ADD_DIGEST_ITEMS = [Uuid Uuid Bytes]
         "INSERT INTO digest_items (delivery, digest, body)",
         "ON CONFLICT (delivery) DO NOTHING";
@@ -630,6 +638,7 @@ mod tests {
         INSERT INTO digests SELECT gen_random_uuid(), gen_random_uuid(), 'acme/api', 'webhook', 'registry', i, true,
             1, 2, 0 FROM generate_series(1, 5000) i;
         INSERT INTO digest_items SELECT gen_random_uuid(), id, '{}' FROM digests;
+        INSERT INTO told SELECT gen_random_uuid(), gen_random_uuid(), 'registry', i FROM generate_series(1, 50000) i;
     ";
 
     /// What PostgreSQL would do, for any values.

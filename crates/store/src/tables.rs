@@ -304,6 +304,13 @@ const DIGEST_ITEMS: Plan = Plan {
     key: &["delivery"],
 };
 
+const TOLD: Plan = Plan {
+    name: "told",
+    has_seq: false,
+    columns: &[Plain("delivery", Uuid), Plain("digest", Uuid), Plain("source", Text), Plain("told_at", Int)],
+    key: &["delivery"],
+};
+
 /// Each after those that it refers to.
 const PLANS: &[Plan] = &[
     NOTIFICATIONS,
@@ -324,6 +331,7 @@ const PLANS: &[Plan] = &[
     AUDIT,
     DIGESTS,
     DIGEST_ITEMS,
+    TOLD,
 ];
 
 /// What stays behind: the version of the notifications, which each database counts by itself, logins, which are made

@@ -104,7 +104,7 @@ impl Digests {
                 "{} findings in {} are told together in delivery {}", due.items.len(), due.subject, digest.delivery()
             );
         }
-        let forget = || self.store.forget_digest(due.id);
+        let forget = || self.store.forget_digest(due.id, clock::now());
         patience.outlast(refuses_nothing_in_particular, forget).await??;
         Ok(())
     }

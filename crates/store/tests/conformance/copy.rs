@@ -130,6 +130,10 @@ async fn fill(store: &Store) {
         due_at: at(60),
         body: vec![b'x'],
     };
+    let told = Collected { delivery: delivery_id("told", 1), due_at: at(1), ..collected.clone() };
+    let digest = store.collect(&[told]).await.expect("collected").remove(0).id;
+    assert_eq!(store.take_due_digests(at(1), at(2), 1).await.expect("taken").len(), 1);
+    store.forget_digest(digest, at(1)).await.expect("forgotten");
     store.collect(&[collected]).await.expect("collected");
     await_callback(store).await;
     let item = store.inbox("user", "ann", None, 1).await.expect("a page").rows.remove(0);

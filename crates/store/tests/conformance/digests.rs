@@ -64,7 +64,7 @@ pub(crate) async fn what_a_notification_collects_is_listed_until_it_is_told(stor
     assert_eq!(of(3, 10).await, []);
     let taken = store.take_due_digests(at(50), at(90), 10).await.expect("taken");
     assert_eq!(of(1, 10).await.len(), 2, "until it is forgotten");
-    store.forget_digest(taken[0].id).await.expect("forgotten");
+    store.forget_digest(taken[0].id, at(50)).await.expect("forgotten");
     assert_eq!(of(1, 10).await, [("a/b".to_owned(), 2, at(60))]);
 }
 
@@ -81,9 +81,26 @@ pub(crate) async fn what_is_collected_again_stays_in_its_digest(store: Store) {
     );
     let again = collect(&store, &[one("1", 1, "a/b", 90), one("3", 1, "a/b", 90)]).await;
     assert!(again[0] == first[0] && again[1] != first[0], "a digest that was taken takes no more");
-    store.forget_digest(first[0].id).await.expect("forgotten");
-    let anew = collect(&store, &[one("1", 1, "a/b", 90)]).await;
-    assert_eq!(anew[0], again[1], "what was forgotten is new");
+}
+
+pub(crate) async fn what_was_told_is_not_collected_again_as_long_as_history_is_kept(store: Store) {
+    let both = [one("1", 1, "a/b", 60), one("2", 1, "a/b", 60)];
+    let told = collect(&store, &both).await;
+    assert_eq!(take(&store, 60).await, [due(1, "a/b", &["1", "2"])]);
+    store.forget_digest(told[0].id, at(60)).await.expect("forgotten");
+    assert_eq!(collect(&store, &both).await, told, "its fan-out is repeated");
+    assert_eq!(
+        store.collecting(notification_id(1), 9).await.expect("read"),
+        [],
+        "no digest is opened for it"
+    );
+    let other = collect(&store, &[one("3", 1, "a/b", 90), one("1", 2, "a/b", 90)]).await;
+    assert!(!other.contains(&told[0]), "another event, and another notification");
+
+    let told_by = async |before, chunk| store.prune(at(before), chunk).await.expect("pruned").told;
+    assert_eq!(told_by(60, 9).await, 0);
+    assert_eq!([told_by(61, 1).await, told_by(61, 1).await, told_by(61, 1).await], [1, 1, 0]);
+    assert_ne!(collect(&store, &both).await[0], told[0]);
 }
 
 pub(crate) async fn a_digest_is_one_workers_until_its_lease_is_over_and_goes_when_it_is_forgotten(
@@ -93,8 +110,8 @@ pub(crate) async fn a_digest_is_one_workers_until_its_lease_is_over_and_goes_whe
     assert_eq!(take(&store, 0).await, [due(1, "a/b", &["1"])]);
     assert_eq!(take(&store, 9).await, [], "leased");
     assert_eq!(take(&store, 10).await, [due(1, "a/b", &["1"])], "its worker died");
-    store.forget_digest(id).await.expect("forgotten");
-    store.forget_digest(id).await.expect("forgotten twice");
+    store.forget_digest(id, at(10)).await.expect("forgotten");
+    store.forget_digest(id, at(10)).await.expect("forgotten twice");
     assert_eq!(take(&store, 99).await, []);
 }
 
@@ -132,7 +149,7 @@ pub(crate) async fn collectors_and_takers_at_once_lose_nothing_and_take_nothing_
             for _ in 0..20 {
                 for due in store.take_due_digests(at(0), at(100), 100).await.expect("taken") {
                     found.extend(due.items);
-                    store.forget_digest(due.id).await.expect("forgotten");
+                    store.forget_digest(due.id, at(0)).await.expect("forgotten");
                 }
                 tokio::task::yield_now().await;
             }

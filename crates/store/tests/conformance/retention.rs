@@ -109,7 +109,7 @@ pub(crate) async fn what_is_old_goes_in_chunks_and_what_is_new_stays(store: Stor
 
     let (pruned, calls) = prune(&store, 4).await;
     let expected =
-        Pruned { events: 21, deliveries: 20, attempts: 34, dead_letters: 9, inbox: 2, callbacks: 1 };
+        Pruned { events: 21, deliveries: 20, attempts: 34, dead_letters: 9, inbox: 2, callbacks: 1, told: 0 };
     assert_eq!(pruned, expected);
     assert!(calls >= 6, "21 events by fours");
     assert_eq!(left(&store).await, ["new"]);
