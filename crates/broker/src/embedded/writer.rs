@@ -112,16 +112,33 @@ impl Writer {
     }
 
     fn write(&mut self, batch: Vec<Op>) {
+        let (all, mut refused) = (batch.len(), Vec::new());
+        self.write_what_fits(batch, &mut refused);
+        if let Some(error) = refused.last() {
+            tracing::error!(
+                "the broker can't write; {} of {all} wishes were refused: {error}",
+                refused.len()
+            );
+        }
+    }
+
+    /// In one transaction, or else by halves: a wish that fails, for want of room perhaps, must not keep those beside it
+    /// from making some. `refused` takes why each failed that did.
+    fn write_what_fits(&mut self, mut batch: Vec<Op>, refused: &mut Vec<rusqlite::Error>) {
         if batch.is_empty() {
             return;
         }
         let mut arrivals = Arrivals::new();
         let written = self.try_write(&batch, &mut arrivals);
-        if let Err(error) = &written {
+        if written.is_err() {
             self.disk.rollback();
-            tracing::error!("the broker can't write; nothing was acknowledged: {error}");
         }
-        let result = written.map_err(|error| BrokerError::Unavailable(error.to_string()));
+        if written.is_err() && batch.len() > 1 {
+            let rest = batch.split_off(batch.len() / 2);
+            self.write_what_fits(batch, refused);
+            return self.write_what_fits(rest, refused);
+        }
+        let result = written.as_ref().copied().map_err(|error| BrokerError::Unavailable(error.to_string()));
         if result.is_ok() {
             for (queue, messages) in arrivals.into_values() {
                 queue.committed(messages.into_iter());
@@ -130,6 +147,7 @@ impl Writer {
         for op in batch {
             self.conclude(op, &result);
         }
+        refused.extend(written.err());
     }
 
     fn try_write(&mut self, batch: &[Op], arrivals: &mut Arrivals) -> rusqlite::Result<()> {
@@ -339,10 +357,23 @@ mod tests {
     }
 
     fn publish(writer: &mut Writer, queue: &QueueName, sizes: &[usize]) -> Result<(), BrokerError> {
-        let outputs = sizes.iter().map(|size| Outgoing::new(queue.clone(), vec![7; *size]));
-        let (reply, mut answer) = oneshot::channel();
-        writer.write(vec![Op::Settle { outputs: outputs.collect(), claims: Vec::new(), reply }]);
-        answer.try_recv().expect("an answer")
+        publish_at_once(writer, queue, &[sizes]).remove(0)
+    }
+
+    /// Wishes in one batch, each of messages of these sizes.
+    fn publish_at_once(
+        writer: &mut Writer,
+        queue: &QueueName,
+        wishes: &[&[usize]],
+    ) -> Vec<Result<(), BrokerError>> {
+        let wish = |sizes: &&[usize]| {
+            let outputs = sizes.iter().map(|size| Outgoing::new(queue.clone(), vec![7; *size]));
+            let (reply, answer) = oneshot::channel();
+            (Op::Settle { outputs: outputs.collect(), claims: Vec::new(), reply }, answer)
+        };
+        let (ops, answers): (Vec<_>, Vec<_>) = wishes.iter().map(wish).unzip();
+        writer.write(ops);
+        answers.into_iter().map(|mut answer| answer.try_recv().expect("an answer")).collect()
     }
 
     #[test]
@@ -363,6 +394,21 @@ mod tests {
         let claimed = std::iter::from_fn(|| queue.try_claim(&writer.queues));
         let sizes: Vec<_> = claimed.map(|held| held.body.len()).collect();
         assert_eq!(sizes, [1, 3, 1_000_000]);
+        assert_eq!(queue.totals().immediate, 3);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_alone_and_what_was_wished_beside_it_is_done_in_order() {
+        let (_directory, mut writer) = writer();
+        let name = QueueName::new("q");
+        writer.disk.limit_pages(20);
+        let wishes: &[&[usize]] = &[&[1], &[2, 1_000_000], &[3], &[4], &[1_000_000]];
+        let done: Vec<_> = publish_at_once(&mut writer, &name, wishes).iter().map(Result::is_ok).collect();
+        assert_eq!(done, [true, false, true, true, false]);
+        let queue = writer.queues.get(&name);
+        let claimed = std::iter::from_fn(|| queue.try_claim(&writer.queues));
+        let sizes: Vec<_> = claimed.map(|held| held.body.len()).collect();
+        assert_eq!(sizes, [1, 3, 4]);
         assert_eq!(queue.totals().immediate, 3);
     }
 
