@@ -383,6 +383,7 @@ pub(crate) async fn put_account(writing: &mut Writing, account: &Account) -> Res
 
 pub(crate) async fn put_team(writing: &mut Writing, team: &Team) -> Result<Put, DirectoryError> {
     let name = AccountName::from(team.organization.clone());
+    writing.keep_account(name.as_str()).await?;
     let organization = find_account(writing, &name).await?;
     if organization.is_none_or(|found| found.kind != AccountKind::Organization) {
         return Err(DirectoryError::Missing { what: "organization", name: name.to_string() });
@@ -422,20 +423,24 @@ pub(crate) async fn find_account(
     row.map(AccountRow::read).transpose()
 }
 
+/// The account of that name, which stays until the transaction ends.
 pub(crate) async fn need_account(
     writing: &mut Writing,
     what: &'static str,
     name: &AccountName,
 ) -> Result<Account, DirectoryError> {
+    writing.keep_account(name.as_str()).await?;
     let found = find_account(writing, name).await?;
     found.ok_or_else(|| DirectoryError::Missing { what, name: name.to_string() })
 }
 
+/// That there is such a team, until the transaction ends.
 pub(crate) async fn need_team(
     writing: &mut Writing,
     organization: &NamespaceName,
     team: &TeamName,
 ) -> Result<(), DirectoryError> {
+    writing.keep_team(organization.as_str(), team.as_str()).await?;
     let place = values![organization.as_str(), team.as_str()];
     let found: Vec<TeamRow> = writing.fetch(texts::TEAM, &place).await?;
     if found.is_empty() {

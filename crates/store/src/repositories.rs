@@ -225,6 +225,7 @@ impl Store {
     ) -> Result<Put, DirectoryError> {
         again(async || {
             let mut writing = self.write().await?;
+            writing.keep_repository(repository.as_str()).await?;
             let known: Vec<RepositoryRow> =
                 writing.fetch(texts::REPOSITORY, &values![repository.as_str()]).await?;
             if known.is_empty() {

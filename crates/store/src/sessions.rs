@@ -58,7 +58,7 @@ impl Store {
 
 /// Whether the account has this password, and goes on to until the end of the transaction.
 async fn still_holds(writing: &mut Writing, account: &Account, password: &str) -> Result<bool, StoreError> {
-    writing.lock_account(&account.name).await?;
+    writing.lock_account(account.name.as_str()).await?;
     let known = find_account(writing, &account.name).await?;
     let row: Option<(Option<String>,)> =
         writing.fetch(texts::PASSWORD, &values![account.name.as_str()]).await?.pop();

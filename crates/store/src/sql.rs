@@ -115,6 +115,14 @@ pub(crate) const POSTGRES_LOCK_RECORDS: &str = "SELECT pg_advisory_xact_lock(165
 /// the others waiting for two seconds at most. The numbers are ours alone, "bell" and 2.
 pub(crate) const POSTGRES_LOCK_SLOTS: &str = "SELECT pg_advisory_xact_lock(1650814060, 2), \
      set_config('idle_in_transaction_session_timeout', '2000', true)";
+/// Nobody removes the account until the transaction ends, nor what else is named.
+pub(crate) const POSTGRES_KEEP_ACCOUNT: &str = "SELECT name FROM accounts WHERE name = $1 FOR KEY SHARE";
+/// The same.
+pub(crate) const POSTGRES_KEEP_TEAM: &str =
+    "SELECT name FROM teams WHERE organization = $1 AND name = $2 FOR KEY SHARE";
+/// The same.
+pub(crate) const POSTGRES_KEEP_REPOSITORY: &str =
+    "SELECT name FROM repositories WHERE name = $1 FOR KEY SHARE";
 /// Nobody changes the account until the transaction ends.
 pub(crate) const POSTGRES_LOCK_ACCOUNT: &str = "SELECT name FROM accounts WHERE name = $1 FOR SHARE";
 /// The database's time, in Unix milliseconds.
@@ -494,6 +502,9 @@ mod tests {
         ("POSTGRES_MAY_WRITE", POSTGRES_MAY_WRITE),
         ("POSTGRES_LOCK_RECORDS", POSTGRES_LOCK_RECORDS),
         ("POSTGRES_LOCK_SLOTS", POSTGRES_LOCK_SLOTS),
+        ("POSTGRES_KEEP_ACCOUNT", POSTGRES_KEEP_ACCOUNT),
+        ("POSTGRES_KEEP_TEAM", POSTGRES_KEEP_TEAM),
+        ("POSTGRES_KEEP_REPOSITORY", POSTGRES_KEEP_REPOSITORY),
         ("POSTGRES_LOCK_ACCOUNT", POSTGRES_LOCK_ACCOUNT),
         ("POSTGRES_NOW", POSTGRES_NOW),
         ("POSTGRES_NOTIFY", POSTGRES_NOTIFY),

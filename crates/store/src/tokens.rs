@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError,
     call::values,
-    directory::{account_name, word},
+    directory::{DirectoryError, account_name, again, need_account, word},
     page::limit,
     sql_directory as texts,
     text::Text,
@@ -38,7 +38,11 @@ pub struct Token {
 
 impl Store {
     /// Adds a token with this SHA-256.
-    pub async fn create_token(&self, token: &Token, hash: &[u8; 32]) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// When its account is not there.
+    pub async fn create_token(&self, token: &Token, hash: &[u8; 32]) -> Result<(), DirectoryError> {
         let values = values![
             token.id,
             hash.as_slice(),
@@ -49,7 +53,16 @@ impl Store {
             token.created_at.as_millisecond(),
             token.expires_at.map(Timestamp::as_millisecond),
         ];
-        self.write_one(texts::CREATE_TOKEN, &values).await.map(drop)
+        again(async || {
+            let mut writing = self.write().await?;
+            if let Some(account) = &token.account {
+                need_account(&mut writing, "account", account).await?;
+            }
+            let is_new = writing.run(texts::CREATE_TOKEN, &values).await? > 0;
+            let ended = if is_new { writing.commit().await } else { writing.give_up().await };
+            Ok(ended?)
+        })
+        .await
     }
 
     /// The token with this SHA-256, expired or not.

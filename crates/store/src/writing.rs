@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bellbuoy_domain::AccountName;
-
 use crate::{
     AuditEntry, Put, StoreError, audit,
     call::{Call, Value, values},
@@ -123,13 +121,33 @@ impl Writing {
         Ok(now)
     }
 
-    /// Lets nobody change or remove an account until the end of the transaction. The writer of `SQLite` is alone
-    /// already.
-    pub(crate) async fn lock_account(&mut self, name: &AccountName) -> Result<(), StoreError> {
+    /// Lets nobody remove an account, if it is there, until the end of the transaction: what is written of it would be
+    /// inherited by whoever takes its name then. The writer of `SQLite` is alone already.
+    pub(crate) async fn keep_account(&mut self, name: &str) -> Result<(), StoreError> {
+        self.keep(sql::POSTGRES_KEEP_ACCOUNT, &values![name]).await
+    }
+
+    /// The same of a team.
+    pub(crate) async fn keep_team(&mut self, organization: &str, team: &str) -> Result<(), StoreError> {
+        self.keep(sql::POSTGRES_KEEP_TEAM, &values![organization, team]).await
+    }
+
+    /// The same of a repository.
+    pub(crate) async fn keep_repository(&mut self, name: &str) -> Result<(), StoreError> {
+        self.keep(sql::POSTGRES_KEEP_REPOSITORY, &values![name]).await
+    }
+
+    async fn keep(&mut self, text: &'static str, values: &[Value<'_>]) -> Result<(), StoreError> {
         if self.held.is_postgres() {
-            self.run(sql::POSTGRES_LOCK_ACCOUNT, &values![name.as_str()]).await?;
+            self.run(text, values).await?;
         }
         Ok(())
+    }
+
+    /// Lets nobody change or remove an account until the end of the transaction. The writer of `SQLite` is alone
+    /// already.
+    pub(crate) async fn lock_account(&mut self, name: &str) -> Result<(), StoreError> {
+        self.keep(sql::POSTGRES_LOCK_ACCOUNT, &values![name]).await
     }
 
     /// Tells other processes at the commit that notifications have changed. `SQLite` has one process.

@@ -120,6 +120,10 @@ pub(crate) async fn a_token_is_found_by_its_hash_until_it_is_revoked_or_its_acco
         assert_eq!(store.token(token.id).await.expect("read"), Some(token));
     }
     assert_eq!(store.token_by_hash(&[3; 32]).await.expect("read"), None);
+    let nobodys = Token { account: Some(name("nobody")), ..token(3, TokenScope::Account) };
+    let refused = store.create_token(&nobodys, &[3; 32]).await;
+    assert!(matches!(refused, Err(DirectoryError::Missing { .. })), "{refused:?}");
+    assert_eq!(store.token_by_hash(&[3; 32]).await.expect("read"), None);
     store.token_used(own.id, at(5)).await.expect("noted");
     let used = Token { last_used_at: Some(at(5)), ..own.clone() };
     assert_eq!(

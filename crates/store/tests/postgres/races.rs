@@ -2,8 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bellbuoy_domain::{AccountKind, AccountName, DeliveryState};
-use bellbuoy_store::{Account, Admission, SeenEvent, Store};
+use bellbuoy_domain::{
+    AccountKind, AccountName, DeliveryState, Grantee, NamespaceName, RepositoryName, RepositoryRole,
+    TeamName, TeamRole, TokenScope, TokenScopes,
+};
+use bellbuoy_store::{
+    Account, Admission, DirectoryError, Permission, Repository, SeenEvent, Store, Team, Token,
+};
 use bellbuoy_testkit::{postgres::Postgres, wait::eventually};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{sync::Barrier, task::JoinSet};
@@ -182,4 +187,80 @@ async fn a_session_that_begins_while_the_password_is_changed_is_refused() {
         assert!(!begun.await, "{change}");
     }
     assert_eq!(store.session(&[1; 32], at(1)).await.expect("answered"), None);
+}
+
+/// A store with a user `ann`, and a team and a repository of `acme`.
+async fn filled(url: &str) -> Store {
+    let store = open(url).await;
+    store.put_account(&user("ann")).await.expect("put");
+    let id = Uuid::from_u128(2);
+    let organization = Account { id, kind: AccountKind::Organization, ..user("acme") };
+    store.put_account(&organization).await.expect("put");
+    let role = TeamRole::Member;
+    store.put_team(&Team { organization: acme(), name: dev(), role }).await.expect("put");
+    let repository = Repository { name: api(), public: false, created_at: at(0) };
+    store.put_repository(&repository).await.expect("put");
+    store
+}
+
+fn acme() -> NamespaceName {
+    NamespaceName::parse("acme").expect("a name")
+}
+
+fn dev() -> TeamName {
+    TeamName::parse("dev").expect("a name")
+}
+
+fn api() -> RepositoryName {
+    RepositoryName::parse("acme/api").expect("a name")
+}
+
+fn may_read(grantee: &str) -> Permission {
+    Permission { grantee: Grantee::parse(grantee).expect("a grantee"), role: RepositoryRole::Read }
+}
+
+/// That a call finds nothing to write of, in a filled store in which `change` is under way.
+async fn refused<T: std::fmt::Debug + Send + 'static, F>(
+    url: &str,
+    change: &str,
+    call: impl FnOnce(Store) -> F,
+) where
+    F: Future<Output = Result<T, DirectoryError>> + Send + 'static,
+{
+    let call = Box::pin(call(filled(url).await));
+    let answer = beside(url, change, call).await;
+    assert!(matches!(answer, Err(DirectoryError::Missing { .. })), "{change}: {answer:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_written_of_what_is_deleted_meanwhile() {
+    let server = Postgres::start().await;
+    let url = server.database().await;
+    let gone = "DELETE FROM accounts WHERE name = 'ann'";
+    refused(&url, gone, |store| async move { store.grant(&api(), &may_read("ann")).await }).await;
+    let ann = user("ann").name;
+    refused(&url, gone, |store| async move { store.add_member(&acme(), &dev(), &ann).await }).await;
+    let robot = Account { kind: AccountKind::Robot, id: Uuid::from_u128(3), ..user("ann+ci") };
+    refused(&url, gone, |store| async move { store.put_account(&robot).await }).await;
+    let token = Token {
+        id: Uuid::from_u128(4),
+        title: "ci".into(),
+        account: Some(user("ann").name),
+        scopes: TokenScopes::new([TokenScope::Account]),
+        created_by: "ann".into(),
+        created_at: at(0),
+        expires_at: None,
+        last_used_at: None,
+    };
+    refused(&url, gone, |store| async move { store.create_token(&token, &[1; 32]).await }).await;
+
+    let gone = "DELETE FROM teams";
+    refused(&url, gone, |store| async move { store.grant(&api(), &may_read("acme/dev")).await }).await;
+    let ann = user("ann").name;
+    refused(&url, gone, |store| async move { store.add_member(&acme(), &dev(), &ann).await }).await;
+    let gone = "DELETE FROM repositories";
+    refused(&url, gone, |store| async move { store.grant(&api(), &may_read("ann")).await }).await;
+    let gone = "DELETE FROM accounts WHERE name = 'acme'";
+    let team = Team { organization: acme(), name: dev(), role: TeamRole::Admin };
+    refused(&url, gone, |store| async move { store.put_team(&team).await }).await;
 }
