@@ -134,10 +134,11 @@ impl Store {
         let last: i64 = last;
         let (exact, within) = match scope {
             Scope::Registry => (None, None),
-            Scope::Namespace(name) => (Some(name.as_str()), Some(format!("{name}/%"))),
+            Scope::Namespace(name) => (Some(name.as_str()), Some([format!("{name}/"), format!("{name}0")])),
             Scope::Repository(name) => (Some(name.as_str()), None),
         };
-        let values = values![last - RECENT, exact, within.as_deref(), limit(most)];
+        let [from, to] = within.map_or([None, None], |within| within.map(Some));
+        let values = values![last - RECENT, exact, from, to, limit(most)];
         let rows: Vec<EventRow> = self.fetch(sql::RECENT_EVENTS, &values).await?;
         let events = rows.into_iter().map(EventRow::read).collect::<Result<Vec<_>, _>>()?;
         Ok(events.into_iter().filter(|event| is_within(event, scope)).collect())

@@ -257,10 +257,10 @@ texts! {
         "SELECT seq, source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE seq < $1 \
          ORDER BY seq DESC LIMIT $2";
 
-    /// A pattern finds more than it should, at worst; the caller looks closer.
+    /// The caller looks closer at what the events are about.
     RECENT_EVENTS =
         "SELECT source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE seq > $1 \
-         AND (subject = $2 OR subject LIKE $3 OR $2 IS NULL) ORDER BY seq DESC LIMIT $4";
+         AND (subject = $2 OR (subject > $3 AND subject < $4) OR $2 IS NULL) ORDER BY seq DESC LIMIT $5";
     LAST_EVENT = "SELECT coalesce((SELECT max(seq) FROM events), 0)";
 
     DELIVERY = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE id = $1");

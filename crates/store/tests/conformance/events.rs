@@ -133,6 +133,10 @@ pub(crate) async fn the_newest_events_of_a_scope_are_found_and_no_others(store: 
     assert_eq!(ids(Scope::Namespace("acme".into()), 10).await, ["8", "4", "3", "2", "1"]);
     assert_eq!(ids(Scope::Registry, 10).await, ["8", "7", "6", "5", "4", "3", "2", "1"]);
     assert_eq!(ids(Scope::Registry, 2).await, ["8", "7"]);
+
+    let alike = [of("9", Kind::RepoPush, "my_org/x"), of("10", Kind::RepoPush, "my-org/x")];
+    store.admit_events(&alike, WINDOW).await.expect("admitted");
+    assert_eq!(ids(Scope::Namespace("my_org".into()), 1).await, ["9"], "no sign stands for another");
 }
 
 pub(crate) async fn events_since_a_time_come_newest_first_over_pages(store: Store) {
