@@ -44,9 +44,14 @@ impl Pruned {
 
 impl Store {
     /// Removes what was written down of who did what before `before`: at most `chunk` entries, and says how many.
-    pub async fn prune_audit(&self, before: Timestamp, chunk: u32) -> Result<u64, StoreError> {
+    pub async fn prune_audit(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        chunk: u32,
+    ) -> Result<u64, StoreError> {
         let sweep = &self.inner.sweeps.audit;
-        let seqs = self.sweep(sweep, sql_directory::SWEEP_AUDIT, before.as_millisecond(), chunk).await?;
+        let seqs = self.sweep(sweep, sql_directory::SWEEP_AUDIT, span(before, now), chunk).await?;
         retried(|| self.remove_alone(&sql_directory::REMOVE_AUDIT, &seqs)).await
     }
 
@@ -54,45 +59,46 @@ impl Store {
     /// with their deliveries), in short transactions. Call it again until it removes nothing.
     ///
     /// A delivery that is pending or waiting stays, and so does an event as long as one delivery of it is kept.
-    pub async fn prune(&self, before: Timestamp, chunk: u32) -> Result<Pruned, StoreError> {
+    pub async fn prune(&self, before: Timestamp, now: Timestamp, chunk: u32) -> Result<Pruned, StoreError> {
         let sweeps = &self.inner.sweeps;
-        let before = before.as_millisecond();
+        let kept = span(before, now);
         let mut pruned = Pruned::default();
 
-        let seqs = self.sweep(&sweeps.deliveries, sql::SWEEP_DELIVERIES, before, chunk).await?;
+        let seqs = self.sweep(&sweeps.deliveries, sql::SWEEP_DELIVERIES, kept, chunk).await?;
         (pruned.deliveries, pruned.attempts) = retried(|| self.remove_deliveries(&seqs)).await?;
-        let seqs = self.sweep(&sweeps.events, sql::SWEEP_EVENTS, before, chunk).await?;
+        let seqs = self.sweep(&sweeps.events, sql::SWEEP_EVENTS, kept, chunk).await?;
         pruned.events = retried(|| self.remove_alone(&sql::REMOVE_EVENTS, &seqs)).await?;
-        let seqs = self.sweep(&sweeps.dead_letters, sql::SWEEP_DEAD_LETTERS, before, chunk).await?;
+        let seqs = self.sweep(&sweeps.dead_letters, sql::SWEEP_DEAD_LETTERS, kept, chunk).await?;
         pruned.dead_letters = retried(|| self.remove_alone(&sql::REMOVE_DEAD_LETTERS, &seqs)).await?;
-        let seqs = self.sweep(&sweeps.inbox, sql::SWEEP_INBOX, before, chunk).await?;
+        let seqs = self.sweep(&sweeps.inbox, sql::SWEEP_INBOX, kept, chunk).await?;
         pruned.inbox = retried(|| self.remove_alone(&sql::REMOVE_INBOX, &seqs)).await?;
-        let seqs = self.sweep(&sweeps.callbacks, sql::SWEEP_CALLBACKS, before, chunk).await?;
+        let seqs = self.sweep(&sweeps.callbacks, sql::SWEEP_CALLBACKS, kept, chunk).await?;
         pruned.callbacks = retried(|| self.remove_callbacks(&seqs)).await?;
         let most = i64::from(chunk.clamp(1, LARGEST_CHUNK));
-        pruned.told = self.write_one(sql::FORGET_TOLD, &values![before, most]).await?;
+        pruned.told = self.write_one(sql::FORGET_TOLD, &values![before.as_millisecond(), most]).await?;
         Ok(pruned)
     }
 
     /// Looks, without holding the writer, for the next rows that may go: on from where the last call stopped, and
     /// round to the beginning. Empty only after a whole round in vain.
     ///
-    /// A round ends at a page in which nothing is old. Rows come in nearly in the order of their times, so behind it
-    /// nothing is old either; a straggler is found when its neighbours are old.
+    /// A round ends at a page in which every time is in the span that is kept. Rows come in nearly in the order of their
+    /// times, so behind it nothing is old either; a straggler is found when its neighbours are old. Rows with a time
+    /// that is yet to come were written while the clock was wrong, and say nothing of what is behind them.
     async fn sweep(
         &self,
         reached: &AtomicI64,
         select: &'static str,
-        before: i64,
+        (before, now): (i64, i64),
         chunk: u32,
     ) -> Result<Vec<i64>, StoreError> {
         let mut from = reached.load(Ordering::Relaxed);
         let mut whole_round = from == 0;
         loop {
             let chunk = i64::from(chunk.clamp(1, LARGEST_CHUNK));
-            let rows: Vec<Swept> = self.fetch(select, &values![from, chunk, before]).await?;
+            let rows: Vec<Swept> = self.fetch(select, &values![from, chunk, before, now]).await?;
             let removable: Vec<i64> = rows.iter().filter(|row| row.removable).map(|row| row.seq).collect();
-            let goes_on = rows.iter().any(|row| row.old);
+            let goes_on = rows.iter().any(|row| row.astray);
             from = rows.last().filter(|_| goes_on).map_or(0, |row| row.seq);
             reached.store(from, Ordering::Relaxed);
             if !removable.is_empty() || (!goes_on && whole_round) {
@@ -137,6 +143,10 @@ impl Store {
     }
 }
 
+fn span(before: Timestamp, now: Timestamp) -> (i64, i64) {
+    (before.as_millisecond(), now.as_millisecond())
+}
+
 async fn remove(writing: &mut Writing, many: &'static Many, seqs: &[i64]) -> Result<u64, StoreError> {
     writing.run_many(many, seqs, |_| 0, |seq| values![*seq]).await
 }
@@ -144,6 +154,6 @@ async fn remove(writing: &mut Writing, many: &'static Many, seqs: &[i64]) -> Res
 #[derive(FromRow)]
 struct Swept {
     seq: i64,
-    old: bool,
+    astray: bool,
     removable: bool,
 }

@@ -365,23 +365,24 @@ texts! {
     LAST_HEALTH = "SELECT coalesce(max(changed_at), 0) FROM health";
     FORGET_HEALTH = "DELETE FROM health WHERE changed_at <= $1";
 
-    /// The sweeps of retention: the next rows in order, whether each is old, and whether it may go.
+    /// The sweeps of retention: the next rows in order, whether each is out of the order of times (older than what is
+    /// kept, or later than now), and whether it may go.
     SWEEP_DELIVERIES =
-        "SELECT seq, accepted_at < $3 AS old, \
+        "SELECT seq, (accepted_at < $3 OR accepted_at > $4) AS astray, \
          updated_at < $3 AND state IN ('delivered', 'dead', 'cancelled') AS removable \
          FROM deliveries WHERE seq > $1 ORDER BY seq LIMIT $2";
     SWEEP_EVENTS =
-        "SELECT seq, accepted_at < $3 AS old, accepted_at < $3 \
+        "SELECT seq, (accepted_at < $3 OR accepted_at > $4) AS astray, accepted_at < $3 \
          AND (SELECT min(d.seq) FROM deliveries d WHERE d.event_seq = events.seq) IS NULL AS removable \
          FROM events WHERE seq > $1 ORDER BY seq LIMIT $2";
     SWEEP_DEAD_LETTERS =
-        "SELECT seq, died_at < $3 AS old, died_at < $3 AS removable FROM dead_letters WHERE seq > $1 \
+        "SELECT seq, (died_at < $3 OR died_at > $4) AS astray, died_at < $3 AS removable FROM dead_letters WHERE seq > $1 \
          ORDER BY seq LIMIT $2";
     SWEEP_CALLBACKS =
-        "SELECT seq, expires_at < $3 AS old, expires_at < $3 AND due_at IS NULL AS removable FROM callbacks \
+        "SELECT seq, (expires_at < $3 OR expires_at > $4) AS astray, expires_at < $3 AND due_at IS NULL AS removable FROM callbacks \
          WHERE seq > $1 ORDER BY seq LIMIT $2";
     SWEEP_INBOX =
-        "SELECT seq, created_at < $3 AS old, created_at < $3 AS removable FROM inbox WHERE seq > $1 \
+        "SELECT seq, (created_at < $3 OR created_at > $4) AS astray, created_at < $3 AS removable FROM inbox WHERE seq > $1 \
          ORDER BY seq LIMIT $2";
 }
 

@@ -150,7 +150,7 @@ texts! {
          AND (place = $6 OR $6 IS NULL) ORDER BY seq DESC LIMIT $7";
     AUDIT_ENDS = "SELECT coalesce((SELECT min(seq) FROM audit), 0), coalesce((SELECT max(seq) FROM audit), 0)";
     SWEEP_AUDIT =
-        "SELECT seq, at < $3 AS old, at < $3 AS removable FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
+        "SELECT seq, (at < $3 OR at > $4) AS astray, at < $3 AS removable FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
 }
 
 many! {

@@ -46,22 +46,28 @@ impl Record {
                 () = shutdown.cancelled() => return Ok(()),
                 () = tokio::time::sleep(self.retention.every) => {}
             }
-            let Ok(before) = clock::now().checked_sub(self.retention.keep) else { continue };
-            if let Err(halt) = self.prune(before, &shutdown).await {
+            let now = clock::now();
+            let Ok(before) = now.checked_sub(self.retention.keep) else { continue };
+            if let Err(halt) = self.prune(before, now, &shutdown).await {
                 return halt.into_result();
             }
-            let Ok(before) = clock::now().checked_sub(self.retention.keep_audit) else { continue };
-            if let Err(halt) = self.prune_audit(before, &shutdown).await {
+            let Ok(before) = now.checked_sub(self.retention.keep_audit) else { continue };
+            if let Err(halt) = self.prune_audit(before, now, &shutdown).await {
                 return halt.into_result();
             }
         }
     }
 
-    async fn prune_audit(&self, before: Timestamp, shutdown: &CancellationToken) -> Result<(), Halt> {
+    async fn prune_audit(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Halt> {
         let patience = self.patience("retention", shutdown);
         while !shutdown.is_cancelled() {
             self.vital.working();
-            let chunk = || self.store.prune_audit(before, self.retention.chunk);
+            let chunk = || self.store.prune_audit(before, now, self.retention.chunk);
             let pruned = patience.outlast(refuses_nothing_in_particular, chunk).await??;
             self.metrics.count(Counter::HistoryPruned, &["audit"], pruned);
             if pruned == 0 {
@@ -71,11 +77,16 @@ impl Record {
         Ok(())
     }
 
-    async fn prune(&self, before: Timestamp, shutdown: &CancellationToken) -> Result<(), Halt> {
+    async fn prune(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Halt> {
         let patience = self.patience("retention", shutdown);
         while !shutdown.is_cancelled() {
             self.vital.working();
-            let chunk = || self.store.prune(before, self.retention.chunk);
+            let chunk = || self.store.prune(before, now, self.retention.chunk);
             let pruned = patience.outlast(refuses_nothing_in_particular, chunk).await??;
             for (table, rows) in [
                 ("events", pruned.events),

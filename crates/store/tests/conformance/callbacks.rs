@@ -132,8 +132,8 @@ pub(crate) async fn what_is_long_over_is_forgotten_with_its_tokens_unless_a_link
     let due = store.call_back(delivery_id("b", 1), &says(CallbackState::Success), at(1)).await;
     assert!(due.expect("taken"));
     let gone = Pruned { callbacks: 1, ..Pruned::default() };
-    assert_eq!(store.prune(at(50), 10).await.expect("pruned"), gone);
-    assert_eq!(store.prune(at(50), 10).await.expect("pruned"), Pruned::default());
+    assert_eq!(store.prune(at(50), at(50), 10).await.expect("pruned"), gone);
+    assert_eq!(store.prune(at(50), at(50), 10).await.expect("pruned"), Pruned::default());
     let left = [by_token(&store, 1).await, by_token(&store, 2).await, by_token(&store, 3).await];
     assert_eq!(left.map(|row| row.map(|row| row.awaited.event)), [None, Some("b".into()), Some("c".into())]);
     expect(&store, &awaited("d", 0, 100), 4).await;

@@ -97,7 +97,8 @@ pub(crate) async fn what_was_told_is_not_collected_again_as_long_as_history_is_k
     let other = collect(&store, &[one("3", 1, "a/b", 90), one("1", 2, "a/b", 90)]).await;
     assert!(!other.contains(&told[0]), "another event, and another notification");
 
-    let told_by = async |before, chunk| store.prune(at(before), chunk).await.expect("pruned").told;
+    let told_by =
+        async |before, chunk| store.prune(at(before), at(before), chunk).await.expect("pruned").told;
     assert_eq!(told_by(60, 9).await, 0);
     assert_eq!([told_by(61, 1).await, told_by(61, 1).await, told_by(61, 1).await], [1, 1, 0]);
     assert_ne!(collect(&store, &both).await[0], told[0]);

@@ -159,7 +159,7 @@ pub(crate) async fn a_change_is_written_down_with_who_made_it_and_no_change_is_n
     let some = store.audit(&AuditQuery { limit: 3, ..wanted() }).await.expect("a page");
     let rest = store.audit(&AuditQuery { after: some.next, ..wanted() }).await.expect("a page");
     assert_eq!(rest.rows, [entry(1)]);
-    assert_eq!(store.prune_audit(at(4), 10).await.expect("pruned"), 2);
+    assert_eq!(store.prune_audit(at(4), at(100), 10).await.expect("pruned"), 2);
     assert_eq!(store.audit(&wanted()).await.expect("a page").rows.len(), 2);
 }
 

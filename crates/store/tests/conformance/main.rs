@@ -176,5 +176,6 @@ checks! {
         a_delivery_that_ended_lately_stays_though_it_began_long_ago,
         attempts_go_with_their_delivery_alone,
         kept_rows_at_the_beginning_do_not_hide_what_is_behind,
+        rows_of_a_time_to_come_do_not_hide_what_is_behind,
     }
 }

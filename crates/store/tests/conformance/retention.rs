@@ -8,6 +8,9 @@ use crate::sample::{SOURCE, at, attempt, delivery_id, fanned_out, notification_i
 /// What is accepted before this is old.
 const BEFORE: i64 = 1000;
 
+/// When it is looked at.
+const NOW: i64 = 2000;
+
 async fn admit(store: &Store, event: &str, seconds: i64) {
     store.admit_events(&[seen(event, 1, seconds)], std::time::Duration::ZERO).await.expect("admitted");
 }
@@ -34,7 +37,7 @@ async fn one(store: &Store, event: &str, seconds: i64, state: DeliveryState) {
 async fn prune(store: &Store, chunk: u32) -> (Pruned, usize) {
     let (mut all, mut calls) = (Pruned::default(), 0);
     loop {
-        let pruned = store.prune(at(BEFORE), chunk).await.expect("pruned");
+        let pruned = store.prune(at(BEFORE), at(NOW), chunk).await.expect("pruned");
         if pruned.is_empty() {
             return (all, calls);
         }
@@ -177,4 +180,16 @@ pub(crate) async fn kept_rows_at_the_beginning_do_not_hide_what_is_behind(store:
     .await;
     let (pruned, _) = prune(&store, 3).await;
     assert_eq!((pruned.deliveries, pruned.events), (2, 2));
+}
+
+pub(crate) async fn rows_of_a_time_to_come_do_not_hide_what_is_behind(store: Store) {
+    one(&store, "new", BEFORE, DeliveryState::Delivered).await;
+    for i in 0..10 {
+        one(&store, &format!("of a wrong clock {i}"), NOW + 1_000 + i, DeliveryState::Delivered).await;
+    }
+    one(&store, "old", 1, DeliveryState::Delivered).await;
+    let (pruned, _) = prune(&store, 3).await;
+    assert_eq!((pruned.deliveries, pruned.events), (1, 1));
+    assert!(!has_event(&store, "old").await);
+    assert_eq!(left(&store).await.len(), 11);
 }
