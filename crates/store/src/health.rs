@@ -3,7 +3,11 @@
 //! They are changed by one transaction at a time, the one that hands out slots, so that `changed_at` grows with every
 //! change and whoever has heard of one misses none that came after it.
 
-use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use bellbuoy_domain::{Health, Opened, Sighting};
 use sqlx::FromRow;
@@ -20,6 +24,9 @@ use crate::{
 /// So long a change is remembered: longer than any peace or pause lasts, and than a process that goes on without the
 /// store is likely to be.
 const REMEMBERED: Duration = Duration::from_hours(2);
+
+/// No process tells of a longer peace. What lasts longer was told before the database's clock was set back.
+const LONGEST_PEACE: Duration = Duration::from_hours(1);
 
 /// What a process has seen of one receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +78,16 @@ pub(crate) async fn hear(
     let changes: Vec<HealthRow> = writing.fetch(sql::HEALTH_SINCE, &values![heard]).await?;
     let mut last = changes.iter().map(|row| row.changed_at).max().unwrap_or(heard);
     let mut known = HashMap::with_capacity(rows.len() + changes.len());
+    let mut altered: BTreeSet<String> = seen.iter().map(|seen| seen.receiver.clone()).collect();
     for row in rows.into_iter().chain(changes) {
-        known.insert(row.receiver.0.clone(), row.health()?);
+        let health = row.health()?;
+        let bounded = bounded(health, moment(now));
+        if bounded != health {
+            altered.insert(row.receiver.0.clone());
+        }
+        known.insert(row.receiver.0, bounded);
     }
-    if !seen.is_empty() {
+    if !altered.is_empty() {
         let (newest,): (i64,) = writing.one(sql::LAST_HEALTH, &[]).await?;
         last = now.max(newest + 1);
         for seen in seen {
@@ -82,7 +95,7 @@ pub(crate) async fn hear(
             health.hear(seen.sighting, moment(now), seen.to_open);
         }
         let kept: Vec<(&str, Health)> =
-            seen.iter().map(|seen| (seen.receiver.as_str(), known[&seen.receiver])).collect();
+            altered.iter().map(|receiver| (receiver.as_str(), known[receiver])).collect();
         writing
             .run_many(&sql::KEEP_HEALTH, &kept, |row| row.0.len(), |row| columns(row.0, row.1, last))
             .await?;
@@ -90,6 +103,12 @@ pub(crate) async fn hear(
     let told =
         |(receiver, health): (String, Health)| ReceiverHealth { receiver, health: health.from(moment(now)) };
     Ok((known.into_iter().map(told).collect(), last))
+}
+
+/// With nothing that ends later than it can have been told at `now`.
+fn bounded(health: Health, now: Duration) -> Health {
+    let open = health.open.map(|open| Opened { until: open.until.min(now + open.pause), ..open });
+    Health { open, peace_until: health.peace_until.min(now + LONGEST_PEACE), ..health }
 }
 
 fn columns(receiver: &str, health: Health, changed_at: i64) -> [Value<'_>; 6] {
@@ -125,7 +144,7 @@ impl HealthRow {
     }
 
     fn told_at(self, now: i64) -> Result<ReceiverHealth, StoreError> {
-        let health = self.health()?.from(moment(now));
+        let health = bounded(self.health()?, moment(now)).from(moment(now));
         Ok(ReceiverHealth { receiver: self.receiver.0, health })
     }
 }

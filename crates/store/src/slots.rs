@@ -67,6 +67,10 @@ pub struct SlotTerms {
     pub turn: Duration,
 }
 
+/// How much longer than the asker's own another process's lease may be. One that ends later was made before the
+/// database's clock was set back, and would last as much longer.
+const LONGER: Duration = Duration::from_hours(1);
+
 impl Store {
     /// Leases slots to a process, and takes in what it has seen of its receivers.
     ///
@@ -109,7 +113,9 @@ async fn lease(
     asks: &[SlotAsk],
     (terms, now): (SlotTerms, i64),
 ) -> Result<Vec<Granted>, StoreError> {
+    let latest = now + millis(terms.lease.max(terms.wish).saturating_add(LONGER));
     writing.run(sql::FORGET_SLOTS, &values![now]).await?;
+    writing.run(sql::FORGET_SLOTS_ENDING_LATER, &values![latest]).await?;
     let mut receivers = read_receivers(writing, asks).await?;
     let turn = now.unsigned_abs() / millis(terms.turn).unsigned_abs().max(1);
     let mut granted = Vec::with_capacity(asks.len());

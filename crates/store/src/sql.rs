@@ -359,6 +359,7 @@ texts! {
          ORDER BY t.told_at LIMIT $2)";
 
     FORGET_SLOTS = "DELETE FROM slots WHERE ends_at <= $1";
+    FORGET_SLOTS_ENDING_LATER = "DELETE FROM slots WHERE ends_at > $1";
 
     HEALTH_SINCE =
         "SELECT receiver, failures, open_until, pause, peace_until, changed_at FROM health WHERE changed_at > $1";

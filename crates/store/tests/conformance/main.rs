@@ -161,6 +161,8 @@ checks! {
         what_processes_see_of_a_receiver_is_one_health_that_each_change_of_is_heard_once,
         who_is_granted_slots_of_a_receiver_knows_how_it_is,
         what_many_processes_tell_at_once_is_all_counted_and_heard,
+        what_was_leased_before_the_clock_was_set_back_is_forgotten,
+        the_peace_of_a_receiver_ends_although_the_clock_was_set_back,
     }
     callbacks {
         a_callback_is_found_by_the_tokens_of_all_attempts_and_by_no_other,

@@ -199,3 +199,22 @@ pub(crate) async fn what_many_processes_tell_at_once_is_all_counted_and_heard(st
     .await;
     tasks.join_all().await;
 }
+
+pub(crate) async fn what_was_leased_before_the_clock_was_set_back_is_forgotten(store: Store) {
+    // Its end lies as far ahead as that of a lease of a minute does once the clock is a day behind.
+    let before = SlotTerms { lease: Duration::from_hours(24), wish: LONG, turn: LONG };
+    assert_eq!(lease(&store, 1, 0, 8, before).await, granted(8, 8, false));
+    assert_eq!(lease(&store, 2, 0, 8, TERMS).await, granted(8, 8, false));
+}
+
+pub(crate) async fn the_peace_of_a_receiver_ends_although_the_clock_was_set_back(store: Store) {
+    let peace = Duration::from_hours(24);
+    tell(&store, 1, Sighting { peace, ..Sighting::default() }).await;
+    let left = async || {
+        let asks = vec![ask("host:a:443", 0, 1)];
+        call(&store, 2, SlotCall { asks, ..SlotCall::default() }, TERMS).await.health[0].health.peace_until
+    };
+    let first = left().await;
+    assert!(first <= Duration::from_hours(1), "{first:?}");
+    eventually(Duration::from_mins(1), async || (left().await < first).then_some(())).await;
+}
