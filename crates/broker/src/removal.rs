@@ -52,10 +52,23 @@ impl Removal {
     ///
     /// As for [`Broker::open_embedded`].
     pub fn open(directory: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
-        let embedded = Embedded::open(directory, options)?;
+        Ok(Self::of(Embedded::open(directory, options)?))
+    }
+
+    /// The same, only to look: what was claimed when the files were last used is not counted now, but by whoever opens
+    /// them next.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Removal::open`].
+    pub fn look(directory: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+        Ok(Self::of(Embedded::open_uncounted(directory, options)?))
+    }
+
+    fn of(embedded: Embedded) -> Self {
         // Nothing is claimed, so nothing dies in our hands.
         embedded.stop_counting_returns();
-        Ok(Self(embedded))
+        Self(embedded)
     }
 
     /// How much is left in each queue. As nobody has looked, what came due since the broker was last used is still

@@ -246,3 +246,24 @@ async fn what_is_not_taken_stays_and_nobody_else_has_the_files_meanwhile() {
     assert_eq!(claim.returns(), 0);
     broker.close().await;
 }
+
+#[tokio::test]
+async fn who_only_looks_at_what_is_to_move_leaves_the_count_of_returns_to_the_next() {
+    let old = Embedded::new();
+    let queue = QueueName::new("q");
+    let broker = Broker::open_embedded(old.directory.path(), &options()).expect("a broker");
+    broker.publish(vec![Outgoing::new(queue.clone(), "1")]).await.expect("published");
+    let claim = broker.consume(&queue, NonZeroUsize::MIN).next().await.expect("the message");
+    conformance::Fixture::crash(&old, broker, vec![claim]).await;
+    for _ in 0..2 {
+        let looked = Removal::look(old.directory.path(), &options()).expect("the old broker");
+        let depths: Vec<_> = looked.depths().into_iter().map(|depth| (depth.queue, depth.ready)).collect();
+        assert_eq!(depths, [(queue.clone(), 1)]);
+        looked.close().await;
+    }
+    let broker = Broker::open_embedded(old.directory.path(), &options()).expect("a broker");
+    let claim = broker.consume(&queue, NonZeroUsize::MIN).next().await.expect("the message");
+    assert_eq!(claim.returns(), 1, "once, for the process that was killed");
+    broker.settle(vec![claim], Vec::new()).await.expect("settled");
+    broker.close().await;
+}

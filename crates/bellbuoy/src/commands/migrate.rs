@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Migrate, config: &Config) -> anyhow::Result<()> {
     let (broker, store) = fleet(config)?;
     serve::runtime()?.block_on(async {
         let mut report = Report::new(&args.from, args.dry_run);
-        let ended = Migration::open(&args.from, config, broker, store).await;
+        let ended = Migration::open(args, config, (broker, store)).await;
         let ended = match ended {
             Ok(migration) => migration.run(args.dry_run, &mut report).await,
             Err(error) => return Err(error),
@@ -135,7 +135,12 @@ struct Migration {
 }
 
 impl Migration {
-    async fn open(directory: &Path, config: &Config, broker: &AmqpUrl, store: &str) -> anyhow::Result<Self> {
+    async fn open(
+        args: &Migrate,
+        config: &Config,
+        (broker, store): (&AmqpUrl, &str),
+    ) -> anyhow::Result<Self> {
+        let directory = args.from.as_path();
         let has = |name: &str| directory.join(name).is_file();
         if !has("broker.db") && !has("store.db") {
             bail!(
@@ -158,7 +163,8 @@ impl Migration {
         let in_use = || format!("can't open {}; stop the Bellbuoy that runs on it", directory.display());
         let embedded =
             EmbeddedOptions { delivery_limit: config.delivery_limit, ..EmbeddedOptions::default() };
-        let removal = || Removal::open(directory, &embedded).with_context(in_use);
+        let open = if args.dry_run { Removal::look } else { Removal::open };
+        let removal = || open(directory, &embedded).with_context(in_use);
         let old_broker = has("broker.db").then(removal).transpose()?;
         if let Some(old) = &old_broker {
             check_queues(config, old)?;

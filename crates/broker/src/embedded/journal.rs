@@ -21,6 +21,7 @@ const SLOT_BYTES: usize = 8;
 pub(super) struct Journal {
     file: File,
     free: Mutex<FreeSlots>,
+    is_kept: bool,
 }
 
 #[derive(Debug, Default)]
@@ -38,12 +39,17 @@ impl Journal {
             Err(error) => return Err(error),
         };
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        Ok((Self { file, free: Mutex::default() }, left_open))
+        Ok((Self { file, free: Mutex::default(), is_kept: false }, left_open))
+    }
+
+    /// The same, with what was found at opening kept for whoever opens it next. No claim is noted in it.
+    pub(super) fn kept_as_found(self) -> Self {
+        Self { is_kept: true, ..self }
     }
 
     /// Forgets what was found at opening, once it has been counted.
     pub(super) fn clear(&self) -> io::Result<()> {
-        self.file.set_len(0)
+        if self.is_kept { Ok(()) } else { self.file.set_len(0) }
     }
 
     /// Notes a claim. A claim that can't be noted is still a claim; it just would not be counted.

@@ -133,6 +133,16 @@ impl Embedded {
     /// Opens the broker's files in `directory`, which must exist, and counts what was claimed
     /// when they were last used.
     pub(crate) fn open(directory: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+        Self::open_files(directory, options, true)
+    }
+
+    /// The same, but leaves what was claimed to be counted by whoever opens them next. For a broker that nobody
+    /// consumes from.
+    pub(crate) fn open_uncounted(directory: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+        Self::open_files(directory, options, false)
+    }
+
+    fn open_files(directory: &Path, options: &EmbeddedOptions, counts: bool) -> Result<Self, OpenError> {
         let lock = lock(directory.join("broker.lock"))?;
         let path = directory.join("broker.db");
         create_private(&path)?;
@@ -141,6 +151,7 @@ impl Embedded {
         let wait = if journal_path.exists() { options.suspects_after } else { Duration::ZERO };
         let (journal, left_open) = Journal::open(&journal_path)
             .map_err(|source| OpenError::Io { path: journal_path.clone(), source })?;
+        let journal = if counts { journal } else { journal.kept_as_found() };
         let queues = Arc::new(Queues::open(&disk, &path, journal, Instant::now() + wait)?);
         #[expect(
             clippy::disallowed_methods,
@@ -148,9 +159,11 @@ impl Embedded {
         )]
         let (ops, incoming) = mpsc::unbounded_channel();
         let mut writer = Writer::new(disk, Arc::clone(&queues), options.delivery_limit, lock);
-        writer
-            .count_killed(&left_open)
-            .map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        if counts {
+            writer
+                .count_killed(&left_open)
+                .map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        }
         let thread = std::thread::Builder::new()
             .name("bellbuoy-broker".into())
             .spawn(move || writer.run(incoming))
