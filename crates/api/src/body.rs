@@ -38,7 +38,7 @@ pub struct Limits {
     pub event_bytes: usize,
     /// Bytes of a batch of events, or of a registry's envelope.
     pub batch_bytes: usize,
-    /// Events in a batch.
+    /// Events in a batch, or that a registry's notices of one request tell of.
     pub batch_events: usize,
     /// Bytes of all bodies in memory together, a sixteenth of them for callers who have not shown who they are; further
     /// requests wait for their turn.

@@ -209,6 +209,30 @@ async fn whatever_can_not_be_understood_is_a_dead_letter_and_never_an_error_to_t
 }
 
 #[tokio::test]
+async fn a_request_that_tells_of_more_events_than_a_batch_holds_is_one_dead_letter() {
+    let limits = Limits { batch_events: 2, ..Limits::default() };
+    let rig = Rig::with(|api| api.limits = limits, ServerLimits::default()).await;
+    let push = notice("1", "push", "PUT", Some("v1"));
+    let images: Vec<Value> = ["v1", "v2", "v3"].map(|tag| json!({ "tag": tag })).into();
+    let images = json!({"resources": images, "repository": {"repo_full_name": "acme/api"}});
+    for (registry, body) in [
+        ("distribution", json!({ "events": [push, push, push] })),
+        ("gitlab", json!({ "events": [0, 0, 0] })),
+        ("acr", json!({ "events": [0, 0, 0] })),
+        ("harbor", json!({"type": "PUSH_ARTIFACT", "event_data": images})),
+    ] {
+        let body = body.to_string();
+        let answer = rig.send("POST", &format!("/v1/ingest/{registry}"), &[JSON], body.clone()).await;
+        assert_eq!(answer.status, 202, "{registry}");
+        let letter = &rig.drain(queues::dead(), 1).await[0];
+        assert_eq!((letter.body.as_ref(), letter.reason.as_deref()), (body.as_bytes(), Some("undecodable")));
+        let detail = letter.detail.as_deref().unwrap_or_default();
+        assert!(detail.contains("tells of 3 events at once, but at most 2"), "{detail}");
+    }
+    assert_eq!((rig.depth(&queues::events()), rig.depth(&queues::dead())), (0, 0));
+}
+
+#[tokio::test]
 async fn a_bad_notice_does_not_keep_its_neighbours_out() {
     let rig = Rig::start().await;
     let notices = [

@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
+/// What one request may tell of.
+const MOST: usize = 1000;
+
 fn items(envelope: &Value) -> Vec<Item> {
-    classify(envelope.to_string().as_bytes(), "", Timestamp::UNIX_EPOCH).expect("an envelope")
+    classify(envelope.to_string().as_bytes(), "", MOST, Timestamp::UNIX_EPOCH).expect("an envelope")
 }
 
 fn notice() -> Value {
@@ -112,7 +115,8 @@ fn the_source_is_the_same_on_each_retry_and_after_a_restart() {
     assert_eq!(event(&notice()).source, event(&restarted).source);
     let named = |notice: &Value, registry: &str| {
         let envelope = json!({"events": [notice]}).to_string();
-        match classify(envelope.as_bytes(), registry, Timestamp::UNIX_EPOCH).expect("an envelope").pop() {
+        match classify(envelope.as_bytes(), registry, MOST, Timestamp::UNIX_EPOCH).expect("an envelope").pop()
+        {
             Some(Item::Event { event, .. }) => event.source,
             other => panic!("{other:?}"),
         }
@@ -282,7 +286,7 @@ fn what_is_no_envelope_is_refused_whole() {
     for bytes in
         [&b""[..], b"{", b"[]", b"null", b"{}", b"{\"events\": {}}", b"\xff", "[".repeat(100_000).as_bytes()]
     {
-        assert!(classify(bytes, "", Timestamp::UNIX_EPOCH).is_err());
+        assert!(classify(bytes, "", MOST, Timestamp::UNIX_EPOCH).is_err());
     }
     assert_eq!(items(&json!({"events": [], "more": 1})), []);
 }
@@ -330,7 +334,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = classify(&bytes, "", Timestamp::UNIX_EPOCH);
+        let _ = classify(&bytes, "", MOST, Timestamp::UNIX_EPOCH);
     }
 
     #[test]

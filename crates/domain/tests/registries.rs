@@ -4,8 +4,8 @@
 mod strict;
 
 use bellbuoy_domain::{
-    Context, Event, Filter, Format, Grain, Kind, KindScope, Markup, Message, NotificationId, Registry,
-    RepositoryName, Subject, event_schema,
+    Context, Event, Filter, Format, Grain, Kind, KindScope, MAX_EVENT_BYTES, Markup, Message, NotificationId,
+    Registry, RepositoryName, Subject, event_schema,
     ingest::{Item, acr, distribution, docker_hub, ecr, ghcr, harbor, zot},
     quay, webhook_payload,
 };
@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 const DIGEST: &str = "sha256:6f664262917ccf81c43c83531a1585726b1276cbc84eb5187ef075d5cad3badb";
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// What one request may tell of.
+const MOST: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
@@ -31,8 +34,8 @@ enum From {
 fn items(from: From, notice: &Value) -> Vec<Item> {
     let (body, now) = (notice.to_string().into_bytes(), Timestamp::UNIX_EPOCH);
     let read = match from {
-        From::Distribution => distribution::classify(&body, "registry.example.com", now),
-        From::Harbor => harbor::classify(&body, "registry.example.com", now),
+        From::Distribution => distribution::classify(&body, "registry.example.com", MOST, now),
+        From::Harbor => harbor::classify(&body, "registry.example.com", MOST, now),
         From::Zot(name) => {
             let attributes = json!({
                 "specversion": "1.0", "id": "z1", "source": "zotregistry.dev", "type": name,
@@ -40,7 +43,7 @@ fn items(from: From, notice: &Value) -> Vec<Item> {
             });
             zot::classify(attributes.as_object().expect("an object"), &body, "registry.example.com", now)
         }
-        From::Acr => acr::classify(&body, "registry.example.com", now),
+        From::Acr => acr::classify(&body, "registry.example.com", MOST, now),
         From::DockerHub => docker_hub::classify(&body, "registry.example.com", now),
         From::Ecr => ecr::classify(&body, "registry.example.com", now),
         From::Ghcr => {
@@ -807,17 +810,69 @@ fn what_can_not_be_understood_is_kept_with_what_is_wrong() {
     }
 }
 
+/// A resource of Harbor's for each of these tags.
+fn harbor_images(tags: impl IntoIterator<Item = usize>) -> Value {
+    tags.into_iter().map(|tag| json!({"digest": DIGEST, "tag": tag.to_string()})).collect()
+}
+
+#[test]
+fn an_event_keeps_the_notice_that_told_of_it_or_its_own_part_of_one_that_told_of_several() {
+    let one = harbor("PUSH_ARTIFACT", &harbor_images([1]));
+    assert_eq!(events(From::Harbor, &one)[0].data["harbor"], one);
+    let images = harbor_images([1, 2]);
+    for (index, event) in events(From::Harbor, &harbor("PUSH_ARTIFACT", &images)).into_iter().enumerate() {
+        assert_eq!(event.data["harbor"], images[index]);
+    }
+}
+
+#[test]
+fn what_is_made_of_a_notice_grows_with_its_size_and_not_with_the_square_of_it() {
+    let mut notice = harbor("PUSH_ARTIFACT", &harbor_images(0..100));
+    notice["operator"] = "k".repeat(100_000).into();
+    let made: usize = events(From::Harbor, &notice).iter().map(|event| event.to_json().len()).sum();
+    assert!(made < 10 * notice.to_string().len(), "{made} bytes");
+    // Nor where none of it can be taken.
+    let untold = json!({"tag": "x".repeat(MAX_EVENT_BYTES)});
+    notice["event_data"]["resources"] = vec![untold; 4].into();
+    let kept = items(From::Harbor, &notice).into_iter().map(|item| match item {
+        Item::Undecodable { raw, .. } => raw.len(),
+        other => panic!("taken: {other:?}"),
+    });
+    assert!(kept.sum::<usize>() < 2 * notice.to_string().len());
+}
+
+#[test]
+fn a_request_that_tells_of_too_many_events_is_refused_whole() {
+    let now = Timestamp::UNIX_EPOCH;
+    let many = json!({ "events": vec![0; 11] }).to_string();
+    let images = harbor("PUSH_ARTIFACT", &harbor_images(0..11)).to_string();
+    let replicated = json!({"type": "REPLICATION", "event_data": {"replication": {
+        "successful_artifact": vec![0; 5], "failed_artifact": vec![0; 6],
+    }}});
+    for refused in [
+        distribution::classify(many.as_bytes(), "", 10, now),
+        acr::classify(many.as_bytes(), "", 10, now),
+        harbor::classify(images.as_bytes(), "", 10, now),
+        harbor::classify(replicated.to_string().as_bytes(), "", 10, now),
+    ] {
+        let error = refused.expect_err("refused").to_string();
+        assert!(error.contains("tells of 11 events at once, but at most 10"), "{error}");
+    }
+    assert_eq!(distribution::classify(many.as_bytes(), "", 11, now).map(|items| items.len()), Ok(11));
+    assert_eq!(harbor::classify(images.as_bytes(), "", 11, now).map(|items| items.len()), Ok(11));
+}
+
 #[test]
 fn bytes_that_are_no_notice_are_refused_by_the_registrys_name() {
     let now = Timestamp::UNIX_EPOCH;
     for body in [&b""[..], b"{", b"[]", b"null", b"7", b"\xff", b"{}"] {
         let refusals = [
-            harbor::classify(body, "", now),
+            harbor::classify(body, "", MOST, now),
             zot::classify(&Map::new(), body, "", now),
-            acr::classify(body, "", now),
+            acr::classify(body, "", MOST, now),
             docker_hub::classify(body, "", now),
             ecr::classify(body, "", now),
-            distribution::classify(body, "", now),
+            distribution::classify(body, "", MOST, now),
         ];
         for (refused, name) in
             refusals.into_iter().zip(["Harbor", "zot", "Azure", "Docker Hub", "Amazon", "Distribution"])
@@ -858,13 +913,13 @@ proptest! {
         let body = notice.to_string();
         let now = Timestamp::UNIX_EPOCH;
         let read = match from {
-            From::Harbor => harbor::classify(body.as_bytes(), "", now),
+            From::Harbor => harbor::classify(body.as_bytes(), "", MOST, now),
             From::Zot(_) => zot::classify(&Map::new(), body.as_bytes(), "", now),
-            From::Acr => acr::classify(body.as_bytes(), "", now),
+            From::Acr => acr::classify(body.as_bytes(), "", MOST, now),
             From::DockerHub => docker_hub::classify(body.as_bytes(), "", now),
             From::Ecr => ecr::classify(body.as_bytes(), "", now),
             From::Ghcr => ghcr::classify(ghcr::Headers::default(), body.as_bytes(), "", now),
-            From::Distribution => distribution::classify(body.as_bytes(), "", now),
+            From::Distribution => distribution::classify(body.as_bytes(), "", MOST, now),
         };
         for item in read.unwrap_or_default() {
             if let Item::Event { event, .. } = item {

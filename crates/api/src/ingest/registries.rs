@@ -154,7 +154,7 @@ impl Taken {
     }
 
     fn read(&mut self, app: &App, headers: &HeaderMap, source: &str, read: &body::Read, now: Timestamp) {
-        match classify(self.registry, headers, &read.bytes, source, now) {
+        match classify(self.registry, headers, &read.bytes, source, app.api.limits.batch_events, now) {
             Ok(items) => items.into_iter().for_each(|item| self.add(app, item, now)),
             Err(error) => self.quarantine(&error.to_string(), read.bytes.clone()),
         }
@@ -199,17 +199,18 @@ fn classify(
     body: &[u8],
     source: &str,
     now: Timestamp,
+    most: usize,
 ) -> Result<Vec<Item>, NoticeError> {
     match registry {
-        Source::Harbor => harbor::classify(body, source, now),
+        Source::Harbor => harbor::classify(body, source, most, now),
         // A header that is no attribute can't be answered with an error; what needs it says so.
         Source::Zot => zot::classify(&modes::attributes(headers).unwrap_or_default(), body, source, now),
-        Source::Acr => acr::classify(body, source, now),
+        Source::Acr => acr::classify(body, source, most, now),
         Source::DockerHub => docker_hub::classify(body, source, now),
         Source::Ecr => ecr::classify(body, source, now),
         Source::Ghcr => ghcr::classify(github_headers(headers), &github_body(headers, body), source, now),
         Source::Distribution | Source::GitLab | Source::CloudEvents => {
-            distribution::classify(body, source, now)
+            distribution::classify(body, source, most, now)
         }
     }
 }

@@ -31,14 +31,14 @@ const NAME: &str = "Azure Container Registry";
 ///
 /// # Errors
 ///
-/// When it is no JSON object with an `action`.
-pub fn classify(body: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
+/// When it is no JSON object with an `action`, or an envelope with more than `most` notices.
+pub fn classify(body: &[u8], registry: &str, most: usize, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
     let notice = json(NAME, body)?;
     if notice.get("events").is_some() {
-        return distribution::classify(body, registry, now);
+        return distribution::classify(body, registry, most, now);
     }
     let Some(action) = lenient(Some(&notice), "action") else {
-        return Err(NoticeError { registry: NAME, why: "no object with an `action`".to_owned() });
+        return Err(NoticeError::Foreign { registry: NAME, why: "no object with an `action`".to_owned() });
     };
     match action {
         "ping" => Ok(vec![Item::Dropped(Dropped::Ping)]),

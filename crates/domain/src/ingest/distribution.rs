@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Dropped, Item, Pull, PullHalf, PullKey,
-    notice::{NoticeError, json as read_json, text, whole_or_bare},
+    notice::{NoticeError, json as read_json, text, whole_or_bare, within},
 };
 use crate::{Event, Kind, RepositoryName};
 
@@ -58,12 +58,22 @@ pub const MERGE_WINDOW: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// When it is no envelope at all: not JSON, or no object with an array `events`.
-pub fn classify(envelope: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
+/// When it is no envelope at all: not JSON, or no object with an array `events`; or when it holds more
+/// than `most` notices.
+pub fn classify(
+    envelope: &[u8],
+    registry: &str,
+    most: usize,
+    now: Timestamp,
+) -> Result<Vec<Item>, NoticeError> {
     let envelope = read_json(NAME, envelope)?;
     let Some(events) = envelope.get("events").and_then(Value::as_array) else {
-        return Err(NoticeError { registry: NAME, why: "no object with an array `events`".to_owned() });
+        return Err(NoticeError::Foreign {
+            registry: NAME,
+            why: "no object with an array `events`".to_owned(),
+        });
     };
+    within(most, events.len(), NAME)?;
     Ok(notices(events, registry, now))
 }
 

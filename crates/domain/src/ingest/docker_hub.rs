@@ -35,7 +35,7 @@ pub fn classify(body: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>
     let part = |name: &str| notice.get(name).filter(|part| part.is_object());
     let (Some(push), Some(of)) = (part("push_data"), part("repository")) else {
         let why = "no object with `push_data` and `repository`".to_owned();
-        return Err(NoticeError { registry: NAME, why });
+        return Err(NoticeError::Foreign { registry: NAME, why });
     };
     let origin = Origin {
         member: "dockerhub",

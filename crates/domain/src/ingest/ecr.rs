@@ -35,7 +35,10 @@ const NAME: &str = "Amazon ECR";
 pub fn classify(body: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
     let notice = json(NAME, body)?;
     let Some(kind) = lenient(Some(&notice), "detail-type") else {
-        return Err(NoticeError { registry: NAME, why: "no object with a `detail-type`".to_owned() });
+        return Err(NoticeError::Foreign {
+            registry: NAME,
+            why: "no object with a `detail-type`".to_owned(),
+        });
     };
     let host = host(&notice);
     let origin = Origin {

@@ -44,7 +44,7 @@ pub fn classify(
 ) -> Result<Vec<Item>, NoticeError> {
     let notice = json(NAME, body)?;
     if !notice.is_object() {
-        return Err(NoticeError { registry: NAME, why: "not an object".to_owned() });
+        return Err(NoticeError::Foreign { registry: NAME, why: "not an object".to_owned() });
     }
     if headers.event == Some("ping") {
         return Ok(vec![Item::Dropped(Dropped::Ping)]);

@@ -22,7 +22,7 @@ use super::{
     Dropped, Item,
     notice::{
         Found, Meaning, NoticeError, Origin, count, id_of, is_digest, items, json, known, lenient, needed,
-        repository, text, time,
+        repeated, repository, text, time, within,
     },
 };
 use crate::{Kind, RepositoryName};
@@ -37,16 +37,18 @@ const NAME: &str = "Harbor";
 ///
 /// # Errors
 ///
-/// When it is no JSON object with a `type`.
-pub fn classify(body: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
+/// When it is no JSON object with a `type`, or when it names more than `most` artifacts.
+pub fn classify(body: &[u8], registry: &str, most: usize, now: Timestamp) -> Result<Vec<Item>, NoticeError> {
     let notice = json(NAME, body)?;
     let Some(name) = lenient(Some(&notice), "type") else {
-        return Err(NoticeError { registry: NAME, why: "no object with a `type`".to_owned() });
+        return Err(NoticeError::Foreign { registry: NAME, why: "no object with a `type`".to_owned() });
     };
     let is_cloud_event = notice.get("specversion").is_some();
     let (data, at) = if is_cloud_event { ("data", "time") } else { ("event_data", "occur_at") };
-    let id = lenient(Some(&notice), "id").filter(|_| is_cloud_event).map(str::to_owned);
-    let own = lenient(Some(&notice), "source").filter(|_| is_cloud_event);
+    let data = notice.get(data).unwrap_or(&Value::Null);
+    within(most, told(data), NAME)?;
+    let id = repeated(Some(&notice), "id").filter(|_| is_cloud_event).map(str::to_owned);
+    let own = repeated(Some(&notice), "source").filter(|_| is_cloud_event);
     let origin = Origin {
         member: "harbor",
         notice: &notice,
@@ -54,9 +56,17 @@ pub fn classify(body: &[u8], registry: &str, now: Timestamp) -> Result<Vec<Item>
         source: Some(registry).filter(|name| !name.is_empty()).or(own).unwrap_or("harbor"),
         time: time(notice.get(at)).unwrap_or(now),
     };
-    let operator = lenient(Some(&notice), "operator");
-    let read = meaning(name, notice.get(data).unwrap_or(&Value::Null), operator, origin.time);
-    Ok(items(&origin, read, now))
+    let operator = repeated(Some(&notice), "operator");
+    Ok(items(&origin, meaning(name, data, operator, origin.time), now))
+}
+
+/// How many artifacts `event_data` names: each may become an event.
+fn told(data: &Value) -> usize {
+    let of = |lists: Option<&Value>, name: &str| {
+        lists.and_then(|lists| lists.get(name)?.as_array()).map_or(0, Vec::len)
+    };
+    let replication = data.get("replication");
+    of(Some(data), "resources") + of(replication, "successful_artifact") + of(replication, "failed_artifact")
 }
 
 fn meaning(name: &str, data: &Value, operator: Option<&str>, at: Timestamp) -> Result<Meaning, String> {
@@ -131,7 +141,7 @@ fn artifacts(data: &Value, actor: Option<&Value>, tagged: Kind, untagged: Kind) 
         if kind == Kind::ManifestDelete {
             of["certain"] = true.into();
         }
-        Ok(Found::new(kind, &repository, of))
+        Ok(Found::new(kind, &repository, of).by(resource))
     });
     found.collect::<Result<_, _>>().map(Meaning::Events)
 }
@@ -143,7 +153,7 @@ fn charts(data: &Value, actor: Option<&Value>, kind: Kind) -> Result<Meaning, St
             "chart": repository.short_name(), "version": text(resource, "tag")?,
             "digest": text(resource, "digest")?, "actor": actor,
         });
-        Ok(Found::new(kind, &repository, chart))
+        Ok(Found::new(kind, &repository, chart).by(resource))
     });
     found.collect::<Result<_, String>>().map(Meaning::Events)
 }
@@ -181,7 +191,7 @@ fn scans(data: &Value, ended: Scan, at: Timestamp) -> Result<Meaning, String> {
                 Kind::ScanFailed
             }
         };
-        Ok(Some(Found::new(kind, &repository, of)))
+        Ok(Some(Found::new(kind, &repository, of).by(resource)))
     });
     let found: Vec<_> = found.filter_map(Result::transpose).collect::<Result<_, String>>()?;
     Ok(if found.is_empty() { Meaning::Nothing(Dropped::NoKind) } else { Meaning::Events(found) })
@@ -252,20 +262,20 @@ fn replication(data: &Value) -> Result<Meaning, String> {
     let of_artifact = |artifact: &Value| {
         let (name, tag) = name_tag(artifact)?;
         let local = repository(&joined(lenient(destination, "namespace"), name))?;
-        let remote = joined(lenient(source, "namespace"), name);
+        let remote = joined(repeated(source, "namespace"), name);
         let mirroring = known(json!({ "remoteRepository": remote, "remoteTag": tag }));
         Ok::<_, String>((local, json!({ "tag": tag, "mirroring": mirroring })))
     };
     let mut found = Vec::new();
     for artifact in artifacts("successful_artifact") {
         let (local, of) = of_artifact(artifact)?;
-        found.push(Found::new(kind, &local, of));
+        found.push(Found::new(kind, &local, of).by(artifact));
     }
     for artifact in artifacts("failed_artifact") {
         let (local, mut of) = of_artifact(artifact)?;
         of["message"] = lenient(Some(artifact), "fail_reason").unwrap_or("replication failed").into();
         of["outbound"] = (kind == Kind::PushMirroring).into();
-        found.push(Found::new(Kind::RepoMirrorSyncFailed, &local, of));
+        found.push(Found::new(Kind::RepoMirrorSyncFailed, &local, of).by(artifact));
     }
     // One that has only begun names no artifact.
     Ok(if found.is_empty() { Meaning::Nothing(Dropped::NoKind) } else { Meaning::Events(found) })

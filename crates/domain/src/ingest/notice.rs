@@ -8,17 +8,41 @@ use uuid::Uuid;
 use super::{Dropped, Item};
 use crate::{Event, EventError, Kind, MAX_EVENT_BYTES, RepositoryName, name::parse_namespace};
 
-/// Bytes that are no notice of the registry at all.
+/// Longest text that every event of a notice may repeat, in bytes: a few kilobytes must not become gigabytes.
+const MAX_REPEATED_BYTES: usize = 1024;
+
+/// Why nothing of a request is taken for events.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a notice of {registry}: {why}")]
-pub struct NoticeError {
-    pub(super) registry: &'static str,
-    pub(super) why: String,
+pub enum NoticeError {
+    /// No notice of the registry at all.
+    #[error("not a notice of {registry}: {why}")]
+    Foreign {
+        /// The registry, by its name.
+        registry: &'static str,
+        /// What it is instead, or lacks.
+        why: String,
+    },
+    /// More than one request may tell of. Nothing is made of it before it is counted.
+    #[error("{registry} tells of {told} events at once, but at most {most} are taken from one request")]
+    TooMany {
+        /// The registry, by its name.
+        registry: &'static str,
+        /// Of how many events it tells.
+        told: usize,
+        /// How many it may tell of.
+        most: usize,
+    },
+}
+
+/// Refuses a request that tells of more events than one may.
+pub(super) fn within(most: usize, told: usize, registry: &'static str) -> Result<(), NoticeError> {
+    if told > most { Err(NoticeError::TooMany { registry, told, most }) } else { Ok(()) }
 }
 
 /// Reads a request's body as JSON.
 pub(super) fn json(registry: &'static str, body: &[u8]) -> Result<Value, NoticeError> {
-    serde_json::from_slice(body).map_err(|error| NoticeError { registry, why: format!("not JSON: {error}") })
+    serde_json::from_slice(body)
+        .map_err(|error| NoticeError::Foreign { registry, why: format!("not JSON: {error}") })
 }
 
 /// What a notice means, found by its registry's module.
@@ -32,24 +56,32 @@ pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) subject: String,
     pub(super) data: Map<String, Value>,
+    /// The part of the notice that tells of this event, where another part may tell of another.
+    part: Option<Value>,
 }
 
 impl Found {
     /// Of a repository whose name is checked.
     pub(super) fn new(kind: Kind, repository: &RepositoryName, data: Value) -> Self {
-        Self { kind, subject: repository.as_str().to_owned(), data: members(data) }
+        Self { kind, subject: repository.as_str().to_owned(), data: members(data), part: None }
     }
 
     /// Of a namespace, whose name is checked here.
     pub(super) fn of_namespace(kind: Kind, namespace: &str, data: Value) -> Result<Self, String> {
         let subject = parse_namespace(namespace).map_err(|error| error.to_string())?;
-        Ok(Self { kind, subject, data: members(data) })
+        Ok(Self { kind, subject, data: members(data), part: None })
+    }
+
+    /// The same, told of by this part of the notice.
+    pub(super) fn by(self, part: &Value) -> Self {
+        Self { part: Some(part.clone()), ..self }
     }
 }
 
 /// A notice's own: what its events share.
 pub(super) struct Origin<'a> {
-    /// The member of the data that keeps the notice as it came.
+    /// The member of the data that keeps the notice as it came or, where it tells of several events, the
+    /// event's own part of it.
     pub(super) member: &'static str,
     pub(super) notice: &'a Value,
     /// The same on each of the sender's retries.
@@ -60,23 +92,41 @@ pub(super) struct Origin<'a> {
 
 /// The items of one notice. The ids of a second and further event get a number.
 pub(super) fn items(origin: &Origin<'_>, read: Result<Meaning, String>, now: Timestamp) -> Vec<Item> {
-    let undecodable = |why| Item::Undecodable { index: 0, why, raw: origin.notice.to_string().into_bytes() };
     match read {
         Ok(Meaning::Nothing(dropped)) => vec![Item::Dropped(dropped)],
-        Ok(Meaning::Events(found)) => found
-            .into_iter()
-            .enumerate()
-            .map(|(index, found)| match origin.event(index, found, now) {
-                Ok(event) => Item::Event { event: Box::new(event), pull: None },
-                Err(error) => undecodable(error.to_string()),
-            })
-            .collect(),
-        Err(why) => vec![undecodable(why)],
+        Ok(Meaning::Events(found)) => {
+            let is_whole = found.len() == 1;
+            found
+                .into_iter()
+                .enumerate()
+                .map(|(index, found)| origin.item(index, found, is_whole, now))
+                .collect()
+        }
+        Err(why) => vec![undecodable(why, origin.notice)],
     }
 }
 
+fn undecodable(why: String, raw: &Value) -> Item {
+    Item::Undecodable { index: 0, why, raw: raw.to_string().into_bytes() }
+}
+
 impl Origin<'_> {
-    fn event(&self, index: usize, found: Found, now: Timestamp) -> Result<Event, EventError> {
+    fn item(&self, index: usize, mut found: Found, is_whole: bool, now: Timestamp) -> Item {
+        let part = found.part.take().filter(|_| !is_whole);
+        let told_by = part.as_ref().unwrap_or(self.notice);
+        match self.event(index, found, told_by, now) {
+            Ok(event) => Item::Event { event: Box::new(event), pull: None },
+            Err(error) => undecodable(error.to_string(), told_by),
+        }
+    }
+
+    fn event(
+        &self,
+        index: usize,
+        found: Found,
+        told_by: &Value,
+        now: Timestamp,
+    ) -> Result<Event, EventError> {
         let id = if index == 0 { self.id.clone() } else { format!("{}-{index}", self.id) };
         let envelope = |data: &Map<String, Value>| {
             json!({
@@ -84,7 +134,7 @@ impl Origin<'_> {
                 "subject": found.subject, "time": self.time.to_string(), "data": data,
             })
         };
-        whole_or_bare(found.data, self.member, self.notice, envelope, now)
+        whole_or_bare(found.data, self.member, told_by, envelope, now)
     }
 }
 
@@ -125,6 +175,11 @@ pub(super) fn text<'a>(object: &'a Value, name: &str) -> Result<Option<&'a str>,
 /// A member that is a text, or nothing: for what no meaning hangs on.
 pub(super) fn lenient<'a>(object: Option<&'a Value>, name: &str) -> Option<&'a str> {
     object.and_then(|object| text(object, name).ok().flatten())
+}
+
+/// A text that every event of a notice repeats, or nothing: none that is too long for that.
+pub(super) fn repeated<'a>(object: Option<&'a Value>, name: &str) -> Option<&'a str> {
+    lenient(object, name).filter(|text| text.len() <= MAX_REPEATED_BYTES)
 }
 
 /// A member that has to be there.

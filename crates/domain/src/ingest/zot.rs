@@ -45,7 +45,10 @@ pub fn classify(
         None => (&headers, &notice),
     };
     let Some(name) = lenient(Some(attributes), "type") else {
-        return Err(NoticeError { registry: NAME, why: "no `ce-type` says what happened".to_owned() });
+        return Err(NoticeError::Foreign {
+            registry: NAME,
+            why: "no `ce-type` says what happened".to_owned(),
+        });
     };
     let own = lenient(Some(attributes), "source");
     let origin = Origin {
