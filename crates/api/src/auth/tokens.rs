@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use bellbuoy_domain::TokenScopes;
 use bellbuoy_store::{Account, Store, StoreError, Token};
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Who, fingerprint};
 use crate::problem::Problem;
@@ -27,6 +27,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// How long it serves while the store is out of reach, so that producers known by then can go on.
 const STALE: Duration = Duration::from_mins(10);
+
+/// How long a request with a token that is remembered waits for the store.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Tokens remembered for that.
 const REMEMBERED: usize = 4096;
@@ -74,8 +77,17 @@ pub(super) fn is_secret(prefix: &str, presented: &[u8]) -> bool {
 }
 
 /// What is known of tokens that were presented lately.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens(Mutex<HashMap<[u8; 32], (Instant, Known)>>);
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tokens(Arc<Mutex<HashMap<[u8; 32], Remembered>>>);
+
+#[derive(Debug, Clone)]
+struct Remembered {
+    known: Known,
+    /// When the look-up that found it began.
+    read_at: Instant,
+    /// When the store was last asked in vain since then.
+    missed_at: Option<Instant>,
+}
 
 #[derive(Debug, Clone)]
 struct Known {
@@ -94,41 +106,85 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<Option<(Who, TokenScopes, Option<Timestamp>)>, StoreError> {
         let hash = fingerprint(presented);
-        let remembered = self.remembered(&hash);
-        let known = match remembered {
-            Some((at, known)) if at.elapsed() < FRESH => Some(known),
-            remembered => match look_up(store, &hash, now).await {
-                Ok(known) => {
-                    self.remember(hash, known.clone());
-                    known
-                }
-                Err(StoreError::Unavailable { source }) => match remembered {
-                    Some((at, known)) if at.elapsed() < STALE => Some(known),
-                    _ => return Err(StoreError::Unavailable { source }),
-                },
-                Err(error) => return Err(error),
-            },
+        let known = match self.remembered(&hash) {
+            Some(one) if one.serves() => Some(one.known),
+            Some(one) => self.ask_again(store, hash, one, now).await?,
+            None => self.ask(store, hash, now).await?,
         };
         Ok(known.filter(|known| known.is_valid(now)).map(Known::holder))
     }
 
-    fn remembered(&self, hash: &[u8; 32]) -> Option<(Instant, Known)> {
+    /// What was remembered of a token, where that still serves while the store is out of reach.
+    fn remembered(&self, hash: &[u8; 32]) -> Option<Remembered> {
         // A table keyed by a digest of 256 random bits: how long the search takes tells nothing of the token.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(hash).filter(|one| one.read_at.elapsed() < STALE).cloned()
     }
 
-    fn remember(&self, hash: [u8; 32], known: Option<Known>) {
+    async fn ask(&self, store: &Store, hash: [u8; 32], now: Timestamp) -> Result<Option<Known>, StoreError> {
+        let began = Instant::now();
+        let known = look_up(store, &hash, now).await?;
+        self.remember(hash, began, known.clone());
+        Ok(known)
+    }
+
+    /// The token as the store has it or, where that does not answer at once, as it was `remembered`. The look-up goes on
+    /// meanwhile, so that a store that is merely slow is heard as well.
+    async fn ask_again(
+        &self,
+        store: &Store,
+        hash: [u8; 32],
+        remembered: Remembered,
+        now: Timestamp,
+    ) -> Result<Option<Known>, StoreError> {
+        if remembered.missed_at.is_some() {
+            // It has failed already: one request in a second finds out whether it is back.
+            self.missed(&hash);
+        }
+        let (tokens, store) = (self.clone(), store.clone());
+        let asking = tokio::spawn(async move { tokens.ask(&store, hash, now).await });
+        match timeout(AT_ONCE, asking).await {
+            Ok(Ok(Ok(known))) => Ok(known),
+            Ok(Ok(Err(error))) if !matches!(error, StoreError::Unavailable { .. }) => Err(error),
+            _ => {
+                self.missed(&hash);
+                Ok(Some(remembered.known))
+            }
+        }
+    }
+
+    /// Notes that the store was asked for a token in vain, which leaves it alone for a while.
+    fn missed(&self, hash: &[u8; 32]) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = tokens.get_mut(hash) {
+            one.missed_at = Some(Instant::now());
+        }
+    }
+
+    fn remember(&self, hash: [u8; 32], read_at: Instant, known: Option<Known>) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.get(&hash).is_some_and(|one| one.read_at > read_at) {
+            // An answer that was long on its way, of what has been read since.
+            return;
+        }
         let Some(known) = known else {
             tokens.remove(&hash);
             return;
         };
         if tokens.len() >= REMEMBERED {
-            tokens.retain(|_, (at, _)| at.elapsed() < FRESH);
+            tokens.retain(|_, one| one.read_at.elapsed() < FRESH);
         }
         if tokens.len() < REMEMBERED || tokens.contains_key(&hash) {
-            tokens.insert(hash, (Instant::now(), known));
+            tokens.insert(hash, Remembered { known, read_at, missed_at: None });
         }
+    }
+}
+
+impl Remembered {
+    /// Whether it serves without the store being asked: it was just read, or the store just did not answer.
+    fn serves(&self) -> bool {
+        let is_recent = |at: Instant| at.elapsed() < FRESH;
+        is_recent(self.read_at) || self.missed_at.is_some_and(is_recent)
     }
 }
 
@@ -168,7 +224,56 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use bellbuoy_testkit::postgres::Postgres;
+    use tokio::time::{advance, pause, resume};
+    use uuid::Uuid;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_token_that_was_seen_goes_on_at_once_while_the_store_does_not_answer_and_ends_when_it_does_again()
+     {
+        let server = Postgres::start().await;
+        let store = Store::open(&server.database().await).await.expect("a store");
+        let (text, hash) = make().expect("a token");
+        let token = Token {
+            id: Uuid::new_v4(),
+            title: "producer".to_owned(),
+            account: None,
+            scopes: TokenScopes::all(),
+            created_by: "admin".to_owned(),
+            created_at: Timestamp::now(),
+            expires_at: None,
+            last_used_at: None,
+        };
+        store.create_token(&token, &hash).await.expect("kept");
+        let tokens = Tokens::default();
+        let find = async || tokens.find(&store, text.as_bytes(), Timestamp::now()).await;
+        assert!(find().await.expect("an answer").is_some());
+        server.freeze();
+        pause();
+        for _ in 0..2 {
+            advance(FRESH).await;
+            let asked_at = Instant::now();
+            assert!(find().await.expect("as it was remembered").is_some());
+            assert_eq!(
+                asked_at.elapsed().as_millis() / 100,
+                AT_ONCE.as_millis() / 100,
+                "one request waits a little"
+            );
+            let served_at = Instant::now();
+            for _ in 0..100 {
+                assert!(find().await.expect("as it was remembered").is_some());
+            }
+            assert_eq!(served_at.elapsed(), Duration::ZERO, "the others do not wait");
+        }
+        resume();
+        server.thaw();
+        assert!(store.revoke_token(token.id).await.expect("revoked"));
+        while find().await.expect("an answer").is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
 
     #[test]
     fn a_token_looks_like_one_and_no_two_are_the_same() {
