@@ -14,8 +14,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bellbuoy_api::{ServerLimits, Trial};
 use bellbuoy_domain::{
     AccountKind, AccountName, AttemptRecord, Context, DeliveryId, DeliveryState, Event, Format, Grantee,
-    Kind, Notification, NotificationId, Record, Registry, RepositoryName, RepositoryRole, Scope,
-    WIRE_VERSION, dtr, webhook_payload,
+    Kind, Notification, NotificationId, NotificationState, Record, Registry, RepositoryName, RepositoryRole,
+    Scope, WIRE_VERSION, dtr, webhook_payload,
 };
 use bellbuoy_store::{Account, Permission, Repository};
 use bellbuoy_testkit::http::Answer;
@@ -290,12 +290,17 @@ async fn an_update_changes_what_it_says_and_nothing_else() {
     assert_eq!(listed(&rig, WEBHOOKS).await, [expected]);
     assert_eq!(stored().await.secret, secret, "the key that it signs with stays");
 
-    // One that was disabled for failing begins anew.
+    // One that was disabled for failing begins anew, on probation, and stays there whatever is written back of it.
     rig.store.disable_notification(stored().await.id, "failing", Timestamp::now()).await.expect("disabled");
     assert_eq!(listed(&rig, WEBHOOKS).await[0]["inactive"], true);
     assert_eq!(update(json!({"inactive": true})).await["inactive"], true);
-    assert_eq!(update(json!({"inactive": false})).await["inactive"], false);
-    assert_eq!((stored().await.failures, stored().await.state_reason), (0, None));
+    for again in [json!({"inactive": false}), json!({"inactive": false, "tlsCert": ""}), json!({})] {
+        assert_eq!(update(again).await["inactive"], false);
+        assert_eq!((stored().await.failures, stored().await.state), (0, NotificationState::Probation));
+    }
+    assert_eq!(listed(&rig, WEBHOOKS).await[0]["inactive"], false);
+    update(json!({"inactive": true})).await;
+    assert_eq!(stored().await.state, NotificationState::Paused);
 }
 
 #[tokio::test]

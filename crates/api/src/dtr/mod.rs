@@ -45,7 +45,7 @@ use crate::{
     trial::Failure,
 };
 use form::{CreateForm, TestForm, UpdateForm};
-use object::{WebhookView, view};
+use object::{WebhookView, is_inactive, view};
 use problem::Refusal;
 
 /// Where DTR's API lies.
@@ -218,33 +218,32 @@ async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -
 async fn update(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Refusal> {
     let form: UpdateForm = form::read(&app, request).await?;
     let found = find(&app, &caller, &form.id).await?;
-    let mut was_disabled = false;
     let new = change(&app, &caller, "notification.change", found, |old| {
-        was_disabled = old.state == NotificationState::Disabled;
         let new = changed(&old, &form)?;
         if let Some(new) = new.as_ref().filter(|new| new.config != old.config) {
             form::check(&app, &new.config)?;
         }
         Ok(new)
     });
-    let new = new.await?.ok_or_else(|| problem::no_such("webhook", &form.id))?;
-    if was_disabled && new.state == NotificationState::Active {
+    let mut new = new.await?.ok_or_else(|| problem::no_such("webhook", &form.id))?;
+    if new.state == NotificationState::Disabled && form.inactive == Some(false) {
         // DTR has no other way to say that the receiver was put right.
         let store = caller.audited(&app, "notification.reset", &new);
         store.reset_failures(new.id, Timestamp::now()).await?;
+        new = find(&app, &caller, &form.id).await?;
     }
     Ok(Json([view(&new, false)]).into_response())
 }
 
-/// The notification as the form wants it, by the same road as every other; `None` if it is so already.
+/// The notification as the form wants it, by the same road as every other; `None` if it is so already. What shows the state
+/// that is asked for keeps its own, and no form makes active what was disabled: that is on probation first.
 fn changed(old: &Notification, form: &UpdateForm) -> Result<Option<Notification>, Problem> {
     let mut config = old.config.clone();
     form.tls.put(&mut config);
     let state = match form.inactive {
-        None => old.state,
-        Some(false) => NotificationState::Active,
-        Some(true) if old.state == NotificationState::Disabled => old.state,
-        Some(true) => NotificationState::Paused,
+        Some(true) if !is_inactive(old.state) => NotificationState::Paused,
+        Some(false) if old.state == NotificationState::Paused => NotificationState::Active,
+        _ => old.state,
     };
     if state == old.state && config == old.config {
         return Ok(None);

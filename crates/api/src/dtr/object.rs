@@ -50,8 +50,13 @@ pub(super) fn view(notification: &Notification, is_new: bool) -> WebhookView<'_>
         author_id: notification.author.unwrap_or_default(),
         created_at: notification.created_at,
         last_successful_at: notification.succeeded_at.map_or_else(|| NEVER.to_owned(), |at| at.to_string()),
-        inactive: notification.state != NotificationState::Active,
+        inactive: is_inactive(notification.state),
         tls_cert: text(TRUSTED),
         skip_tls_verification: unverified || is_plain(&notification.config),
     }
+}
+
+/// Whether DTR would send it nothing: what is on probation is served, if slowly.
+pub(super) fn is_inactive(state: NotificationState) -> bool {
+    matches!(state, NotificationState::Paused | NotificationState::Disabled)
 }
