@@ -95,6 +95,17 @@ async fn what_it_keeps_is_for_its_owner_only() {
 }
 
 #[tokio::test]
+async fn what_githubs_signature_does_not_cover_is_seen_in_the_log() {
+    let fleet = Fleet::start(&[("BELLBUOY_INGEST__GITHUB_SECRET", "the secret")]).await;
+    let headers = [("content-type", "application/json"), ("x-hub-signature-256", "sha256=00")];
+    let url = format!("{}/v1/ingest/ghcr", fleet.api.url);
+    let answer = Http::new().send(Method::POST, &url, &headers, "{}").await.expect("an answer");
+    assert_eq!(answer.status, 401);
+    let line = fleet.process.wait_for_line("refused events from 127.0.0.1", SOON).await;
+    assert!(line.contains("/v1/ingest/ghcr") && line.contains("a wrong credential"), "{line}");
+}
+
+#[tokio::test]
 async fn no_secret_is_in_the_log_even_at_debug_level() {
     let fleet = Fleet::start(&[("BELLBUOY_LOG__FILTER", "debug"), ("BELLBUOY_RETRY__STEPS", "10ms")]).await;
     let receiver = receiver().await;

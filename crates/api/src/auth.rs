@@ -367,8 +367,8 @@ impl Refused {
     }
 }
 
-/// A registry with bad credentials keeps its events until somebody puts them right, so this has to be seen.
-fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: Refused) {
+/// A registry with bad credentials keeps its events until somebody puts them right, or loses them, so this has to be seen.
+pub(crate) fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: Refused) {
     let Some(Peer(address)) = peer else { return };
     if throttle.admits(address, Instant::now()) {
         let what = match refused {
@@ -382,7 +382,7 @@ fn log_bad_ingest(throttle: &Throttle, peer: Option<Peer>, path: &str, refused: 
         };
         warn!(
             source.address = %address,
-            "refused events from {address} for {path:?}: {what}; its registry holds them back until this is put right"
+            "refused events from {address} for {path:?}: {what}; its registry holds them back, or loses them, until this is put right"
         );
     }
 }

@@ -17,7 +17,7 @@ use bellbuoy_domain::{
     DeadReason, Kind,
     ingest::{Item, NoticeError, PullHalf, PullKey, acr, distribution, docker_hub, ecr, ghcr, harbor, zot},
 };
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header, request::Parts};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde_json::Value;
@@ -25,11 +25,14 @@ use tokio::time::Instant;
 
 use super::{canonical, credentials, message, modes, query_value};
 use crate::{
-    App, body,
+    App,
+    auth::{Refused, log_bad_ingest},
+    body,
     contract::{Operation, Routes},
     counts::{self, Source},
     now,
     problem::Problem,
+    server::Peer,
 };
 
 /// The registries whose notices are taken. GitLab's registry is a Distribution of its own.
@@ -82,7 +85,7 @@ async fn take(app: &App, registry: Source, request: Request) -> Result<(), Probl
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let read = app.bodies.read(&parts, body, app.api.limits.batch_bytes).await?;
-    check_signature(app, registry, &parts.headers, &read)?;
+    check_signature(app, registry, &parts, &read)?;
     let mut taken = Taken::new(registry);
     if read.is_cut {
         let detail = format!("the notice is too large; this is its first {} bytes", read.bytes.len());
@@ -108,12 +111,8 @@ async fn take(app: &App, registry: Source, request: Request) -> Result<(), Probl
 
 /// Refuses a notice of GitHub's whose signature is not by our common secret. Without a secret, or
 /// without a signature, a token let it in.
-fn check_signature(
-    app: &App,
-    registry: Source,
-    headers: &HeaderMap,
-    read: &body::Read,
-) -> Result<(), Problem> {
+fn check_signature(app: &App, registry: Source, parts: &Parts, read: &body::Read) -> Result<(), Problem> {
+    let headers = &parts.headers;
     let Some(secret) = app.api.github_secret.as_deref().filter(|_| registry == Source::Ghcr) else {
         return Ok(());
     };
@@ -127,6 +126,8 @@ fn check_signature(
         return Ok(());
     }
     counts::unauthorized(&app.api.metrics, counts::Surface::Ingest);
+    let peer = parts.extensions.get::<Peer>().copied();
+    log_bad_ingest(&app.throttle, peer, parts.uri.path(), Refused::Wrong);
     let detail = "the signature is not by the secret in `ingest.github_secret`";
     Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
 }
@@ -198,8 +199,8 @@ fn classify(
     headers: &HeaderMap,
     body: &[u8],
     source: &str,
-    now: Timestamp,
     most: usize,
+    now: Timestamp,
 ) -> Result<Vec<Item>, NoticeError> {
     match registry {
         Source::Harbor => harbor::classify(body, source, most, now),
