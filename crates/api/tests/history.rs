@@ -286,6 +286,36 @@ async fn an_event_says_what_it_matched_and_why_not() {
 }
 
 #[tokio::test]
+async fn the_events_of_one_id_are_shown_together_if_they_are_few_and_one_that_can_not_be_read_hides_no_other()
+{
+    let rig = Rig::start().await;
+    let past = Past::of(&rig, "1").await;
+    let seen = |number: u128, body: &[u8]| SeenEvent {
+        source: format!("source {number}"),
+        id: "1".to_owned(),
+        kind: past.event.kind,
+        subject: "acme/api".to_owned(),
+        message: Uuid::from_u128(number),
+        accepted_at: Timestamp::now(),
+        body: body.to_vec(),
+    };
+    let admit = async |seen: Vec<SeenEvent>| {
+        rig.store.admit_events(&seen, Duration::from_hours(1)).await.expect("admitted");
+    };
+    admit(vec![seen(1, b"{}")]).await;
+    let shown = rig.get("/v1/events/1").await.json();
+    assert_eq!(shown["events"].as_array().map(Vec::len), Some(1), "{shown}");
+    assert_eq!(shown["events"][0]["source"], json!(past.event.source));
+    problem(&rig.get("/v1/events/1?source=source%201").await, 500);
+
+    admit((2..=100).map(|number| seen(number, b"{}")).collect()).await;
+    let detail = problem(&rig.get("/v1/events/1").await, 400);
+    assert!(detail.contains("`?source=`"), "{detail}");
+    let one = format!("/v1/events/1?source={}", past.event.source);
+    assert_eq!(rig.get(&one).await.status, 200);
+}
+
+#[tokio::test]
 async fn an_event_that_very_many_could_have_wanted_says_so_page_by_page() {
     let rig = Rig::start().await;
     let past = Past::of(&rig, "1").await;

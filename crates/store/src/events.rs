@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_domain::{Kind, KindScope, Scope};
+use bellbuoy_domain::{Kind, KindScope, RepositoryName, Scope};
 use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -170,12 +170,17 @@ impl Store {
         })
     }
 
-    /// The events of that id, of one source or of all.
+    /// The events of that id, of one source or of all, in the order of their sources: the first of them, one more than
+    /// [`MAX_SOURCES`] where there are more.
     pub async fn event(&self, source: Option<&str>, id: &str) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows: Vec<EventRow> = self.fetch(sql::EVENT, &values![id, source]).await?;
+        let most = i64::try_from(MAX_SOURCES).unwrap_or(i64::MAX).saturating_add(1);
+        let rows: Vec<EventRow> = self.fetch(sql::EVENT, &values![id, source, most]).await?;
         rows.into_iter().map(EventRow::read).collect()
     }
 }
+
+/// Of how many sources the events of one id are shown together: each may hold 256 KiB.
+pub const MAX_SOURCES: usize = 100;
 
 /// How many of the newest events [`Store::recent_events`] looks at.
 const RECENT: i64 = 10_000;
@@ -188,6 +193,17 @@ fn is_within(event: &StoredEvent, scope: &Scope) -> bool {
         (Scope::Namespace(name), KindScope::Repository) => below(name),
         (Scope::Repository(name), KindScope::Repository) => event.subject == name.as_str(),
         (Scope::Namespace(_) | Scope::Repository(_), _) => false,
+    }
+}
+
+impl StoredEvent {
+    /// Where it happened, without its body being read; `None` where its subject is no name.
+    pub fn place(&self) -> Option<Scope> {
+        match self.kind.scope() {
+            KindScope::Repository => RepositoryName::parse(&*self.subject).ok().map(Scope::Repository),
+            KindScope::Namespace => Some(Scope::Namespace(self.subject.clone())),
+            KindScope::Registry => Some(Scope::Registry),
+        }
     }
 }
 

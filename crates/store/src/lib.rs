@@ -47,7 +47,7 @@ pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery, DeadLetterRo
 pub use digests::{Collected, Collecting, DueDigest, OpenDigest};
 pub use directory::{Account, DirectoryError, Put, Team};
 pub use error::{OpenError, StoreError};
-pub use events::{Admission, EventPage, SeenEvent, StoredEvent};
+pub use events::{Admission, EventPage, MAX_SOURCES, SeenEvent, StoredEvent};
 pub use health::{ReceiverHealth, SeenReceiver};
 pub use history::{AttemptRow, DeliveryCount, DeliveryDetail, DeliveryPage, DeliveryQuery, DeliveryRow};
 pub use import::{

@@ -252,7 +252,7 @@ texts! {
          WHERE id = $1 AND source = $2";
     EVENT =
         "SELECT source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE id = $1 \
-         AND (source = $2 OR $2 IS NULL) ORDER BY source";
+         AND (source = $2 OR $2 IS NULL) ORDER BY source LIMIT $3";
     EVENTS =
         "SELECT seq, source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE seq < $1 \
          ORDER BY seq DESC LIMIT $2";

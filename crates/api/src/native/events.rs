@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{DeliveryId, Event, Kind, Notification, NotificationId, Scope, Subject};
-use bellbuoy_store::StoredEvent;
+use bellbuoy_store::{MAX_SOURCES, StoredEvent};
 use http::Uri;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -107,16 +107,29 @@ async fn get(
 ) -> Result<Response, Problem> {
     let wanted: EventQuery = query(&uri)?;
     let found = app.api.store.event(wanted.source.as_deref(), &id).await?;
+    if found.len() > MAX_SOURCES {
+        let detail =
+            format!("more than {MAX_SOURCES} sources have an event of this id; name one with `?source=`");
+        return Err(Problem::bad(detail));
+    }
     let mut events = Vec::with_capacity(found.len());
+    let mut refused = None;
     for stored in &found {
-        let event = stored_event(stored)?;
-        if caller.owns(&app, &place(&event.subject)).await? {
-            let considered = considered(&app, &caller, &event, wanted.notification).await?;
-            events.push(EventView::of(stored, &event, &considered, wanted.after));
+        let Some(place) = stored.place() else { continue };
+        if !caller.owns(&app, &place).await? {
+            continue;
+        }
+        match stored_event(stored) {
+            Ok(event) => {
+                let considered = considered(&app, &caller, &event, wanted.notification).await?;
+                events.push(EventView::of(stored, &event, &considered, wanted.after));
+            }
+            // Another source's is shown all the same.
+            Err(problem) => refused = Some(problem),
         }
     }
     if events.is_empty() {
-        return Err(unknown("event", &id));
+        return Err(refused.unwrap_or_else(|| unknown("event", &id)));
     }
     Ok(Json(Events { events }).into_response())
 }
