@@ -1,6 +1,6 @@
 //! Passwords: kept as Argon2id hashes, checked away from the async threads, guessed slowly.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use argon2::{
     Argon2,
@@ -68,6 +68,14 @@ impl Passwords {
         .await
     }
 
+    /// Takes back that a guess was counted: it was none, or nobody knows.
+    fn give_back(&self, user: &str, address: Option<IpAddr>) {
+        self.of_account.back(user);
+        if let Some(address) = address {
+            self.from_address.back(address);
+        }
+    }
+
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let turn = timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await.ok()?.ok()?;
         // The turn is given back when the work is done, not when whoever waits for it goes.
@@ -119,22 +127,25 @@ pub(crate) async fn sign_in(
     // for having been right before: else whoever has an account could guess at everybody's.
     let taken = address.map_or(Ok(()), |address| passwords.from_address.wrong(address, now));
     taken.and_then(|()| passwords.of_account.wrong(user, now)).map_err(Refused::TooMany)?;
-    let known = find(app, user).await.map_err(|problem| {
-        error!("can't look an account up: {problem}");
-        Refused::Unknowable
-    })?;
-    let hash = known.as_ref().map(|known| known.password.clone());
-    let fits = passwords.fits(password, hash).await.ok_or(Refused::Unknowable)?;
+    let Some((known, fits)) = check(app, user, password).await else {
+        passwords.give_back(user, address);
+        return Err(Refused::Unknowable);
+    };
     let Some(known) = known.filter(|_| fits) else {
         // It is a guess of a credential like any other, too.
         let counted = address.map_or(Ok(()), |address| app.guesses.wrong(address, now));
         return Err(counted.map_or_else(Refused::TooMany, |()| Refused::Wrong));
     };
-    passwords.of_account.back(user);
-    if let Some(address) = address {
-        passwords.from_address.back(address);
-    }
+    passwords.give_back(user, address);
     Ok(known)
+}
+
+/// The account of that name that has a password, and whether this is it; `None` when that can't be found out just now.
+async fn check(app: &App, user: &str, password: String) -> Option<(Option<Shown>, bool)> {
+    let found = find(app, user).await.inspect_err(|problem| error!("can't look an account up: {problem}"));
+    let known = found.ok()?;
+    let hash = known.as_ref().map(|known| known.password.clone());
+    Some((known, app.passwords.fits(password, hash).await?))
 }
 
 async fn find(app: &App, user: &str) -> Result<Option<Shown>, StoreError> {

@@ -1,6 +1,6 @@
 //! Signing in by name and password.
 
-use bellbuoy_api::ServerLimits;
+use bellbuoy_api::{Limits, ServerLimits};
 use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::http::Answer;
 use jiff::{SignedDuration, Timestamp};
@@ -97,6 +97,18 @@ async fn whoever_signs_in_acts_as_itself_until_it_signs_out() {
         200,
         "with a token there is none to end"
     );
+}
+
+#[tokio::test]
+async fn a_password_that_can_not_be_checked_is_no_wrong_one() {
+    let rig = rig().await;
+    with_password(&rig, "kim").await;
+    let visitor = Visitor::come(&rig).await;
+    rig.store.close().await;
+    // More often than either an account or an address may be wrong.
+    for _ in 0..=Limits::default().wrong_tokens {
+        quay_problem(&visitor.try_in("kim", PASSWORD).await, 503, "downstream_issue");
+    }
 }
 
 #[tokio::test]
