@@ -126,11 +126,15 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Sets `Retry-After`, in whole seconds.
+/// Sets `Retry-After`, in whole seconds, rounded up: who comes back after so many is not too early.
 pub(crate) fn put_retry_after(response: &mut Response, wait: Option<Duration>) {
     if let Some(wait) = wait {
-        response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(wait).into());
     }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 impl From<BrokerError> for Problem {
@@ -161,6 +165,18 @@ impl From<StoreError> for Problem {
                 error!("the store failed: {other}");
                 Self::internal()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_as_long_as_it_is_told_is_not_too_early() {
+        for (wait, expected) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60), (60_000, 60)] {
+            assert_eq!(whole_seconds(Duration::from_millis(wait)), expected, "{wait} ms");
         }
     }
 }
