@@ -45,7 +45,8 @@ use crate::{
     server::Peer,
 };
 use principal::Who;
-use registry::{Flaw, Grant};
+pub(crate) use registry::Flaw;
+use registry::Grant;
 
 /// How long a source address with bad credentials stays out of the log after a line about it.
 const LOG_PAUSE: Duration = Duration::from_mins(1);

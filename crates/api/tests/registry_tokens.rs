@@ -283,6 +283,8 @@ async fn quays_surface_refuses_in_quays_words_and_made_up_tokens_count_as_guesse
     let headers = [("authorization", &*authorization)];
     let answer = rig.raw("GET", "/api/v1/repository/acme/api/notification/", &headers, "").await;
     assert_eq!(quay_problem(&answer, 401, "invalid_token"), "Requires authentication");
+    assert_eq!(answer.json()["error"], "Requires authentication", "as of every bad JWT");
+    assert_eq!(answer.json()["flaw"], problem(&ask(&rig, &stranger).await, 401));
     let expired = sign("ed25519", &json!({"alg": "EdDSA"}), &with("exp", json!(0)));
     for _ in 0..150 {
         assert_eq!(ask(&rig, &expired).await.status, 401, "one that was genuine is no guess");

@@ -35,7 +35,7 @@ use serde_json::Value;
 
 use crate::{
     App,
-    auth::{Caller, Refused, session},
+    auth::{Caller, Flaw, Refused, session},
     body,
     ingest::{form_value, query_value},
     problem::Problem,
@@ -140,6 +140,11 @@ pub(crate) fn unauthorized(app: &App, request: &Request, refused: Refused) -> Re
             Problem::new(StatusCode::UNAUTHORIZED, text).with("error", text)
         }
         Refused::Missing | Refused::Wrong if session::changes(request.method()) => problem::csrf(),
+        // A JWT as well: its readers look for the same member.
+        Refused::Registry(flaw) if flaw != Flaw::NoKeys => {
+            let text = "Requires authentication";
+            Problem::new(StatusCode::UNAUTHORIZED, text).with("error", text).with("flaw", flaw.text())
+        }
         other => other.problem(Some("Requires authentication")),
     };
     problem_response(app, problem)

@@ -57,6 +57,9 @@ struct Beside {
     /// The same as `detail`, where Quay refuses a request without a right credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// What is wrong with a JSON Web Token of the registry's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flaw: Option<String>,
     /// Of signing in.
     #[serde(skip_serializing_if = "Option::is_none")]
     invalid_credentials: Option<bool>,

@@ -100,7 +100,7 @@ pub(super) fn is_one(presented: &[u8]) -> bool {
 
 impl Flaw {
     /// What its holder is told: what is wrong, and what to do.
-    pub(super) fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::TooLong => {
                 "the registry token is longer than 16384 bytes; ask for access to fewer repositories"
