@@ -57,6 +57,30 @@ async fn every_scope_and_member_is_kept_and_the_secret_is_shown_once() {
 }
 
 #[tokio::test]
+async fn a_list_comes_page_by_page_in_the_order_of_ids_of_all_and_of_one_place() {
+    let rig = Rig::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(id(&create(&rig, &acme()).await));
+    }
+    ids.sort_unstable();
+    for place in ["", "repository=acme/api&"] {
+        let mut listed = Vec::new();
+        let mut next = Some(String::new());
+        while let Some(after) = next {
+            let page = rig.get(&format!("{ALL}?{place}limit=2{after}")).await.json();
+            let rows = page["notifications"].as_array().expect("a list");
+            assert!(rows.len() <= 2, "{page}");
+            listed.extend(rows.iter().map(id));
+            next = page["next"].as_str().map(|after| format!("&after={after}"));
+        }
+        assert_eq!(listed, ids, "{place}");
+    }
+    assert_eq!(rig.get(&format!("{ALL}?repository=acme/api&limit=5")).await.json()["next"], Value::Null);
+    problem(&rig.get(&format!("{ALL}?repository=acme/api&limit=0")).await, 400);
+}
+
+#[tokio::test]
 async fn a_fault_in_the_body_is_named_with_its_path() {
     let rig = Rig::start().await;
     let with = |name: &str, value: Value| {

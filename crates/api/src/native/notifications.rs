@@ -157,7 +157,7 @@ pub(crate) fn routes() -> Routes {
     const ONE: &str = "/v1/notifications/{id}";
     Routes::default()
         .serve(
-            Operation::get(ALL, "A page of all, in the order of their ids, or all of one place.")
+            Operation::get(ALL, "A page of all or of one place's, in the order of their ids.")
                 .asks::<ListQuery>()
                 .answers::<Notifications<'_>>(200)
                 .refuses([404]),
@@ -234,7 +234,8 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<R
     if let Some(scope) = wanted.scope()? {
         caller.need(&app, Right::Notifications, &scope).await?;
         let rows = app.api.store.notifications_in(&scope).await?;
-        return Ok(Json(Notifications::of(&rows, None)).into_response());
+        let (rows, next) = page(rows, wanted.after, limit);
+        return Ok(Json(Notifications::of(&rows, next)).into_response());
     }
     caller.need(&app, Right::Notifications, &Scope::Registry).await.map_err(|problem| Problem {
         detail: "only a superuser may list everything; name a place with `?repository=` or `?namespace=`"
@@ -245,6 +246,22 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<R
     let is_full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = rows.last().filter(|_| is_full).map(|last| last.id);
     Ok(Json(Notifications::of(&rows, next)).into_response())
+}
+
+/// The page of a place's notifications after `after`, in the order of their ids, and where the next begins. A place has a
+/// thousand at most, so that all are read.
+fn page(
+    mut rows: Vec<Notification>,
+    after: Option<NotificationId>,
+    limit: u32,
+) -> (Vec<Notification>, Option<NotificationId>) {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    rows.retain(|row| after.is_none_or(|after| row.id > after));
+    rows.sort_by_key(|row| row.id);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| has_more).map(|last| last.id);
+    (rows, next)
 }
 
 impl<'a> Notifications<'a> {
