@@ -79,7 +79,14 @@ async fn a_newer_mail_replaces_the_link_and_what_is_no_link_says_so() {
     rig.send("POST", &path, &[], "").await;
     let new = link(&rig, "new@example.com");
     assert_ne!(old, new);
-    for wrong in [&*old, "/authrepoemail", "/authrepoemail?code=", "/authrepoemail?code=%3Cscript%3E"] {
+    for wrong in [
+        &*old,
+        "/authrepoemail",
+        "/authrepoemail?code=",
+        "/authrepoemail?code=%3Cscript%3E",
+        "/authrepoemail?code=1&code=2",
+        "/authrepoemail?code=%ff",
+    ] {
         let page = rig.raw("GET", wrong, &[], "").await;
         assert_eq!(page.status, 400, "{wrong}");
         assert!(page.text().contains("<h1>") && !page.text().contains("script"), "{}", page.text());
