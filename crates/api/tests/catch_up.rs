@@ -10,7 +10,8 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::SeenEvent;
 use bytes::Bytes;
-use common::Rig;
+use common::{Rig, problem};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -134,6 +135,22 @@ async fn a_missed_push_of_many_tags_is_sent_with_each_tag_alone() {
     record(&rig).await;
     assert_eq!(catch_up(&rig, id).await, (0, 3 * TAGS as u64), "nothing twice");
     assert_eq!(rig.depth(&queues::deliver("webhook")), 0);
+}
+
+#[tokio::test]
+async fn the_same_call_before_history_tells_of_the_first_sends_nothing() {
+    let rig = Rig::start().await;
+    miss(&rig, &event("1", "repo_push", &json!({"updated_tags": ["v1"]}))).await;
+    let id = create(&rig, "repo_push", &[]).await;
+    let (path, body) = (format!("/v1/notifications/{id}/catch-up"), json!({"since": "2026-01-01T00:00:00Z"}));
+    let answers = join_all((0..5).map(|_| rig.post(&path, &body))).await;
+    let taken = answers.iter().filter(|answer| answer.status == 202).count();
+    for refused in answers.iter().filter(|answer| answer.status != 202) {
+        assert!(problem(refused, 409).contains("try again in a minute"));
+    }
+    assert_eq!((taken, drain(&rig, queues::deliver("webhook")).await.len()), (1, 1));
+    record(&rig).await;
+    assert_eq!(catch_up(&rig, id).await, (0, 1));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use bellbuoy_domain::{
 };
 use bellbuoy_store::{Collected, DeadLetter, SeenEvent};
 use common::{JSON, Rig, problem, push_event};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -190,6 +191,26 @@ async fn a_delivery_that_ended_is_sent_again_under_its_own_id_with_the_next_numb
     past.record(&rig, 3, "delivered", DeliveryState::Delivered, None).await;
     assert_eq!(past.shown(&rig).await["state"], "delivered");
     assert_eq!(past.resend(&rig).await.json()["attempt"], 4);
+}
+
+#[tokio::test]
+async fn what_several_send_again_at_once_is_sent_once_and_what_was_not_sent_can_be_at_once() {
+    let rig = Rig::start().await;
+    let past = Past::of(&rig, "42").await;
+    past.record(&rig, 1, "rejected", DeliveryState::Dead, Some(CauseCode::Http4xx)).await;
+    let answers = join_all((0..5).map(|_| past.resend(&rig))).await;
+    for refused in answers.iter().filter(|answer| answer.status != 202) {
+        assert!(problem(refused, 409).contains("look again in a minute"));
+    }
+    assert_eq!(answers.iter().filter(|answer| answer.status == 202).count(), 1);
+    rig.drain_deliveries("webhook", 1).await;
+    rig.store.record(&rig.drain_records(1).await, 3).await.expect("recorded");
+
+    past.record(&rig, 2, "rejected", DeliveryState::Dead, Some(CauseCode::Http4xx)).await;
+    rig.broker.close().await;
+    for _ in 0..2 {
+        problem(&past.resend(&rig).await, 503);
+    }
 }
 
 #[tokio::test]

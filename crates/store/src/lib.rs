@@ -29,6 +29,7 @@ mod repositories;
 mod retention;
 mod seal;
 mod sealing;
+mod sends;
 mod sessions;
 mod slots;
 mod sql;

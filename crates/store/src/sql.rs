@@ -358,6 +358,8 @@ texts! {
         "DELETE FROM told WHERE delivery IN (SELECT t.delivery FROM told t WHERE t.told_at < $1 \
          ORDER BY t.told_at LIMIT $2)";
 
+    FORGET_SENDS = "DELETE FROM sends WHERE ends_at <= $1";
+
     FORGET_SLOTS = "DELETE FROM slots WHERE ends_at <= $1";
     FORGET_SLOTS_ENDING_LATER = "DELETE FROM slots WHERE ends_at > $1";
 
@@ -444,6 +446,11 @@ many! {
     ADD_DIGEST_ITEMS = [Uuid Uuid Bytes]
         "INSERT INTO digest_items (delivery, digest, body)",
         "ON CONFLICT (delivery) DO NOTHING";
+
+    TAKE_SENDS = [Uuid Int Int]
+        "INSERT INTO sends (delivery, attempt, ends_at)",
+        "ON CONFLICT (delivery, attempt) DO NOTHING RETURNING delivery";
+    FREE_SENDS = [Uuid Int] "DELETE FROM sends WHERE (delivery, attempt) IN (", ")";
 
     SLOTS = [Text] "SELECT receiver, process, held, wanted FROM slots WHERE receiver IN (", ")";
     LEASE_SLOTS = [Text Uuid Int Int Int]

@@ -111,13 +111,16 @@ impl Writing {
     /// Lets nobody else hand out slots until the end of the transaction, and says what time it is then, in Unix
     /// milliseconds of the database's clock.
     pub(crate) async fn lock_slots(&mut self) -> Result<i64, StoreError> {
-        let now = if self.held.is_postgres() {
+        if self.held.is_postgres() {
             self.run(sql::POSTGRES_LOCK_SLOTS, &[]).await?;
-            sql::POSTGRES_NOW
-        } else {
-            sql::SQLITE_NOW
-        };
-        let (now,) = self.one(now, &[]).await?;
+        }
+        self.now().await
+    }
+
+    /// What time it is, in Unix milliseconds of the database's clock.
+    pub(crate) async fn now(&mut self) -> Result<i64, StoreError> {
+        let text = if self.held.is_postgres() { sql::POSTGRES_NOW } else { sql::SQLITE_NOW };
+        let (now,) = self.one(text, &[]).await?;
         Ok(now)
     }
 

@@ -1,14 +1,22 @@
 //! Sending a delivery once more after it ended, be it by resend or by replay of its dead letter.
+//!
+//! History tells of it a moment later, so that until then the store remembers that the attempt is somebody's.
+
+use std::time::Duration;
 
 use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::{
-    AttemptRecord, DeliveryMessage, DeliveryState, Event, NotificationId, NotificationState, Record,
-    WIRE_VERSION,
+    AttemptRecord, DeliveryId, DeliveryMessage, DeliveryState, Event, NotificationId, NotificationState,
+    Record, WIRE_VERSION,
 };
 use jiff::Timestamp;
 
 use super::events::place;
 use crate::{App, auth::Caller, problem::Problem};
+
+/// For how long an attempt is one caller's to send. History tells of it by then as a rule; and whoever died before it had
+/// sent one keeps others from it for no longer.
+pub(super) const TURN: Duration = Duration::from_mins(1);
 
 /// Refuses a delivery that no worker would send: it would end where it is.
 ///
@@ -30,6 +38,10 @@ pub(crate) async fn check_notification(app: &App, id: NotificationId) -> Result<
 /// In this order, so that history never shows a delivery as waiting that no queue holds: that one
 /// could neither be sent again nor be replayed. After a crash in between, history still shows the
 /// old end, and sending it once more repeats it under its own id.
+///
+/// # Errors
+///
+/// 409 when this attempt is being sent, 503 when it could not be sent.
 pub(crate) async fn send(
     app: &App,
     method: &str,
@@ -37,11 +49,31 @@ pub(crate) async fn send(
     event: &Event,
     now: Timestamp,
 ) -> Result<(), Problem> {
+    let attempt = (message.delivery, message.attempt);
+    if app.api.store.take_sends(&[attempt], TURN).await?.is_empty() {
+        let detail = "the delivery was sent again a moment ago, and history does not tell of it yet; look again in a minute";
+        return Err(Problem::conflict(detail));
+    }
     let queue = app.api.shards.queue(method, message.notification.as_uuid().as_u128());
-    app.api.broker.publish(vec![Outgoing::new(queue, message.to_json())]).await?;
+    if let Err(error) = app.api.broker.publish(vec![Outgoing::new(queue, message.to_json())]).await {
+        free(app, &[attempt]).await;
+        return Err(error.into());
+    }
     let record = waits(method, message, event, now);
-    app.api.broker.publish(vec![Outgoing::new(queues::outcomes(), record.to_json())]).await?;
+    // It is sent, so trouble with the record can only be told: the attempt's own follows.
+    if let Err(error) =
+        app.api.broker.publish(vec![Outgoing::new(queues::outcomes(), record.to_json())]).await
+    {
+        tracing::error!("can't tell history that delivery {} was sent again: {error}", message.delivery);
+    }
     Ok(())
+}
+
+/// Lets others send at once what was taken and not sent. Where that fails, they may when its turn is over.
+pub(super) async fn free(app: &App, attempts: &[(DeliveryId, u32)]) {
+    if let Err(error) = app.api.store.free_sends(attempts).await {
+        tracing::warn!("can't free {} deliveries that were not sent: {error}", attempts.len());
+    }
 }
 
 /// Writes down who sent it again. It is sent, so trouble of the store can only be told.

@@ -2,11 +2,11 @@
 //! ask for it then, as far as history has it. What it got and could not deliver is among its dead letters.
 //!
 //! A delivery's id follows from its event and its notification, so what is known of a delivery says that it was not
-//! missed, and catching up twice sends nothing twice. A call that failed can be made again. As at the fan-out, what goes
-//! out in one request for each tag carries that tag alone, and what the notification wants to be told together is
-//! collected.
+//! missed, and catching up twice sends nothing twice; while history does not tell of a call's deliveries yet, the same
+//! call is answered 409. A call that failed can be made again, after a minute at most. As at the fan-out, what goes out
+//! in one request for each tag carries that tag alone, and what the notification wants to be told together is collected.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -25,7 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{list_fault, map, notifications::find, stored_event};
+use super::{again, list_fault, map, notifications::find, stored_event};
 use crate::{
     App,
     auth::Caller,
@@ -38,6 +38,9 @@ use crate::{
 
 /// Events that one call looks at.
 const PAGE: u32 = 50;
+
+/// The attempt that is sent.
+const FIRST: u32 = 1;
 
 /// Bytes of bodies from which on messages go out in a piece of their own.
 const PIECE_BYTES: usize = 4 << 20;
@@ -94,15 +97,18 @@ async fn catch_up(
     let after = wanted.after.map(Cursor::from);
     let page = app.api.store.events_since(wanted.since, after.as_ref(), PAGE).await.map_err(list_fault)?;
     let mut missed = Missed::by(&app, &notification, &checked);
-    for stored in &page.rows {
-        missed.look_at(stored).await?;
+    missed.take(&page.rows).await?;
+    if let Err(problem) = missed.send_all(&page.rows).await {
+        missed.free().await;
+        return Err(problem);
     }
-    missed.collect().await?;
-    missed.publish().await?;
     if missed.sent > 0 {
         let details = map(json!({ "since": wanted.since.to_string(), "sent": missed.sent }));
         let entry = caller.entry("notification.catch_up", &notification.id, &notification.scope, details);
-        app.api.store.note(entry).await?;
+        // It is sent, so trouble of the store can only be told.
+        if let Err(error) = app.api.store.note(entry).await {
+            tracing::error!("can't write down notification.catch_up by {}: {error}", caller.actor());
+        }
     }
     let next = page.next.map(|next| next.to_string());
     let said = CaughtUp { sent: missed.sent, known: missed.known, next };
@@ -114,6 +120,10 @@ struct Missed<'a> {
     app: &'a App,
     notification: &'a Notification,
     checked: &'a CheckedNotification,
+    /// What nobody else sends meanwhile.
+    taken: HashSet<DeliveryId>,
+    /// Whether some of it may be out.
+    is_out: bool,
     /// What is to be told together, of which event, and when that was accepted.
     collected: Vec<(Collected, (Event, Timestamp))>,
     messages: Vec<Outgoing>,
@@ -124,24 +134,78 @@ struct Missed<'a> {
 
 impl<'a> Missed<'a> {
     fn by(app: &'a App, notification: &'a Notification, checked: &'a CheckedNotification) -> Self {
-        let (collected, messages) = (Vec::new(), Vec::new());
-        Self { app, notification, checked, collected, messages, bytes: 0, sent: 0, known: 0 }
+        Self {
+            app,
+            notification,
+            checked,
+            taken: HashSet::new(),
+            is_out: false,
+            collected: Vec::new(),
+            messages: Vec::new(),
+            bytes: 0,
+            sent: 0,
+            known: 0,
+        }
+    }
+
+    /// Takes what history does not know of these events, before any of it goes out.
+    ///
+    /// # Errors
+    ///
+    /// 409 when another call has taken some of it: it is on its way, or that call broke off.
+    async fn take(&mut self, rows: &[StoredEvent]) -> Result<(), Problem> {
+        let mut ids = HashSet::new();
+        for stored in rows {
+            let Some(event) = self.heard(stored)? else { continue };
+            let wanted = self.checked.wanted(&event, self.notification.id).unwrap_or_default();
+            ids.extend(wanted.iter().map(|(delivery, _)| *delivery));
+        }
+        let ids: Vec<DeliveryId> = ids.into_iter().collect();
+        let known = self.app.api.store.known_deliveries(&ids).await?;
+        self.known = known.len() as u64;
+        let missed: Vec<_> = ids.into_iter().filter(|id| !known.contains(id)).map(|id| (id, FIRST)).collect();
+        if missed.is_empty() {
+            return Ok(());
+        }
+        self.taken = self.app.api.store.take_sends(&missed, again::TURN).await?;
+        if self.taken.len() < missed.len() {
+            self.free().await;
+            let detail = "some of it was sent a moment ago, and history does not tell of it yet; try again in a minute";
+            return Err(Problem::conflict(detail));
+        }
+        Ok(())
+    }
+
+    /// Lets others send what was taken, unless some of it may be out: then they wait until history tells.
+    async fn free(&self) {
+        if !self.is_out {
+            let taken: Vec<_> = self.taken.iter().map(|delivery| (*delivery, FIRST)).collect();
+            again::free(self.app, &taken).await;
+        }
+    }
+
+    /// Sends what was taken.
+    async fn send_all(&mut self, rows: &[StoredEvent]) -> Result<(), Problem> {
+        for stored in rows {
+            self.look_at(stored).await?;
+        }
+        self.collect().await?;
+        self.publish().await
+    }
+
+    /// The event, where the notification listens to it.
+    fn heard(&self, stored: &StoredEvent) -> Result<Option<Event>, Problem> {
+        // What is not fanned out will be, and a sample or a digest was for one notification's eyes.
+        if !stored.fanned_out || stored.source == sample::SOURCE || digest::is_one(&stored.id) {
+            return Ok(None);
+        }
+        Ok(Some(stored_event(stored)?).filter(|event| self.notification.listens_to(event)))
     }
 
     async fn look_at(&mut self, stored: &StoredEvent) -> Result<(), Problem> {
-        // What is not fanned out will be, and a sample or a digest was for one notification's eyes.
-        if !stored.fanned_out || stored.source == sample::SOURCE || digest::is_one(&stored.id) {
-            return Ok(());
-        }
-        let event = stored_event(stored)?;
-        if !self.notification.listens_to(&event) {
-            return Ok(());
-        }
+        let Some(event) = self.heard(stored)? else { return Ok(()) };
         let Ok(mut missed) = self.checked.wanted(&event, self.notification.id) else { return Ok(()) };
-        let ids: Vec<DeliveryId> = missed.iter().map(|(delivery, _)| *delivery).collect();
-        let known = self.app.api.store.known_deliveries(&ids).await?;
-        missed.retain(|(delivery, _)| !known.contains(delivery));
-        self.known += known.len() as u64;
+        missed.retain(|(delivery, _)| self.taken.contains(delivery));
         self.sent += missed.len() as u64;
         match (&missed[..], self.window(stored)) {
             ([], _) => {}
@@ -189,7 +253,7 @@ impl<'a> Missed<'a> {
                 v: WIRE_VERSION,
                 delivery: *delivery,
                 notification: self.notification.id,
-                attempt: 1,
+                attempt: FIRST,
                 spent: 0,
                 accepted_at,
                 due_at: now,
@@ -228,6 +292,7 @@ impl<'a> Missed<'a> {
         let messages = std::mem::take(&mut self.messages);
         if !messages.is_empty() {
             self.app.api.broker.publish(messages).await?;
+            self.is_out = true;
         }
         Ok(())
     }

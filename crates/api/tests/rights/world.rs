@@ -226,6 +226,7 @@ pub(crate) async fn restore(store: &Store) -> Made {
         delivery[index] = DeliveryId::derive(source, event, notification.id);
         let records = delivered(source, event, delivery[index], notification.id, at);
         store.record(&records, 100).await.expect("recorded");
+        store.free_sends(&[(delivery[index], 2)]).await.expect("freed");
     }
     let [of_repository, of_namespace] =
         [1, 2].map(|number| Some(NotificationId::from(Uuid::from_u128(number))));

@@ -13,6 +13,7 @@ mod notifications;
 mod retention;
 mod sample;
 mod sealing;
+mod sends;
 mod slots;
 
 use bellbuoy_store::Store;
@@ -151,6 +152,10 @@ checks! {
         what_is_sealed_is_read_back_with_its_key_alone,
         a_new_key_takes_every_row_over_and_the_old_one_is_needed_no_more,
         without_a_key_nothing_is_sealed,
+    }
+    sends {
+        an_attempt_is_one_senders_until_it_is_freed_or_its_turn_is_over,
+        of_many_senders_at_once_each_attempt_is_taken_by_one,
     }
     slots {
         slots_of_a_receiver_are_never_more_than_its_cap_and_come_to_all_who_ask,
