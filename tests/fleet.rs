@@ -77,7 +77,7 @@ async fn roles_in_processes_of_their_own_deliver_everything_although_each_is_kil
 
 #[tokio::test]
 async fn shards_can_be_added_while_deliveries_wait_and_what_stands_beyond_them_is_pointed_out() {
-    const NOTIFICATIONS: usize = 12;
+    const NOTIFICATIONS: usize = 60;
     let (node, postgres) = tokio::join!(Node::start(), Postgres::start());
     node.add_vhosts(&["fleet"]).await;
     let (broker, store) = (node.url("fleet"), postgres.database().await);

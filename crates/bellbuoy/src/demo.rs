@@ -191,6 +191,7 @@ impl Demo {
         format!(
             "\n4. The deploy hook got (signed, with `webhook-id` as its idempotency key):\n   {}\n\n\
              5. Where to look (the demo stays up; Ctrl-C ends it):\n\
+             \x20  in a browser      {url}   with the token   {token}\n\
              \x20  every delivery    {curl} {url}/v1/deliveries\n\
              \x20  the dead letter   {curl} {url}/v1/dead-letters\n\
              \x20  notifications     {curl} {url}/api/v1/repository/{REPOSITORY}/notification/\n\

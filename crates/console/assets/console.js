@@ -11,13 +11,17 @@ function sayLocalTimes(root) {
   }
 }
 
-// Loads the page again and takes its live parts over, unless the visitor is in the middle of something there.
+// Loads the page again and takes its live parts over, unless the visitor is in the middle of something there. What can't
+// be loaded is said: a page that only looks fresh is worse than none.
 async function refresh() {
   const parts = [...document.querySelectorAll("[data-live]")];
-  const isBusy = (part) => part.contains(document.activeElement) || getSelection().containsNode(part, true) && !getSelection().isCollapsed;
+  const selection = getSelection();
+  const isBusy = (part) =>
+    part.contains(document.activeElement) || (!selection.isCollapsed && selection.containsNode(part, true));
   if (document.hidden || parts.length === 0) return;
   const answer = await fetch(location.href, { redirect: "error" }).catch(() => null);
-  if (!answer || !answer.ok) return;
+  sayWhetherFresh(answer?.ok);
+  if (!answer?.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of parts) {
     const other = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
@@ -25,6 +29,22 @@ async function refresh() {
     sayLocalTimes(other);
     part.replaceWith(other);
   }
+}
+
+let freshAt = new Date();
+
+function sayWhetherFresh(isFresh) {
+  document.getElementById("stale")?.remove();
+  if (isFresh) {
+    freshAt = new Date();
+    return;
+  }
+  const said = document.createElement("p");
+  said.id = "stale";
+  said.className = "fault";
+  said.setAttribute("role", "status");
+  said.textContent = `This page is as it was at ${freshAt.toLocaleTimeString()}: it can't be loaded again. You may have to sign in again.`;
+  document.querySelector("main").prepend(said);
 }
 
 function offerCopying() {

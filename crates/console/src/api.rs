@@ -138,6 +138,11 @@ impl Refusal {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, detail: detail.to_owned(), body: Value::Null }
     }
 
+    /// Whether it is about what was asked or written, and not about who asks or how the server is.
+    pub(crate) fn is_about_the_question(&self) -> bool {
+        self.status.is_client_error() && self.status != StatusCode::UNAUTHORIZED
+    }
+
     /// One that is not the API's.
     pub(crate) fn unsaid(status: StatusCode, detail: &str) -> Self {
         Self { status, ..Self::ours(detail) }

@@ -14,7 +14,11 @@ pub(crate) const TOKEN: &str = "bellbuoy_token";
 
 /// The credential that a browser's cookies stand for, as headers of a request to the API.
 pub(crate) fn credential(headers: &HeaderMap) -> Option<HeaderMap> {
+    // Each way to sign in takes the other's cookie away, so that of both one was planted.
     if let Some(token) = only(headers, TOKEN) {
+        if only(headers, LOGIN).is_some() {
+            return None;
+        }
         let token = percent_decode_str(token).decode_utf8().ok()?;
         let value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
         return Some(HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
@@ -78,6 +82,7 @@ mod tests {
         }
         assert_eq!(carried("bellbuoy_token=one; bellbuoy_token=two"), None);
         assert_eq!(carried("bellbuoy_token=; other=1"), None);
+        assert_eq!(carried("bellbuoy_token=one; bellbuoy_session=bbs_x"), None);
         let login = carried("a=b; bellbuoy_session=bbs_x").expect("a login");
         assert_eq!(login, ("cookie".to_owned(), "bellbuoy_session=bbs_x".to_owned()));
         assert!(

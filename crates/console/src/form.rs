@@ -23,7 +23,12 @@ impl Written {
 
     /// The first of this name, without the white space around it; empty if there is none.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.all(name).next().unwrap_or_default().trim()
+        self.whole(name).trim()
+    }
+
+    /// The same with it.
+    pub(crate) fn whole(&self, name: &str) -> &str {
+        self.all(name).next().unwrap_or_default()
     }
 
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
@@ -52,7 +57,21 @@ impl Written {
 
     // Browsers send line ends as CRLF.
     fn text(&self, name: &str) -> String {
-        self.all(name).next().unwrap_or_default().replace("\r\n", "\n")
+        self.whole(name).replace("\r\n", "\n")
+    }
+
+    /// Whether `other` has the same in all fields of these names, or of names that begin so and a dot.
+    fn agrees(&self, other: &Self, names: &[&str]) -> bool {
+        let of = |written: &Self| -> Vec<(String, String)> {
+            let is_one = |name: &str| {
+                names.iter().any(|one| {
+                    name.strip_prefix(one).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                })
+            };
+            let fields = written.0.iter().filter(|(name, value)| is_one(name) && !value.is_empty());
+            fields.map(|(name, value)| (name.clone(), value.replace("\r\n", "\n"))).collect()
+        };
+        of(self) == of(other)
     }
 
     fn lines(&self, name: &str) -> Vec<String> {
@@ -86,6 +105,7 @@ pub(crate) fn filled(notification: &Notification) -> Written {
             Duration::from_millis(value.as_u64().unwrap_or_default()).as_secs_f64().to_string()
         };
         let steps: Vec<String> = retry["steps_ms"].as_array().into_iter().flatten().map(seconds).collect();
+        written.put("retry.own", "true");
         written.put("retry.steps", steps.join(", "));
         written.put("retry.longest_hint", seconds(&retry["longest_hint_ms"]));
         written.put("retry.client_errors", plain(&retry["client_error_attempts"]));
@@ -126,8 +146,11 @@ fn fill_filter(written: &mut Written, filter: &Map<String, Value>) {
     for name in ["ref-regex", "level", "days", "digest"] {
         written.put(&format!("filter.{name}"), filter.get(name).map(plain).unwrap_or_default());
     }
-    let tags = filter.get("tags").and_then(Value::as_array).into_iter().flatten().map(plain);
-    written.put("filter.tags", tags.collect::<Vec<_>>().join("\n"));
+    let tags = match filter.get("tags") {
+        Some(Value::Array(tags)) => tags.iter().map(plain).collect::<Vec<_>>().join("\n"),
+        other => other.map(plain).unwrap_or_default(),
+    };
+    written.put("filter.tags", tags);
     let Some(condition) = filter.get("condition").and_then(Value::as_object) else { return };
     written.put("filter.condition.path", condition.get("path").map(plain).unwrap_or_default());
     for test in TESTS {
@@ -145,34 +168,54 @@ fn fill_filter(written: &mut Written, filter: &Map<String, Value>) {
 /// What a condition can ask of a value.
 pub(crate) const TESTS: &[&str] = &["equals", "in", "matches", "exists"];
 
-/// What the API is sent: what is written, and what `kept` has beyond a form.
+/// What the API is sent: what is written, and of `kept` whatever was left as the form showed it or is not in a form at all. So
+/// nothing changes but what somebody changed, in whatever other way it can be written.
 pub(crate) fn draft(written: &Written, kept: Option<&Notification>) -> Result<Value, String> {
+    let before = kept.map(filled).unwrap_or_default();
+    let is_left = |names: &[&str]| kept.is_some() && written.agrees(&before, names);
     let method = written.get("method");
     let shown = method.parse::<MethodName>().map(fields).unwrap_or_default();
-    let old = kept.filter(|kept| kept.method == method).map(|kept| kept.config.clone()).unwrap_or_default();
-    let mut config: Map<String, Value> =
-        old.into_iter().filter(|(name, _)| shown.iter().all(|field| field.name != name)).collect();
+    let mut config =
+        kept.filter(|kept| kept.method == method).map(|kept| kept.config.clone()).unwrap_or_default();
     for field in shown {
-        if let Some(value) = setting(written, field)? {
-            config.insert(field.name.to_owned(), value);
+        if !is_left(&[&format!("config.{}", field.name)]) {
+            put(&mut config, field.name, setting(written, field)?);
+        }
+    }
+    let mut filter = kept.map(|kept| kept.filter.clone()).unwrap_or_default();
+    for line in FILTER_LINES {
+        if !is_left(&[&format!("filter.{line}")]) {
+            put(&mut filter, line, filter_line(written, line));
         }
     }
     let kinds: Vec<&str> = written.all("kind").collect();
     let mut draft = json!({
-        "title": written.get("title"),
+        "title": some(written.get("title")),
         "scope": kept.map_or_else(|| scope(written), |kept| json!(kept.scope)),
         "kinds": kinds,
-        "filter": filter(written, kept.map(|kept| &kept.filter)),
+        "filter": filter,
         "method": method,
         "config": config,
     });
     if !written.get("format").is_empty() {
         draft["format"] = written.get("format").into();
     }
-    if let Some(retry) = retry(written)? {
-        draft["retry"] = retry;
+    let own = match kept {
+        Some(kept) if is_left(&["retry"]) => kept.retry.as_ref().map(|retry| json!(retry)),
+        _ => retry(written)?,
+    };
+    if let Some(own) = own {
+        draft["retry"] = own;
     }
     Ok(draft)
+}
+
+/// Puts a value in, or takes the one that is there away.
+fn put(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    match value {
+        Some(value) => members.insert(name.to_owned(), value),
+        None => members.shift_remove(name),
+    };
 }
 
 fn scope(written: &Written) -> Value {
@@ -186,7 +229,8 @@ fn scope(written: &Written) -> Value {
 fn setting(written: &Written, field: &Field) -> Result<Option<Value>, String> {
     let name = format!("config.{}", field.name);
     let value = match field.shape {
-        Shape::Line | Shape::Secret | Shape::Choice(_) => some(written.get(&name)),
+        Shape::Line | Shape::Choice(_) => some(written.get(&name)),
+        Shape::Secret => some(written.whole(&name)),
         Shape::Text => some(&written.text(&name)),
         Shape::Number => some(written.get(&name)).map(|value| number(&value)),
         Shape::Switch => written.has(&name, "true").then_some(Value::Bool(true)),
@@ -228,22 +272,17 @@ fn headers(lines: &[String], label: &str) -> Result<Option<Value>, String> {
     Ok((!headers.is_empty()).then_some(Value::Object(headers)))
 }
 
-fn filter(written: &Written, kept: Option<&Map<String, Value>>) -> Map<String, Value> {
-    const SHOWN: &[&str] = &["ref-regex", "level", "days", "digest", "tags", "condition"];
-    let mut filter = kept.cloned().unwrap_or_default();
-    filter.retain(|name, _| !SHOWN.contains(&name.as_str()));
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            filter.insert(name.to_owned(), value);
-        }
-    };
-    put("ref-regex", some(written.get("filter.ref-regex")));
-    for name in ["level", "days", "digest"] {
-        put(name, some(written.get(&format!("filter.{name}"))).map(|value| number(&value)));
+/// The lines of a filter that a form has.
+const FILTER_LINES: &[&str] = &["ref-regex", "level", "days", "digest", "tags", "condition"];
+
+fn filter_line(written: &Written, line: &str) -> Option<Value> {
+    let name = format!("filter.{line}");
+    match line {
+        "ref-regex" => some(written.get(&name)),
+        "tags" => list(written.lines(&name).into_iter().map(Value::String)),
+        "condition" => condition(written),
+        _ => some(written.get(&name)).map(|value| number(&value)),
     }
-    put("tags", list(written.lines("filter.tags").into_iter().map(Value::String)));
-    put("condition", condition(written));
-    filter
 }
 
 fn condition(written: &Written) -> Option<Value> {
@@ -268,11 +307,12 @@ fn condition(written: &Written) -> Option<Value> {
 
 fn retry(written: &Written) -> Result<Option<Value>, String> {
     let steps = written.get("retry.steps");
-    if steps.is_empty() {
+    if steps.is_empty() && !written.has("retry.own", "true") {
         return Ok(None);
     }
     let steps: Vec<Value> = steps
         .split(',')
+        .filter(|step| !step.trim().is_empty())
         .map(|step| milliseconds(step).map(Value::from))
         .collect::<Result<_, _>>()
         .map_err(|step| format!("Waits between attempts: `{step}` is no number of seconds"))?;
@@ -345,6 +385,14 @@ mod tests {
                 json!({"ref-regex": "^main$"}),
                 Value::Null,
             ),
+            (
+                "webhook",
+                json!({"url": "https://x.example.com/", "http_method": "put", "signatures": [], "follow_redirects": false,
+                    "template": " {}\n", "one_request_per": "", "rate": null}),
+                json!({"tags": "v*", "days": "3", "condition": {"path": "tag", "in": ["1.0", "a,b", null]}}),
+                json!({"steps_ms": [], "longest_hint_ms": 1500, "client_error_attempts": 1}),
+            ),
+            ("email", json!({}), json!({"condition": {"path": "tag", "equals": "7"}}), Value::Null),
             ("slack", json!({"url": "https://hooks.slack.com/services/****"}), json!({}), Value::Null),
             ("hipchat", json!({"room_id": "7", "notification_token": "********"}), json!({}), Value::Null),
             (
@@ -355,7 +403,10 @@ mod tests {
             ),
         ] {
             let notification = notification(method, config, filter, retry);
-            let draft = draft(&filled(&notification), Some(&notification)).expect("a draft");
+            // As a browser sends it.
+            let sent =
+                filled(&notification).0.into_iter().map(|(name, value)| (name, value.replace('\n', "\r\n")));
+            let draft = draft(&Written(sent.collect()), Some(&notification)).expect("a draft");
             assert_eq!(draft["config"], json!(notification.config));
             assert_eq!(draft["filter"], json!(notification.filter));
             assert_eq!(draft.get("retry").cloned().unwrap_or_default(), json!(notification.retry));
@@ -363,6 +414,24 @@ mod tests {
             assert_eq!(draft["kinds"], json!(["repo_push", "tag_delete"]));
             assert_eq!((&draft["title"], &draft["format"]), (&json!("deploy"), &json!("quay")));
         }
+    }
+
+    #[test]
+    fn what_is_emptied_goes_and_one_attempt_is_a_schedule_of_its_own() {
+        let kept = notification(
+            "webhook",
+            json!({"url": "https://x.example.com/", "rate": 3, "signatures": ["x-signature"]}),
+            json!({"tags": ["v*"], "level": 1}),
+            Value::Null,
+        );
+        let written = Written::read(
+            b"method=webhook&title=+&kind=repo_push&config.url=https%3A%2F%2Fy.example.com&config.password=+two+\
+              &filter.level=2&retry.own=true&retry.steps=",
+        );
+        let draft = draft(&written, Some(&kept)).expect("a draft");
+        assert_eq!(draft["config"], json!({"url": "https://y.example.com", "password": " two "}));
+        assert_eq!((&draft["filter"], &draft["title"]), (&json!({"level": 2}), &Value::Null));
+        assert_eq!(draft["retry"]["steps_ms"], json!([]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod assets;
 mod cookies;
 mod fields;
 mod form;
+mod form_body;
 mod origin;
 mod page;
 mod pages;
@@ -16,23 +17,21 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::Request,
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use http::{HeaderMap, Method, StatusCode, header};
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use tokio::time::timeout;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use api::Connection;
+use form_body::Forms;
 use page::Fault;
 
-/// How long one page may take, its questions to the API among it.
-const PAGE_TIME: Duration = Duration::from_secs(45);
-
-/// The most that a form may send: a notification's settings are 128 KiB at most, and an encoded letter takes three
-/// bytes.
-const FORM_BYTES: usize = 512 * 1024;
+/// How long one page may take: longer than the API takes for any one question before it says so itself, 60 s.
+const PAGE_TIME: Duration = Duration::from_secs(75);
 
 /// What the pages have in common.
 #[derive(Debug)]
@@ -41,12 +40,14 @@ struct Console {
     api: Router,
     /// Our own base URL as browsers know it.
     public_url: String,
+    forms: Forms,
 }
 
 /// The pages at `/console`, and behind them everything that `api` serves, as it serves it. A browser that comes to `/` is
 /// led to the pages. `public_url` is our own base URL as browsers know it.
 pub fn over(api: Router, public_url: impl Into<String>) -> Router {
-    let console = Arc::new(Console { api: api.clone(), public_url: public_url.into() });
+    let console =
+        Arc::new(Console { api: api.clone(), public_url: public_url.into(), forms: Forms::default() });
     let all = pages(console).fallback_service(api.layer(from_fn(front_door)));
     Router::new().fallback_service(all).layer(from_fn(Connection::keep))
 }
@@ -58,6 +59,7 @@ fn pages(console: Arc<Console>) -> Router {
     };
     Router::new()
         .route("/console", get(overview::show))
+        .route("/console/", get(async || Redirect::to("/console")))
         .route("/console/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/notifications", get(notifications::list))
@@ -83,9 +85,9 @@ fn pages(console: Arc<Console>) -> Router {
         .route("/console/tokens/{id}/revoke", post(tokens::revoke))
         .route("/console/assets/{name}", get(assets::serve))
         .route("/console/{*rest}", get(nothing))
-        .layer(DefaultBodyLimit::max(FORM_BYTES))
+        .method_not_allowed_fallback(not_so)
         .layer(from_fn_with_state(Arc::clone(&console), origin::guard))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PAGE_TIME))
+        .layer(from_fn(in_time))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(page::seal))
         .with_state(console)
@@ -106,6 +108,17 @@ fn wants_page(headers: &HeaderMap) -> bool {
 
 async fn nothing() -> Fault {
     Fault::new(StatusCode::NOT_FOUND, "There is no such page.")
+}
+
+async fn not_so() -> Fault {
+    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "This page takes nothing of that kind.")
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    timeout(PAGE_TIME, next.run(request)).await.unwrap_or_else(|_| {
+        let why = "The broker or the store did not answer in time. What you asked for may still happen.";
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+    })
 }
 
 /// A panic's text stays in the log, where the panic hook wrote it.

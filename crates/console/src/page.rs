@@ -37,7 +37,8 @@ pub(crate) enum Place {
 pub(crate) struct Shell {
     pub(crate) place: Place,
     pub(crate) who: String,
-    pub(crate) is_superuser: bool,
+    /// Whether the visitor is shown everything.
+    pub(crate) sees_all: bool,
     /// Items of the in-app area that are not put away; of a visitor with an account.
     pub(crate) unread: Option<usize>,
     pub(crate) said: Option<&'static str>,
@@ -46,7 +47,7 @@ pub(crate) struct Shell {
 impl Shell {
     /// Every place of the navigation that the visitor has, with its path and name.
     pub(crate) fn places(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
-        let (superuser, inbox) = (self.is_superuser, self.unread.is_some());
+        let (superuser, inbox) = (self.sees_all, self.unread.is_some());
         let places = [
             (Place::Overview, "/console", "Overview", true),
             (Place::Notifications, "/console/notifications", "Notifications", true),

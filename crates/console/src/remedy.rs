@@ -55,12 +55,10 @@ pub(crate) fn remedy(cause: CauseCode) -> &'static str {
             "The service is no more. Choose another method, or set the address of a server of your own."
         }
         CauseCode::NoRecipient => "Whom it would tell is no longer in the directory. Name somebody else.",
-        CauseCode::ReceiverBusy => {
-            "The receiver has as many requests as it may have at once. It goes on by itself."
-        }
-        CauseCode::RetriesBusy => "Many deliveries are tried again at once. It goes on by itself.",
+        CauseCode::ReceiverBusy => "The receiver has as many requests as it may have at once.",
+        CauseCode::RetriesBusy => "Many deliveries are tried again at once.",
         CauseCode::CircuitOpen => {
-            "The receiver stopped answering, so one attempt at a time finds out whether it is back. It goes on by itself."
+            "The receiver stopped answering, so one attempt at a time finds out whether it is back."
         }
         CauseCode::Paused => "The notification is paused. Resume it.",
         CauseCode::OnProbation => {

@@ -58,6 +58,15 @@ impl Cause {
     pub(crate) fn remedy(&self) -> &'static str {
         remedy(self.code)
     }
+
+    /// What follows, of a delivery that is still going to be sent or of one that was given up.
+    pub(crate) fn then(&self, is_open: bool) -> &'static str {
+        match (is_open, self.code) {
+            (true, CauseCode::Paused) => "",
+            (true, _) => "It goes on by itself.",
+            (false, _) => "Then send it again.",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize, PartialEq, Eq)]

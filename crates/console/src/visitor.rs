@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use http::{StatusCode, Uri, request::Parts};
+use http::{Method, StatusCode, Uri, request::Parts};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     Console,
     api::{Api, Connection, Refusal},
     cookies,
     page::{Fault, Place, Shell, said},
-    shapes::Inbox,
+    shapes::{Audit, Inbox},
 };
 
-/// A browser that is signed in, as far as its cookies tell: whether they hold is for the API to say.
+/// A browser that is signed in, as far as its cookies tell: whether they hold is for the API to say, which is asked before a
+/// form is read.
 #[derive(Debug)]
 pub(crate) struct Visitor {
     pub(crate) api: Api,
@@ -24,7 +26,6 @@ pub(crate) struct Visitor {
 #[derive(Debug, Deserialize)]
 struct Who {
     username: String,
-    super_user: bool,
 }
 
 impl Visitor {
@@ -34,14 +35,16 @@ impl Visitor {
             Ok(who) => who,
             Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => return Err(refusal),
             // A token for one purpose alone may not even ask that.
-            Err(_) => Who { username: "a token".to_owned(), super_user: false },
+            Err(_) => Who { username: "a token".to_owned() },
         };
         // Only accounts have an inbox.
         let inbox = self.api.get::<Inbox>("/v1/inbox?limit=100").await.ok();
+        // Whoever is shown everything, by rank or as one who may only look.
+        let sees_all = self.api.get::<Audit>("/v1/audit?limit=1").await.is_ok();
         Ok(Shell {
             place,
             who: who.username,
-            is_superuser: who.super_user,
+            sees_all,
             unread: inbox.map(|inbox| inbox.unread()),
             said: self.uri.query().and_then(said),
         })
@@ -54,6 +57,13 @@ impl FromRequestParts<Arc<Console>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, console: &Arc<Console>) -> Result<Self, Fault> {
         let credential = cookies::credential(&parts.headers).ok_or_else(Fault::stranger)?;
         let api = Api::new(console.api.clone(), credential, Connection::of(&parts.extensions));
+        if parts.method != Method::GET {
+            // No stranger has a form read, which takes memory.
+            match api.get::<Value>("/api/v1/user/").await {
+                Err(refusal) if refusal.status != StatusCode::FORBIDDEN => return Err(refusal.into()),
+                _ => {}
+            }
+        }
         Ok(Self { api, uri: parts.uri.clone() })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -173,12 +172,6 @@ impl Browser {
             .collect()
     }
 
-    /// A picture of the window, as PNG, for people.
-    pub async fn picture(&self) -> Vec<u8> {
-        let picture = self.ask("screenshot").await;
-        BASE64_STANDARD.decode(picture.as_str().expect("a picture")).expect("base64")
-    }
-
     async fn find(&self, selector: &str) -> String {
         eventually(PATIENCE, async || self.try_find(selector).await).await
     }
@@ -207,7 +200,7 @@ impl Browser {
 
     fn fail(&self, what: &str, error: &str) -> Value {
         let lines = self.driver.lines();
-        panic!("{what}: {error}; {} said, in {}: {lines:?}", "chromedriver", self.folder.path().display())
+        panic!("{what}: {error}; chromedriver said, in {}: {lines:?}", self.folder.path().display())
     }
 }
 

@@ -3,12 +3,13 @@
 use askama::Template;
 use axum::extract::{Path, RawQuery};
 use bellbuoy_domain::{DeadReason, MethodName};
-use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::{ROWS, Shown, further};
 use crate::{
+    api::Refusal,
     form::Written,
+    form_body::Form,
     page::{Fault, Place, Shell, done, encoded, page},
     shapes::{DeadLetter, DeadLetters, WholeDeadLetter},
     visitor::Visitor,
@@ -61,7 +62,7 @@ pub(crate) async fn list(visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let asked = format!("/v1/dead-letters?limit={ROWS}&{filters}&{}", written.query(&["after"]));
     let (found, fault) = match visitor.api.get::<DeadLetters>(asked.trim_end_matches('&')).await {
         Ok(found) => (found, None),
-        Err(refusal) if refusal.status.is_client_error() && refusal.status != StatusCode::UNAUTHORIZED => {
+        Err(refusal) if refusal.is_about_the_question() => {
             (DeadLetters { dead_letters: Vec::new(), next: None }, Some(refusal.detail))
         }
         Err(refusal) => return Err(refusal.into()),
@@ -81,16 +82,19 @@ pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>) -> Shown {
 }
 
 /// `POST /console/dead-letters/{id}/{act}`
-pub(crate) async fn act(visitor: Visitor, Path((id, act)): Path<(String, String)>, body: Bytes) -> Shown {
-    let as_event = Written::read(&body).has("as", "event");
+pub(crate) async fn act(
+    visitor: Visitor,
+    Path((id, act)): Path<(String, String)>,
+    Form(written): Form,
+) -> Shown {
+    let as_event = written.has("as", "event");
     let act = known(&act)?;
     do_one(&visitor, act, &id, as_event).await?;
     Ok(done("/console/dead-letters", act))
 }
 
 /// `POST /console/dead-letters`: the same for each that was chosen.
-pub(crate) async fn act_on_many(visitor: Visitor, body: Bytes) -> Shown {
-    let written = Written::read(&body);
+pub(crate) async fn act_on_many(visitor: Visitor, Form(written): Form) -> Shown {
     let act = known(written.get("act"))?;
     let chosen: Vec<&str> = written.all("id").collect();
     if chosen.is_empty() {
@@ -99,7 +103,7 @@ pub(crate) async fn act_on_many(visitor: Visitor, body: Bytes) -> Shown {
     let mut refused = Vec::new();
     for id in &chosen {
         if let Err(refusal) = do_one(&visitor, act, id, false).await {
-            refused.push(((*id).to_owned(), refusal.0));
+            refused.push(((*id).to_owned(), refusal.detail));
         }
     }
     let filters = written.get("filters");
@@ -116,25 +120,18 @@ pub(crate) async fn act_on_many(visitor: Visitor, body: Bytes) -> Shown {
     Ok(page(&ManyPage { shell, act, count, refused, back }))
 }
 
-/// Words of a refusal that stand in a list.
-struct Why(String, Fault);
-
-impl From<Why> for Fault {
-    fn from(why: Why) -> Self {
-        why.1
-    }
-}
-
-async fn do_one(visitor: &Visitor, act: &str, id: &str, as_event: bool) -> Result<(), Why> {
+async fn do_one(visitor: &Visitor, act: &str, id: &str, as_event: bool) -> Result<(), Refusal> {
     let path = format!("/v1/dead-letters/{}", encoded(id));
-    let sent = match act {
+    match act {
         "replay" => {
             let query = if as_event { "?as=event" } else { "" };
-            visitor.api.act(Method::POST, &format!("{path}/replay{query}"), None).await
+            visitor.api.act(Method::POST, &format!("{path}/replay{query}"), None).await?;
         }
-        _ => visitor.api.act(Method::DELETE, &path, None).await,
-    };
-    sent.map(drop).map_err(|refusal| Why(refusal.detail.clone(), refusal.into()))
+        _ => {
+            visitor.api.act(Method::DELETE, &path, None).await?;
+        }
+    }
+    Ok(())
 }
 
 fn known(act: &str) -> Result<&'static str, Fault> {

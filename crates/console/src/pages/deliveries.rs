@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, RawQuery};
 use bellbuoy_domain::{DeliveryState, MethodName};
-use http::{Method, StatusCode};
+use http::Method;
 
 use super::{ROWS, Shown, further};
 use crate::{
@@ -43,7 +43,7 @@ pub(crate) async fn list(visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let asked = format!("/v1/deliveries?limit={ROWS}&{filters}&{}", written.query(&["after"]));
     let (found, fault) = match visitor.api.get::<Deliveries>(asked.trim_end_matches('&')).await {
         Ok(found) => (found, None),
-        Err(refusal) if refusal.status.is_client_error() && refusal.status != StatusCode::UNAUTHORIZED => {
+        Err(refusal) if refusal.is_about_the_question() => {
             (Deliveries { deliveries: Vec::new(), next: None }, Some(refusal.detail))
         }
         Err(refusal) => return Err(refusal.into()),

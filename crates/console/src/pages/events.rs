@@ -47,16 +47,20 @@ pub(crate) async fn find(visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
 pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>, RawQuery(query): RawQuery) -> Shown {
     let written = Written::read(query.unwrap_or_default().as_bytes());
     let shell = visitor.shell(Place::Events).await?;
-    let asked = written.query(&["source", "after"]);
+    let asked = written.query(&["source", "notification", "after"]);
     let path = format!("/v1/events/{}?{asked}", encoded(&id));
     let found: Events = visitor.api.get(path.trim_end_matches('?')).await?;
     let whole = |event: Event| {
-        let source = format!("source={}", encoded(&event.source));
+        let mut filters = format!("source={}", encoded(&event.source));
+        let notification = written.query(&["notification"]);
+        if !notification.is_empty() {
+            filters = format!("{filters}&{notification}");
+        }
         Whole {
             text: serde_json::to_string_pretty(&event.event).unwrap_or_default(),
             further: further(
                 &format!("/console/events/{}", encoded(&event.id)),
-                &source,
+                &filters,
                 event.next.as_ref(),
             ),
             event,

@@ -2,13 +2,13 @@
 
 use askama::Template;
 use axum::extract::{Path, RawQuery};
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ROWS, Shown, further};
 use crate::{
     form::Written,
+    form_body::Form,
     page::{Fault, Place, Shell, done, encoded, page},
     shapes::{Inbox, InboxItem, plain},
     visitor::Visitor,
@@ -63,7 +63,7 @@ pub(crate) async fn list(visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
 }
 
 /// `POST /console/inbox/{id}/{act}`
-pub(crate) async fn act(visitor: Visitor, Path((id, act)): Path<(String, String)>, _body: Bytes) -> Shown {
+pub(crate) async fn act(visitor: Visitor, Path((id, act)): Path<(String, String)>, _form: Form) -> Shown {
     let dismissed = match act.as_str() {
         "dismiss" => true,
         "restore" => false,

@@ -6,7 +6,6 @@ use axum::{
     response::Response,
 };
 use bellbuoy_domain::{Format, MethodName};
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
@@ -14,6 +13,7 @@ use super::Shown;
 use crate::{
     fields::{Field, Shape, describe, fields},
     form::{TESTS, Written, draft, filled, kinds},
+    form_body::Form,
     page::{Fault, Place, Shell, done, encoded, page, page_with},
     shapes::Notification,
     visitor::Visitor,
@@ -78,7 +78,7 @@ impl FormPage<'_> {
     }
 
     fn of(&self, field: &Field) -> &str {
-        self.written.get(&self.name(field))
+        self.written.whole(&self.name(field))
     }
 
     fn name(&self, field: &Field) -> String {
@@ -88,7 +88,12 @@ impl FormPage<'_> {
     /// Whether a choice is the one that is written. Templates compare no references.
     #[expect(clippy::unused_self, reason = "templates call methods")]
     fn is(&self, choice: &str, written: &str) -> bool {
-        choice == written
+        choice.eq_ignore_ascii_case(written)
+    }
+
+    /// The same of one among several.
+    fn is_among(&self, name: &str, choice: &str) -> bool {
+        self.written.all(name).any(|written| choice.eq_ignore_ascii_case(written))
     }
 
     fn has_filter(&self) -> bool {
@@ -141,34 +146,39 @@ pub(crate) async fn blank(visitor: Visitor, RawQuery(query): RawQuery) -> Shown 
 }
 
 /// `POST /console/notifications/new`
-pub(crate) async fn create(visitor: Visitor, body: Bytes) -> Shown {
-    let written = Written::read(&body);
-    let sent = match draft(&written, None) {
-        Ok(draft) => visitor.api.act(Method::POST, "/v1/notifications", Some(draft)).await,
-        Err(fault) => {
-            return form(
-                visitor.shell(Place::Notifications).await?,
-                None,
-                &written,
-                Some((StatusCode::BAD_REQUEST, &fault)),
-            );
-        }
-    };
-    let made = match sent {
+pub(crate) async fn create(visitor: Visitor, Form(written): Form) -> Shown {
+    let made = match send(&visitor, Method::POST, "/v1/notifications", &written, None).await? {
         Ok(made) => made,
-        Err(refusal) if is_the_forms(refusal.status) => {
-            let shell = visitor.shell(Place::Notifications).await?;
-            return form(shell, None, &written, Some((refusal.status, &refusal.detail)));
+        Err(refused) => {
+            return form(visitor.shell(Place::Notifications).await?, None, &written, Some(refused));
         }
-        Err(refusal) => return Err(refusal.into()),
     };
-    let id = made.body["id"].as_str().unwrap_or_default();
-    match &made.body["config"]["secret"] {
+    let id = made["id"].as_str().unwrap_or_default();
+    match &made["config"]["secret"] {
         Value::String(secret) => {
             let shell = visitor.shell(Place::Notifications).await?;
             Ok(page_with(StatusCode::CREATED, &MadePage { shell, id, secret }))
         }
         _ => Ok(done(&format!("/console/notifications/{}", encoded(id)), "created")),
+    }
+}
+
+/// Sends what is written. What the API refuses of it stands in the inner result, for the form to be shown again.
+async fn send(
+    visitor: &Visitor,
+    method: Method,
+    path: &str,
+    written: &Written,
+    kept: Option<&Notification>,
+) -> Result<Result<Value, (StatusCode, String)>, Fault> {
+    let draft = match draft(written, kept) {
+        Ok(draft) => draft,
+        Err(fault) => return Ok(Err((StatusCode::BAD_REQUEST, fault))),
+    };
+    match visitor.api.act(method, path, Some(draft)).await {
+        Ok(answer) => Ok(Ok(answer.body)),
+        Err(refusal) if refusal.is_about_the_question() => Ok(Err((refusal.status, refusal.detail))),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 
@@ -184,32 +194,22 @@ pub(crate) async fn edit(visitor: Visitor, Path(id): Path<String>) -> Shown {
 }
 
 /// `POST /console/notifications/{id}/edit`
-pub(crate) async fn change(visitor: Visitor, Path(id): Path<String>, body: Bytes) -> Shown {
-    let written = Written::read(&body);
-    let notification = find(&visitor, &id).await?;
+pub(crate) async fn change(visitor: Visitor, Path(id): Path<String>, Form(written): Form) -> Shown {
+    let kept = find(&visitor, &id).await?;
     let path = format!("/v1/notifications/{}", encoded(&id));
-    let fault = match draft(&written, Some(&notification)) {
-        Ok(draft) => match visitor.api.act(Method::PUT, &path, Some(draft)).await {
-            Ok(_) => return Ok(done(&format!("/console/notifications/{}", encoded(&id)), "changed")),
-            Err(refusal) if is_the_forms(refusal.status) => (refusal.status, refusal.detail),
-            Err(refusal) => return Err(refusal.into()),
-        },
-        Err(fault) => (StatusCode::BAD_REQUEST, fault),
-    };
-    let shell = visitor.shell(Place::Notifications).await?;
-    form(shell, Some(&notification), &written, Some((fault.0, &fault.1)))
-}
-
-/// Whether what was refused is what was written, so that the form is shown again with it.
-fn is_the_forms(status: StatusCode) -> bool {
-    status.is_client_error() && status != StatusCode::UNAUTHORIZED
+    match send(&visitor, Method::PUT, &path, &written, Some(&kept)).await? {
+        Ok(_) => Ok(done(&format!("/console/notifications/{}", encoded(&id)), "changed")),
+        Err(refused) => {
+            form(visitor.shell(Place::Notifications).await?, Some(&kept), &written, Some(refused))
+        }
+    }
 }
 
 fn form(
     shell: Shell,
     changed: Option<&Notification>,
     written: &Written,
-    fault: Option<(StatusCode, &str)>,
+    refused: Option<(StatusCode, String)>,
 ) -> Result<Response, Fault> {
     let method = written.get("method");
     let known = method.parse::<MethodName>();
@@ -222,7 +222,7 @@ fn form(
         method_name: describe(known).0,
         written,
         fields: fields(known),
-        fault: fault.map(|(_, fault)| fault),
+        fault: refused.as_ref().map(|(_, fault)| fault.as_str()),
     };
-    Ok(page_with(fault.map_or(StatusCode::OK, |(status, _)| status), &form))
+    Ok(page_with(refused.as_ref().map_or(StatusCode::OK, |(status, _)| *status), &form))
 }

@@ -3,13 +3,13 @@
 use askama::Template;
 use axum::extract::{Path, RawQuery};
 use bellbuoy_domain::NotificationState;
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ROWS, Shown, further};
 use crate::{
     form::Written,
+    form_body::Form,
     page::{Fault, Place, Shell, done, encoded, page},
     shapes::{Deliveries, Explanation, Keys, Notification, Notifications, plain},
     visitor::Visitor,
@@ -39,13 +39,24 @@ struct OnePage {
     keys: Option<Keys>,
 }
 
+/// A catching up that goes on.
+#[derive(Template)]
+#[template(path = "catch_up.html")]
+struct CatchUpPage<'a> {
+    shell: Shell,
+    id: &'a str,
+    since: &'a str,
+    after: String,
+    sent: u64,
+}
+
 /// `GET /console/notifications`
 pub(crate) async fn list(visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let written = Written::read(query.unwrap_or_default().as_bytes());
     let shell = visitor.shell(Place::Notifications).await?;
     let place = written.get("place");
-    let is_asked_for = shell.is_superuser || !place.is_empty();
-    let found = match (place, shell.is_superuser) {
+    let is_asked_for = shell.sees_all || !place.is_empty();
+    let found = match (place, shell.sees_all) {
         ("", false) => Ok(Notifications { notifications: Vec::new(), next: None }),
         ("", true) => {
             let after = written.query(&["after"]);
@@ -53,17 +64,21 @@ pub(crate) async fn list(visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
         }
         (place, _) => {
             let scope = if place.contains('/') { "repository" } else { "namespace" };
-            visitor.api.get(&format!("/v1/notifications?{scope}={}", encoded(place))).await
+            let after = written.query(&["after"]);
+            visitor
+                .api
+                .get(&format!("/v1/notifications?{scope}={}&limit={ROWS}&{after}", encoded(place)))
+                .await
         }
     };
     let (found, fault) = match found {
         Ok(found) => (found, None),
-        Err(refusal) if refusal.status.is_client_error() && refusal.status != StatusCode::UNAUTHORIZED => {
+        Err(refusal) if refusal.is_about_the_question() => {
             (Notifications { notifications: Vec::new(), next: None }, Some(refusal.detail))
         }
         Err(refusal) => return Err(refusal.into()),
     };
-    let further = further("/console/notifications", "", found.next.as_ref());
+    let further = further("/console/notifications", &written.query(&["place"]), found.next.as_ref());
     let notifications = found.notifications;
     Ok(page(&ListPage { shell, place, notifications, further, is_asked_for, fault }))
 }
@@ -97,8 +112,11 @@ fn shown(value: &Value) -> String {
 }
 
 /// `POST /console/notifications/{id}/{act}`
-pub(crate) async fn act(visitor: Visitor, Path((id, act)): Path<(String, String)>, body: Bytes) -> Shown {
-    let written = Written::read(&body);
+pub(crate) async fn act(
+    visitor: Visitor,
+    Path((id, act)): Path<(String, String)>,
+    Form(written): Form,
+) -> Shown {
     let path = format!("/v1/notifications/{}", encoded(&id));
     let back = format!("/console/notifications/{}", encoded(&id));
     match act.as_str() {
@@ -113,7 +131,7 @@ pub(crate) async fn act(visitor: Visitor, Path((id, act)): Path<(String, String)
             // Not to its delivery, which stands in the history a moment later.
             Ok(done(&back, "test"))
         }
-        "catch-up" => catch_up(&visitor, &path, &back, written.get("since")).await,
+        "catch-up" => catch_up(&visitor, &id, &path, &written).await,
         "delete" => {
             visitor.api.act(Method::DELETE, &path, None).await?;
             Ok(done("/console/notifications", "deleted"))
@@ -122,27 +140,36 @@ pub(crate) async fn act(visitor: Visitor, Path((id, act)): Path<(String, String)
     }
 }
 
-/// Sends what the notification missed since then, in as many steps as the API takes for it.
-async fn catch_up(visitor: &Visitor, path: &str, back: &str, since: &str) -> Shown {
-    // A browser's field of date and time has no zone, and often no seconds; the page says that it is UTC.
-    let since = match since.len() {
-        16 => format!("{since}:00Z"),
-        19 => format!("{since}Z"),
-        _ => since.to_owned(),
-    };
-    let mut after = Value::Null;
-    for _ in 0..MOST_STEPS {
+/// Sends what the notification missed since then, a stretch at a time; the rest is a press away.
+async fn catch_up(visitor: &Visitor, id: &str, path: &str, written: &Written) -> Shown {
+    let since = instant(written.get("since"));
+    let mut after = some(written.get("after"));
+    let mut sent = 0;
+    for _ in 0..STEPS {
         let body = json!({"since": since, "after": after});
-        let answer = visitor.api.act(Method::POST, &format!("{path}/catch-up"), Some(body)).await?;
-        after = answer.body["next"].clone();
-        if after.is_null() {
-            return Ok(done(back, "caught-up"));
+        let answer = visitor.api.act(Method::POST, &format!("{path}/catch-up"), Some(body)).await?.body;
+        sent += answer["sent"].as_u64().unwrap_or_default();
+        after = answer["next"].as_str().map(ToOwned::to_owned);
+        if after.is_none() {
+            return Ok(done(&format!("/console/notifications/{}", encoded(id)), "caught-up"));
         }
     }
-    let detail = "There is more to catch up with than one page can start. What was found so far is on its way; go on \
-                  with `bellbuoy notifications catch-up`.";
-    Err(Fault::new(StatusCode::ACCEPTED, detail))
+    let shell = visitor.shell(Place::Notifications).await?;
+    Ok(page(&CatchUpPage { shell, id, since: &since, after: after.unwrap_or_default(), sent }))
 }
 
-/// Steps of one catching up that a page waits for.
-const MOST_STEPS: usize = 200;
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// A browser's field of date and time has no zone, and often no seconds; the page says that it is UTC.
+fn instant(field: &str) -> String {
+    match field.len() {
+        16 => format!("{field}:00Z"),
+        19 => format!("{field}Z"),
+        _ => field.to_owned(),
+    }
+}
+
+/// Steps of one catching up that a page waits for; each looks at some tens of events.
+const STEPS: usize = 20;

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::response::Response;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::Shown;
@@ -20,8 +20,9 @@ struct OverviewPage {
     checks: Vec<Check>,
     /// None, if the visitor may not read metrics.
     queues: Option<Vec<Queue>>,
-    waiting: Option<Deliveries>,
-    dead: Option<DeadLetters>,
+    /// Or why it can't be had; for those who are shown everything.
+    waiting: Option<Result<Deliveries, String>>,
+    dead: Option<Result<DeadLetters, String>>,
     places: Vec<String>,
 }
 
@@ -63,14 +64,9 @@ struct Membership {
 pub(crate) async fn show(visitor: Visitor) -> Shown {
     let shell = visitor.shell(Place::Overview).await?;
     let api = &visitor.api;
-    let (waiting, dead) = if shell.is_superuser {
-        (
-            Some(api.get("/v1/deliveries?state=waiting&limit=10").await?),
-            Some(api.get("/v1/dead-letters?limit=10").await?),
-        )
-    } else {
-        (None, None)
-    };
+    // Each part alone: where the store is away, what is well and what is not has to be seen all the more.
+    let waiting = part(api, shell.sees_all, "/v1/deliveries?state=waiting&limit=10").await;
+    let dead = part(api, shell.sees_all, "/v1/dead-letters?limit=10").await;
     let page_of = OverviewPage {
         checks: checks(api).await,
         queues: metrics(api).await.map(|text| queues(&text)),
@@ -80,6 +76,10 @@ pub(crate) async fn show(visitor: Visitor) -> Shown {
         shell,
     };
     Ok::<Response, _>(page(&page_of))
+}
+
+async fn part<T: DeserializeOwned>(api: &Api, wanted: bool, path: &str) -> Option<Result<T, String>> {
+    if wanted { Some(api.get(path).await.map_err(|refusal| refusal.detail)) } else { None }
 }
 
 /// `/readyz` answers 503 with the same shape where something is not well.

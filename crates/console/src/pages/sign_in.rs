@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    extract::{RawQuery, Request, State},
+    Extension,
+    extract::{RawQuery, State},
     response::{IntoResponse, Redirect, Response},
 };
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::Shown;
@@ -17,6 +18,7 @@ use crate::{
     api::{Api, CSRF, Connection, Refusal},
     cookies,
     form::Written,
+    form_body::SignIn,
     page::{Fault, page_with},
     visitor::Visitor,
 };
@@ -37,12 +39,16 @@ pub(crate) async fn show(RawQuery(query): RawQuery) -> Response {
 }
 
 /// `POST /console/sign-in`
-pub(crate) async fn sign_in(State(console): State<Arc<Console>>, request: Request) -> Shown {
-    let connection = Connection::of(request.extensions());
-    let body = axum::body::to_bytes(request.into_body(), SIGN_IN_BYTES).await;
-    let body =
-        body.map_err(|_| Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "A sign-in is shorter than that."))?;
-    let written = Written::read(&body);
+pub(crate) async fn sign_in(
+    State(console): State<Arc<Console>>,
+    Extension(connection): Extension<Connection>,
+    visitor: Result<Visitor, Fault>,
+    SignIn(written): SignIn,
+) -> Shown {
+    if let Ok(visitor) = visitor {
+        // Nobody has two: the one of before ends, whatever becomes of this one.
+        sign_off(&visitor).await?;
+    }
     let token = written.get("token");
     let signed_in = if token.is_empty() {
         by_password(&console, connection, &written).await
@@ -62,9 +68,6 @@ pub(crate) async fn sign_in(State(console): State<Arc<Console>>, request: Reques
         }
     }
 }
-
-/// The most that a sign-in sends.
-const SIGN_IN_BYTES: usize = 16 * 1024;
 
 /// Asks with the token for whose it is. One that may not even know that serves too: pages say what it may not do.
 async fn by_token(console: &Console, connection: Connection, token: &str) -> Result<HeaderMap, Refusal> {
@@ -111,18 +114,9 @@ async fn by_password(
 }
 
 /// `POST /console/sign-out`
-pub(crate) async fn sign_out(
-    State(console): State<Arc<Console>>,
-    visitor: Result<Visitor, Fault>,
-    _body: Bytes,
-) -> Shown {
+pub(crate) async fn sign_out(State(console): State<Arc<Console>>, visitor: Result<Visitor, Fault>) -> Shown {
     if let Ok(visitor) = visitor {
-        // One that has ended already is ended.
-        if let Err(refusal) = visitor.api.act(Method::POST, "/api/v1/signout", None).await
-            && refusal.status.is_server_error()
-        {
-            return Err(refusal.into());
-        }
+        sign_off(&visitor).await?;
     }
     let mut response = Redirect::to("/console/sign-in").into_response();
     for name in [cookies::LOGIN, cookies::TOKEN] {
@@ -133,10 +127,20 @@ pub(crate) async fn sign_out(
     Ok(response)
 }
 
+/// Ends a login. Of a token, and of one that has ended already, there is none to end.
+async fn sign_off(visitor: &Visitor) -> Result<(), Fault> {
+    match visitor.api.act(Method::POST, "/api/v1/signout", None).await {
+        Err(refusal) if refusal.status.is_server_error() => Err(refusal.into()),
+        _ => Ok(()),
+    }
+}
+
 /// A path of ours, whatever a link says: nobody is led elsewhere by signing in.
 fn local(next: &str) -> &str {
     let is_ours = next == "/console" || next.starts_with("/console/") || next.starts_with("/console?");
-    let is_plain = !next.contains('\\') && !next.chars().any(char::is_control);
+    let path = next.split('?').next().unwrap_or_default();
+    let leads_up = percent_decode_str(path).decode_utf8_lossy().split('/').any(|part| part == "..");
+    let is_plain = !next.contains('\\') && !next.chars().any(char::is_control) && !leads_up;
     if is_ours && is_plain { next } else { "/console" }
 }
 
@@ -156,6 +160,8 @@ mod tests {
             "/consoles",
             "/console/\\evil",
             "/v1/tokens",
+            "/console/../v1/tokens",
+            "/console/x/%2e%2E/%2e%2e/v1",
         ] {
             assert_eq!(local(other), "/console", "{other}");
         }

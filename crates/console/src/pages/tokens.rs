@@ -3,13 +3,13 @@
 use askama::Template;
 use axum::extract::{Path, RawQuery};
 use bellbuoy_domain::TokenScope;
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ROWS, Shown, further};
 use crate::{
     form::Written,
+    form_body::Form,
     page::{Place, Shell, done, encoded, page_with},
     shapes::{Token, Tokens},
     visitor::Visitor,
@@ -54,8 +54,7 @@ pub(crate) async fn list(visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
 }
 
 /// `POST /console/tokens`
-pub(crate) async fn make(visitor: Visitor, body: Bytes) -> Shown {
-    let written = Written::read(&body);
+pub(crate) async fn make(visitor: Visitor, Form(written): Form) -> Shown {
     let scopes: Vec<&str> = written.all("scope").collect();
     let account = Some(written.get("account")).filter(|account| !account.is_empty());
     let days = written.get("days");
@@ -69,7 +68,7 @@ pub(crate) async fn make(visitor: Visitor, body: Bytes) -> Shown {
             let token = made.body["token"].as_str();
             show(&visitor, &Written::default(), StatusCode::CREATED, None, token).await
         }
-        Err(refusal) if refusal.status.is_client_error() && refusal.status != StatusCode::UNAUTHORIZED => {
+        Err(refusal) if refusal.is_about_the_question() => {
             show(&visitor, &written, refusal.status, Some(&refusal.detail), None).await
         }
         Err(refusal) => Err(refusal.into()),
@@ -77,7 +76,7 @@ pub(crate) async fn make(visitor: Visitor, body: Bytes) -> Shown {
 }
 
 /// `POST /console/tokens/{id}/revoke`
-pub(crate) async fn revoke(visitor: Visitor, Path(id): Path<String>, _body: Bytes) -> Shown {
+pub(crate) async fn revoke(visitor: Visitor, Path(id): Path<String>, _form: Form) -> Shown {
     visitor.api.act(Method::DELETE, &format!("/v1/tokens/{}", encoded(&id)), None).await?;
     Ok(done("/console/tokens", "revoked"))
 }
