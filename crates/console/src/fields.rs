@@ -41,6 +41,13 @@ pub(crate) struct Field {
     pub(crate) is_rare: bool,
 }
 
+impl Field {
+    /// What it is called in a form.
+    pub(crate) fn key(&self) -> String {
+        format!("config.{}", self.name)
+    }
+}
+
 const fn usual(name: &'static str, label: &'static str, shape: Shape, help: &'static str) -> Field {
     Field { name, label, help, shape, is_rare: false }
 }

@@ -121,14 +121,16 @@ impl Written {
 }
 
 fn fill(written: &mut Written, field: &Field, value: &Value) {
-    let name = format!("config.{}", field.name);
+    let name = field.key();
     match (field.shape, value) {
         (_, Value::Null) => {}
         (Shape::Lines | Shape::Statuses, Value::Array(values)) => {
             written.put(&name, values.iter().map(plain).collect::<Vec<_>>().join("\n"));
         }
         (Shape::Any(_), Value::Array(values)) => {
-            values.iter().for_each(|value| written.put(&name, plain(value)))
+            for value in values {
+                written.put(&name, plain(value));
+            }
         }
         (Shape::Headers, Value::Object(headers)) => {
             let lines = headers.iter().map(|(header, value)| format!("{header}: {}", plain(value)));
@@ -178,7 +180,7 @@ pub(crate) fn draft(written: &Written, kept: Option<&Notification>) -> Result<Va
     let mut config =
         kept.filter(|kept| kept.method == method).map(|kept| kept.config.clone()).unwrap_or_default();
     for field in shown {
-        if !is_left(&[&format!("config.{}", field.name)]) {
+        if !is_left(&[&field.key()]) {
             put(&mut config, field.name, setting(written, field)?);
         }
     }
@@ -227,7 +229,7 @@ fn scope(written: &Written) -> Value {
 }
 
 fn setting(written: &Written, field: &Field) -> Result<Option<Value>, String> {
-    let name = format!("config.{}", field.name);
+    let name = field.key();
     let value = match field.shape {
         Shape::Line | Shape::Choice(_) => some(written.get(&name)),
         Shape::Secret => some(written.whole(&name)),
@@ -348,7 +350,7 @@ pub(crate) fn kinds() -> &'static [Kind] {
 mod tests {
     use super::*;
 
-    fn notification(method: &str, config: Value, filter: Value, retry: Value) -> Notification {
+    fn notification(method: &str, config: &Value, filter: &Value, retry: &Value) -> Notification {
         let time = "2026-11-30T12:00:00Z";
         serde_json::from_value(json!({
             "id": "3b241101-e2bb-4255-8caf-4136c566a962", "title": "deploy", "scope": {"repository": "acme/api"},
@@ -402,7 +404,7 @@ mod tests {
                 Value::Null,
             ),
         ] {
-            let notification = notification(method, config, filter, retry);
+            let notification = notification(method, &config, &filter, &retry);
             // As a browser sends it.
             let sent =
                 filled(&notification).0.into_iter().map(|(name, value)| (name, value.replace('\n', "\r\n")));
@@ -420,9 +422,9 @@ mod tests {
     fn what_is_emptied_goes_and_one_attempt_is_a_schedule_of_its_own() {
         let kept = notification(
             "webhook",
-            json!({"url": "https://x.example.com/", "rate": 3, "signatures": ["x-signature"]}),
-            json!({"tags": ["v*"], "level": 1}),
-            Value::Null,
+            &json!({"url": "https://x.example.com/", "rate": 3, "signatures": ["x-signature"]}),
+            &json!({"tags": ["v*"], "level": 1}),
+            &Value::Null,
         );
         let written = Written::read(
             b"method=webhook&title=+&kind=repo_push&config.url=https%3A%2F%2Fy.example.com&config.password=+two+\

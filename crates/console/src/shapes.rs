@@ -256,7 +256,8 @@ pub(crate) struct Event {
     pub(crate) subject: Option<String>,
     pub(crate) accepted_at: Time,
     pub(crate) fanned_out: bool,
-    pub(crate) event: Value,
+    #[serde(rename = "event")]
+    pub(crate) whole: Value,
     pub(crate) considered: Vec<Verdict>,
     pub(crate) considered_all: bool,
     pub(crate) next: Option<String>,
@@ -313,7 +314,8 @@ pub(crate) struct Keys {
 pub(crate) struct Key {
     pub(crate) signature: String,
     pub(crate) sha256: Option<String>,
-    pub(crate) public_key: Option<String>,
+    #[serde(rename = "public_key")]
+    pub(crate) public: Option<String>,
     pub(crate) until: Option<Time>,
 }
 

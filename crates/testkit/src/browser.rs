@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::{
     http::Http,
     process::{Launch, Process, free_port},
-    wait::eventually,
+    wait::{eventually, within},
 };
 
 /// How long a browser may take for anything. Far more than it does, for a busy machine.
@@ -42,6 +42,8 @@ pub struct Browser {
     folder: TempDir,
 }
 
+// What the driver refuses, and what a page has not got in time, fails the test: with the page's words, or the driver's.
+#[expect(clippy::missing_panics_doc, reason = "all of them do, as an assertion does")]
 impl Browser {
     /// Starts one. Without `scripts`, pages run none.
     ///
@@ -108,9 +110,13 @@ impl Browser {
             let seen = answer(&self.http, Method::GET, &url, &Value::Null).await.ok()?;
             seen.as_str()?.contains(text).then_some(())
         };
-        if crate::wait::within(PATIENCE, said).await.is_none() {
-            panic!("the page at {} does not say {text:?}, but: {}", self.url().await, self.text().await);
-        }
+        let is_said = within(PATIENCE, said).await.is_some();
+        assert!(
+            is_said,
+            "the page at {} does not say {text:?}, but: {}",
+            self.url().await,
+            self.text().await
+        );
     }
 
     /// Presses what `selector` finds.

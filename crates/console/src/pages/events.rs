@@ -57,7 +57,7 @@ pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>, RawQuery(quer
             filters = format!("{filters}&{notification}");
         }
         Whole {
-            text: serde_json::to_string_pretty(&event.event).unwrap_or_default(),
+            text: serde_json::to_string_pretty(&event.whole).unwrap_or_default(),
             further: further(
                 &format!("/console/events/{}", encoded(&event.id)),
                 &filters,

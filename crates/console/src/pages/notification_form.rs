@@ -78,11 +78,7 @@ impl FormPage<'_> {
     }
 
     fn of(&self, field: &Field) -> &str {
-        self.written.whole(&self.name(field))
-    }
-
-    fn name(&self, field: &Field) -> String {
-        format!("config.{}", field.name)
+        self.written.whole(&field.key())
     }
 
     /// Whether a choice is the one that is written. Templates compare no references.
@@ -102,10 +98,6 @@ impl FormPage<'_> {
 
     fn filter(&self, name: &str) -> &str {
         self.written.get(&format!("filter.{name}"))
-    }
-
-    fn formats(&self) -> Vec<&'static str> {
-        Format::ALL.iter().map(|format| format.name()).collect()
     }
 }
 
@@ -150,7 +142,7 @@ pub(crate) async fn create(visitor: Visitor, Form(written): Form) -> Shown {
     let made = match send(&visitor, Method::POST, "/v1/notifications", &written, None).await? {
         Ok(made) => made,
         Err(refused) => {
-            return form(visitor.shell(Place::Notifications).await?, None, &written, Some(refused));
+            return form(visitor.shell(Place::Notifications).await?, None, &written, Some(&refused));
         }
     };
     let id = made["id"].as_str().unwrap_or_default();
@@ -200,7 +192,7 @@ pub(crate) async fn change(visitor: Visitor, Path(id): Path<String>, Form(writte
     match send(&visitor, Method::PUT, &path, &written, Some(&kept)).await? {
         Ok(_) => Ok(done(&format!("/console/notifications/{}", encoded(&id)), "changed")),
         Err(refused) => {
-            form(visitor.shell(Place::Notifications).await?, Some(&kept), &written, Some(refused))
+            form(visitor.shell(Place::Notifications).await?, Some(&kept), &written, Some(&refused))
         }
     }
 }
@@ -209,7 +201,7 @@ fn form(
     shell: Shell,
     changed: Option<&Notification>,
     written: &Written,
-    refused: Option<(StatusCode, String)>,
+    refused: Option<&(StatusCode, String)>,
 ) -> Result<Response, Fault> {
     let method = written.get("method");
     let known = method.parse::<MethodName>();
@@ -222,7 +214,7 @@ fn form(
         method_name: describe(known).0,
         written,
         fields: fields(known),
-        fault: refused.as_ref().map(|(_, fault)| fault.as_str()),
+        fault: refused.map(|(_, fault)| fault.as_str()),
     };
-    Ok(page_with(refused.as_ref().map_or(StatusCode::OK, |(status, _)| *status), &form))
+    Ok(page_with(refused.map_or(StatusCode::OK, |(status, _)| *status), &form))
 }
