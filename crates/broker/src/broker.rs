@@ -113,7 +113,9 @@ impl Broker {
     ///
     /// On RabbitMQ, work that is done is not given up for an outage of its way out: with claims, this waits
     /// for as long as any of them is ours. When some are lost before they could be ended, that is
-    /// [`BrokerError::Lost`], and somebody will do their work again; the others are ended all the same.
+    /// [`BrokerError::Lost`], and somebody will do their work again; the others are ended all the same, so that all `outputs`
+    /// are durable then, those of lost claims with them. The claims of one queue are lost together: whoever must not repeat
+    /// outputs settles what came from each queue by itself.
     ///
     /// # Errors
     ///

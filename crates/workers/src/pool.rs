@@ -7,10 +7,11 @@
 //! A task that panics drops its claim: the broker gives the message out again and counts, and the
 //! other tasks go on.
 
-use std::{future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
-use bellbuoy_broker::{BrokerError, Claim, Outgoing};
+use bellbuoy_broker::{BrokerError, Claim, Outgoing, QueueName};
 use bellbuoy_domain::Record;
+use futures_util::future::join_all;
 use tokio::{
     task::{JoinError, JoinHandle, JoinSet},
     time::{Instant, sleep_until},
@@ -48,7 +49,7 @@ pub(crate) type Ended = Result<Option<Served>, WorkerError>;
 /// none is taken.
 ///
 /// `serve` gets a token that is cancelled when the drain begins, for whoever waits for something
-/// that may take longer. `settle` ends the claims of a group. `show` is told how many tasks there are whenever that
+/// that may take longer. `settle` ends those claims of a group that came from one queue. `show` is told how many tasks there are whenever that
 /// may have changed.
 ///
 /// # Errors
@@ -121,7 +122,29 @@ struct Settling<S> {
     // How long what is in no hurry waits for company, and how many are enough of it.
     company: (Duration, usize),
     // A task of its own: who leaves it must not leave it half done. And when it began.
-    current: Option<(JoinHandle<Result<(), BrokerError>>, Instant)>,
+    current: Option<(JoinHandle<Result<(), WorkerError>>, Instant)>,
+}
+
+/// Of a group, what came from one queue. It is settled by itself: the claims of a queue are lost together, and then what
+/// follows of them must not go out with what follows of others, for it goes out again when they are served again.
+#[derive(Default)]
+struct Share {
+    claims: Vec<Claim>,
+    outputs: Vec<Outgoing>,
+    told: Bundles,
+}
+
+impl Share {
+    fn add(&mut self, served: Served) {
+        self.claims.push(served.claim);
+        self.outputs.extend(served.outputs);
+        served.record.iter().for_each(|record| self.told.push(record));
+    }
+
+    fn into_parts(mut self) -> (Vec<Claim>, Vec<Outgoing>) {
+        self.outputs.extend(self.told.into_messages());
+        (self.claims, self.outputs)
+    }
 }
 
 impl<S, F> Settling<S>
@@ -171,10 +194,9 @@ where
         }
     }
 
-    fn send(&mut self) -> JoinHandle<Result<(), BrokerError>> {
+    fn send(&mut self) -> JoinHandle<Result<(), WorkerError>> {
         self.until = None;
-        let (mut claims, mut outputs) = (Vec::with_capacity(self.gathered.len()), Vec::new());
-        let mut bundles = Bundles::default();
+        let mut shares: BTreeMap<QueueName, Share> = BTreeMap::new();
         for served in self.gathered.drain(..) {
             // Somebody does it again, and what follows of it goes out then.
             if !served.claim.is_ours() {
@@ -182,12 +204,21 @@ where
                 info!("message {id} of {queue} comes again: the connection that it came by is lost");
                 continue;
             }
-            claims.push(served.claim);
-            outputs.extend(served.outputs);
-            served.record.iter().for_each(|record| bundles.push(record));
+            shares.entry(served.claim.queue().clone()).or_default().add(served);
         }
-        outputs.extend(bundles.into_messages());
-        tokio::spawn((self.settle)(claims, outputs))
+        let settles: Vec<_> = shares
+            .into_values()
+            .map(|share| {
+                let (claims, outputs) = share.into_parts();
+                (self.settle)(claims, outputs)
+            })
+            .collect();
+        tokio::spawn(async move {
+            let mut settled = join_all(settles).await.into_iter();
+            settled.try_for_each(|settled| {
+                settled.map_err(WorkerError::from).or_else(|error| error.outlived("deliver"))
+            })
+        })
     }
 
     /// From when on the group that is being settled has been so for too long.
@@ -202,7 +233,7 @@ where
     /// Waits for the group that is being settled, for ever if there is none, and begins the next. Cancel safe.
     async fn next(&mut self) -> Result<(), WorkerError> {
         let settled = match (&mut self.current, self.until) {
-            (Some((current, _)), _) => current.await.unwrap_or(Err(BrokerError::Closed)),
+            (Some((current, _)), _) => current.await.unwrap_or_else(|_| Err(BrokerError::Closed.into())),
             (None, Some(until)) => {
                 sleep_until(until).await;
                 Ok(())
@@ -211,7 +242,7 @@ where
         };
         self.current = None;
         self.begin();
-        settled.map_err(WorkerError::from).or_else(|error| error.outlived("deliver"))
+        settled
     }
 
     /// What is done is settled as far as there is time for it; nobody waits any more.
@@ -512,6 +543,32 @@ mod tests {
         let [message] = &told.lock().expect("not poisoned")[..] else { panic!("one message") };
         assert_eq!(message.queue, queues::outcomes());
         assert_eq!(Record::all_from_json(&message.body).expect("records").len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_follows_of_claims_that_are_lost_does_not_go_out_with_those_of_another_queue() {
+        let rig = Rig::with(&["lost"]).await;
+        let other = queues::deliver("webhook.1");
+        rig.broker.publish(vec![Outgoing::new(other.clone(), "kept")]).await.expect("published");
+        let settle = |claims: Vec<Claim>, outputs| {
+            let (broker, lost) = (rig.broker.clone(), claims.iter().any(|claim| claim.queue() == &rig.queue));
+            // As RabbitMQ does when the channel of that queue goes: nothing is published for claims that nobody has.
+            async move { if lost { Err(BrokerError::Lost) } else { broker.settle(claims, outputs).await } }
+        };
+        let mut settling = Settling::new(settle, (COMPANY, ENOUGH));
+        for queue in [&rig.queue, &other] {
+            let claim = rig.broker.consume(queue, NonZeroUsize::MIN).next().await.expect("an open broker");
+            let follows = Outgoing::new(QueueName::new("follows"), claim.body().clone());
+            let record = Some(Record { v: WIRE_VERSION, fanned_out: None, attempt: None });
+            let served = Served { claim, outputs: vec![follows], record };
+            settling.gather(Ok(Ok(Some(served)))).expect("no task failed");
+        }
+        settling.begin();
+        settling.next().await.expect("the worker goes on");
+        let left = [&rig.queue, &other, &QueueName::new("follows"), &queues::outcomes()];
+        assert_eq!(left.map(|queue| rig.waiting(queue)), [1, 0, 1, 1]);
+        let mut follows = rig.broker.consume(&QueueName::new("follows"), NonZeroUsize::MIN);
+        assert_eq!(&**follows.next().await.expect("an open broker").body(), b"kept");
     }
 
     #[tokio::test]
