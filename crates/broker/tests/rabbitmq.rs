@@ -655,28 +655,33 @@ async fn what_is_published_patiently_is_there_once_however_often_it_was_refused(
 async fn what_a_queue_does_not_confirm_is_awaited_and_there_once() {
     let node = prepared().await;
     let broker = open(&node.url("v")).await;
-    // Both are known before one of them falls silent.
+    // All are known before two of them fall silent, one whose messages travel in packs.
+    let told = || Outgoing::new(queues::outcomes(), "{}");
     broker
-        .publish(vec![message("known"), Outgoing::new(QueueName::new("out"), "known")])
+        .publish(vec![message("known"), told(), Outgoing::new(QueueName::new("out"), "known")])
         .await
         .expect("published");
-    node.ctl(&["eval", "sys:suspend(v_q)."]).await;
-    let stop = CancellationToken::new();
-    let publishing = {
-        let (broker, stop) = (broker.clone(), stop.clone());
-        tokio::spawn(async move { broker.publish_patiently((0..9).map(message).collect(), &stop).await })
+    node.ctl(&["eval", "sys:suspend(v_q), sys:suspend('v_bellbuoy.outcomes')."]).await;
+    let publish = |messages: Vec<Outgoing>| {
+        let broker = broker.clone();
+        tokio::spawn(async move { broker.publish_patiently(messages, &CancellationToken::new()).await })
     };
-    // The other queue goes on, for longer than RabbitMQ may take to confirm.
+    let publishing = [publish((0..9).map(message).collect()), publish(vec![told(), told()])];
+    // The third queue goes on, for longer than RabbitMQ may take to confirm.
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(20) {
         broker.publish(vec![Outgoing::new(QueueName::new("out"), "goes on")]).await.expect("published");
         pass(0.2).await;
     }
-    assert!(!publishing.is_finished());
-    node.ctl(&["eval", "sys:resume(v_q)."]).await;
-    timeout(PATIENCE, publishing).await.expect("in time").expect("a task").expect("published");
+    assert!(publishing.iter().all(|publishing| !publishing.is_finished()));
+    node.ctl(&["eval", "sys:resume(v_q), sys:resume('v_bellbuoy.outcomes')."]).await;
+    for publishing in publishing {
+        timeout(PATIENCE, publishing).await.expect("in time").expect("a task").expect("published");
+    }
     let counts = eventually(PATIENCE, async || broker.count().await.ok()).await;
-    assert_eq!(counts.iter().find(|count| count.queue.as_str() == "q").map(|count| count.messages), Some(10));
+    let count =
+        |queue: &QueueName| counts.iter().find(|count| count.queue == *queue).map(|count| count.messages);
+    assert_eq!((count(&QueueName::new("q")), count(&queues::outcomes())), (Some(10), Some(2)));
     broker.close().await;
 }
 

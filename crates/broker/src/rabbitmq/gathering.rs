@@ -1,6 +1,7 @@
 //! Messages of several callers to one queue that leave together: while RabbitMQ confirms one group, the next one gathers.
 //!
-//! Under load a group is what came during one confirm; without it nothing waits for company.
+//! Under load a group is what came during one confirm; without it nothing waits for company. Who outlasts outages is in none: a
+//! group is sent once, and its callers are told at once how that ended.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

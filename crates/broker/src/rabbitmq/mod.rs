@@ -4,8 +4,8 @@
 //! returned on the other (`subscription`, `session`). Both are kept by `link`, which makes a lost one anew.
 //! What stands on RabbitMQ is described in `topology`, declared and compared in `declare` and `comparison`; what
 //! had no route finds it again in `reroute`. How a message looks there is in `wire`, how it waits in `delay`.
-//! Events and what the recorder is told leave in groups (`gathering`), as few large messages (`pack`). How much stands where
-//! is asked for in `depths`.
+//! Events and what the recorder is told leave as few large messages (`pack`), those of callers who do not wait for outages in
+//! groups (`gathering`). How much stands where is asked for in `depths`.
 
 mod comparison;
 mod declare;
@@ -267,7 +267,7 @@ impl RabbitMq {
         let can_be_told_twice = others.iter().all(|output| output.together);
         let others = parcels(pack::pack_waiting(others), SystemTime::now(), publisher.tolerance());
         let others = publisher.publish_patiently(others, &wanted);
-        let packable = publisher.publish_packed_patiently(packable, &wanted);
+        let packable = publisher.publish_packed_patiently(&packable, &wanted);
         if can_be_told_twice {
             let (others, packable) = tokio::join!(others, packable);
             others.and(packable)?;

@@ -137,12 +137,7 @@ impl Publisher {
     /// Publishes packable messages together with those of other callers, or says soon that it can't: then some may
     /// have arrived.
     pub(super) async fn publish_packed(&self, messages: Vec<Outgoing>) -> Result<(), BrokerError> {
-        let send = async |group: Vec<Outgoing>| {
-            let now = SystemTime::now();
-            let parcels =
-                pack(&group).into_iter().map(|pack| Message::new(pack, now).parcel(now, self.tolerance));
-            self.publish(parcels.collect()).await
-        };
+        let send = async |group: Vec<Outgoing>| self.publish(self.packed(&group)).await;
         let (events, outcomes) = messages.into_iter().partition(|message| message.queue == queues::events());
         // To its end, also when the other one fails: who leaves a group in the middle takes its company along.
         let (events, outcomes) =
@@ -150,18 +145,19 @@ impl Publisher {
         events.and(outcomes)
     }
 
-    /// The same, through every outage, for as long as it is `wanted`.
+    /// Publishes packable messages as [`Publisher::publish_patiently`] does, in packs of their own: each caller goes on for as
+    /// long as its own work is wanted, and a group could do so for one of them only.
     pub(super) async fn publish_packed_patiently(
         &self,
-        messages: Vec<Outgoing>,
+        messages: &[Outgoing],
         wanted: impl Fn() -> bool,
     ) -> Result<(), BrokerError> {
-        loop {
-            match self.publish_packed(messages.clone()).await {
-                Err(BrokerError::Unavailable(_)) if wanted() => sleep(AGAIN).await,
-                ended => return ended,
-            }
-        }
+        self.publish_patiently(self.packed(messages), wanted).await
+    }
+
+    fn packed(&self, messages: &[Outgoing]) -> Vec<Parcel> {
+        let now = SystemTime::now();
+        pack(messages).into_iter().map(|pack| Message::new(pack, now).parcel(now, self.tolerance)).collect()
     }
 
     /// Waits a moment for a connection that takes messages.
