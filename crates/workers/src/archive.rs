@@ -62,7 +62,7 @@ impl Record {
         if let Err(error) = patience.outlast(refuses_nothing_in_particular, keep).await? {
             return self.archive_alone(batch, &error, shutdown).await;
         }
-        self.broker.settle(batch, Vec::new()).await?;
+        patience.settle(&self.broker, batch, Vec::new()).await?;
         for Letter { kept: letter, .. } in letters {
             // The broker makes these by itself, so nobody counted them before.
             if letter.reason == DeadReason::Poisoned.name() {
@@ -81,7 +81,7 @@ impl Record {
     ) -> Result<(), Halt> {
         if let [only] = &batch[..] {
             let aside = put_aside(only, Why::Refused, &sentence(error), &self.metrics);
-            return Ok(self.broker.settle(batch, vec![aside]).await?);
+            return Ok(self.patience("archive", shutdown).settle(&self.broker, batch, vec![aside]).await?);
         }
         for claim in batch {
             Box::pin(self.archive(vec![claim], shutdown)).await?;

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bellbuoy_broker::{BrokerError, Outgoing, queues};
+use bellbuoy_broker::{Outgoing, queues};
 use bellbuoy_domain::{
     DeliveryId, DeliveryMessage, FannedOut, MethodConfig, Notification, PlannedDelivery, Record as Told,
     WIRE_VERSION,
@@ -109,12 +109,7 @@ impl Record {
                 Outgoing::new(queue, message.to_json()),
                 Outgoing::new(queues::outcomes(), told.to_json()),
             ];
-            let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
-            let publish = || {
-                let published = self.broker.publish_patiently(messages.clone(), shutdown);
-                patience.attend(&self.broker, published)
-            };
-            patience.outlast(passes, publish).await??;
+            patience.publish(&self.broker, &messages).await?;
             self.metrics.count(Counter::DeliveriesQueued, &[method_label(&method)], 1);
             let (delivery, next) = (awaited.delivery, message.delivery);
             info!(delivery.id = %delivery, "delivery {delivery} was called back for, so delivery {next} follows");

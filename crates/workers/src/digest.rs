@@ -1,7 +1,8 @@
 //! Sends what was collected once its time has come: as an event of its own, for the notification that collected it.
 //!
 //! Whoever takes a digest has it for [`LEASE`]. The event is durable in the store, and its delivery in the broker,
-//! before what was collected is forgotten; whoever dies in between has the same delivery made again by the next one.
+//! before what was collected is forgotten; whoever dies in between, or waits for the broker for longer than the lease,
+//! has the same delivery made again by the next one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,7 +48,7 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// Runs until `shutdown` is cancelled. What is in hand then is finished, unless the store is out of reach.
+    /// Runs until `shutdown` is cancelled. What is in hand then is finished, unless the store or the broker is out of reach.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl Digests {
             let Some(messages) = messages(&due, &digest, &event, seen.body.clone(), self.shards) else {
                 return Ok(());
             };
-            self.broker.publish(messages).await?;
+            patience.publish(&self.broker, &messages).await?;
             self.metrics.count(Counter::DeliveriesQueued, &[method_label(&due.method)], 1);
             info!(
                 delivery.id = %digest.delivery(), notification.id = %due.notification,

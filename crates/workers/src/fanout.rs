@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use bellbuoy_broker::{Broker, BrokerError, Claim, Outgoing, Shards, queues};
+use bellbuoy_broker::{Broker, Claim, Outgoing, Shards, queues};
 use bellbuoy_domain::{
     DeadReason, DeliveryId, DeliveryMessage, Event, FannedOut, Grain, NotificationState, PlannedDelivery,
     Record, RepositoryName, Subject, WIRE_VERSION, digest,
@@ -329,19 +329,14 @@ impl Fanout {
             return Ok(());
         }
         let piece = harvest.take_outputs();
-        let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
-        let publish = || {
-            let published = self.broker.publish_patiently(piece.clone(), patience.stop);
-            patience.attend(&self.broker, published)
-        };
-        patience.outlast(passes, publish).await??;
+        patience.publish(&self.broker, &piece).await?;
         self.vital.working();
         Ok(())
     }
 
     async fn settle(&self, mut harvest: Harvest, patience: &Patience<'_>) -> Result<(), Halt> {
         let outputs = harvest.take_outputs();
-        patience.attend(&self.broker, self.broker.settle(harvest.done, outputs)).await?;
+        patience.settle(&self.broker, harvest.done, outputs).await?;
         for (counter, label, by) in harvest.tally {
             self.metrics.count(counter, &[label], by);
         }

@@ -6,7 +6,7 @@
 
 use std::{error::Error, future::Future, pin::pin, time::Duration};
 
-use bellbuoy_broker::{Broker, Connections};
+use bellbuoy_broker::{Broker, BrokerError, Claim, Connections, Outgoing};
 use bellbuoy_store::StoreError;
 use bellbuoy_telemetry::{Counter, Metrics};
 use tokio_util::sync::CancellationToken;
@@ -75,9 +75,30 @@ impl Patience<'_> {
         }
     }
 
+    /// Makes `messages` durable, however long the broker is out of reach.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Patience::outlast`], and what the broker says that will not pass.
+    pub(crate) async fn publish(&self, broker: &Broker, messages: &[Outgoing]) -> Result<(), Halt> {
+        let passes = |error: &BrokerError| matches!(error, BrokerError::Unavailable(_));
+        let publish = || self.attend(broker, broker.publish_patiently(messages.to_vec(), self.stop));
+        Ok(self.outlast(passes, publish).await??)
+    }
+
+    /// [`Broker::settle`], which waits by itself for as long as the claims are ours, and is seen to.
+    pub(crate) async fn settle(
+        &self,
+        broker: &Broker,
+        claims: Vec<Claim>,
+        outputs: Vec<Outgoing>,
+    ) -> Result<(), BrokerError> {
+        self.attend(broker, broker.settle(claims, outputs)).await
+    }
+
     /// Waits for a `call` that outlasts an outage of the `broker` by itself, and shows meanwhile, as
     /// [`Patience::outlast`] does, that it is the broker which is waited for.
-    pub(crate) async fn attend<T>(&self, broker: &Broker, call: impl Future<Output = T>) -> T {
+    async fn attend<T>(&self, broker: &Broker, call: impl Future<Output = T>) -> T {
         self.attend_while(|| broker.connections().and_then(trouble), call).await
     }
 
@@ -126,8 +147,6 @@ fn trouble(connections: Connections) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-
-    use bellbuoy_broker::BrokerError;
 
     use super::*;
 

@@ -138,7 +138,7 @@ impl Record {
             Err(halt) => return Err(halt),
         }
         let messages = batch.len() as u64;
-        self.broker.settle(batch, outputs).await?;
+        self.patience("record", shutdown).settle(&self.broker, batch, outputs).await?;
         self.metrics.count(Counter::OutcomesRecorded, &[], messages);
         self.metrics.observe(Histogram::RecordDuration, &[], started.elapsed().as_secs_f64());
         Ok(())
@@ -178,7 +178,7 @@ impl Record {
         if let [only] = &batch[..] {
             let outputs = taken_apart(only.body())
                 .unwrap_or_else(|| vec![put_aside(only, Why::Refused, &sentence(error), &self.metrics)]);
-            return Ok(self.broker.settle(batch, outputs).await?);
+            return Ok(self.patience("record", shutdown).settle(&self.broker, batch, outputs).await?);
         }
         for claim in batch {
             Box::pin(self.record(vec![claim], shutdown)).await?;
