@@ -236,12 +236,20 @@ fn kept_token(path: &Path) -> anyhow::Result<String> {
 // there meanwhile stays.
 fn keep(path: &Path, token: &str) -> std::io::Result<()> {
     let scratch = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
-    let kept = write_synced(&scratch, token).and_then(|()| fs::hard_link(&scratch, path));
+    let kept =
+        write_synced(&scratch, token).and_then(|()| named(fs::hard_link(&scratch, path), &scratch, path));
     let _ = fs::remove_file(&scratch); // Nobody reads it.
-    match kept {
+    kept?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+// Where the file system has no hard links, which each says in its own way, the name is looked for before it is given: two
+// processes that start for the first time in the same moment can miss each other there.
+fn named(linked: std::io::Result<()>, scratch: &Path, path: &Path) -> std::io::Result<()> {
+    match linked {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all()),
+        Err(_) if !path.try_exists()? => fs::rename(scratch, path),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -293,6 +301,18 @@ mod tests {
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn where_there_are_no_hard_links_a_token_is_kept_all_the_same_and_one_that_is_there_stays() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let (scratch, path) = (folder.path().join("scratch"), folder.path().join("admin-token"));
+        for token in ["the first token", "another token"] {
+            fs::write(&scratch, token).expect("written");
+            let refused = Err(ErrorKind::PermissionDenied.into());
+            named(refused, &scratch, &path).expect("there is a token");
+        }
+        assert_eq!(fs::read_to_string(&path).expect("read"), "the first token");
     }
 
     #[test]
