@@ -395,6 +395,7 @@ async fn findings_that_are_collected_are_why_nothing_came_yet() {
         method: "webhook".into(),
         source: "registry.example.com".into(),
         subject: "acme/api".into(),
+        message: Uuid::nil(),
         due_at: at(60_000),
         body: b"{}".to_vec(),
     });

@@ -2,7 +2,7 @@
 //!
 //! A digest is on its way as a delivery before its rows go. Whoever dies in between has it sent again by the next
 //! worker, as the same delivery. Which events it told stays known without them, as long as history is kept: the
-//! fan-out of one of them may still be repeated.
+//! fan-out of one of them may still be repeated. One that another message brought again after its window is told anew.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,6 +36,8 @@ pub struct Collected {
     pub source: String,
     /// The event's repository.
     pub subject: String,
+    /// The id of the message that brought the event, or that took it over.
+    pub message: Uuid,
     /// When the digest is due that it opens, if none is open.
     pub due_at: Timestamp,
     /// The event's canonical JSON.
@@ -104,8 +106,8 @@ impl Store {
     }
 
     /// Puts events into the open digests of their notifications and subjects, opening those that are missing, in one
-    /// transaction; one answer per event. One that is in a digest already stays there, and one that was told is not
-    /// told again.
+    /// transaction; one answer per event. One that is in a digest already stays there, and one that was told since
+    /// the same message brought it is not told again.
     pub async fn collect(&self, collected: &[Collected]) -> Result<Vec<OpenDigest>, StoreError> {
         if collected.is_empty() {
             return Ok(Vec::new());
@@ -189,16 +191,16 @@ impl Store {
     }
 }
 
-/// Those that are in a digest already, or were told in one.
+/// Those that are in a digest already, or were told in one as the same message brought them.
 async fn known(
     writing: &mut Writing,
     collected: &[Collected],
 ) -> Result<HashMap<DeliveryId, OpenDigest>, StoreError> {
     let ids: Vec<Uuid> = collected.iter().map(|one| one.delivery.as_uuid()).collect();
-    let mut rows: Vec<(Uuid, Uuid, Text)> = Vec::new();
-    for places in [&sql::DIGESTS_OF, &sql::TOLD] {
-        rows.extend(writing.fetch_many(places, &ids, |id| values![*id]).await?);
-    }
+    let mut rows: Vec<(Uuid, Uuid, Text)> =
+        writing.fetch_many(&sql::DIGESTS_OF, &ids, |id| values![*id]).await?;
+    let brought = |one: &Collected| values![one.delivery.as_uuid(), one.message];
+    rows.extend(writing.fetch_many(&sql::TOLD, collected, brought).await?);
     Ok(rows
         .into_iter()
         .map(|(delivery, id, source)| (delivery.into(), OpenDigest { id, source: source.0 }))
@@ -233,8 +235,8 @@ async fn fill(
     Ok((OpenDigest { id, source: source.0 }, taken))
 }
 
-fn item_values<'a>((digest, one): &'a (Uuid, &Collected)) -> [Value<'a>; 3] {
-    values![one.delivery.as_uuid(), *digest, one.body.as_slice()]
+fn item_values<'a>((digest, one): &'a (Uuid, &Collected)) -> [Value<'a>; 4] {
+    values![one.delivery.as_uuid(), *digest, one.message, one.body.as_slice()]
 }
 
 #[derive(FromRow)]

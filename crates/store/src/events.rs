@@ -59,6 +59,8 @@ pub struct StoredEvent {
     pub kind: Kind,
     /// Its repository or namespace; empty for the registry.
     pub subject: String,
+    /// The id of the message that brought it, or that took it over.
+    pub message: Uuid,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// Whether its deliveries are recorded.
@@ -334,6 +336,7 @@ struct EventRow {
     id: Text,
     kind: String,
     subject: Text,
+    message: Uuid,
     accepted_at: i64,
     fanned_out: bool,
     body: Vec<u8>,
@@ -347,6 +350,7 @@ impl EventRow {
             source: self.source.0,
             id: self.id.0,
             subject: self.subject.0,
+            message: self.message,
             fanned_out: self.fanned_out,
             body: self.body,
         })

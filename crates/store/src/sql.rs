@@ -251,15 +251,15 @@ texts! {
         "UPDATE events SET kind = $3, subject = $4, message = $5, accepted_at = $6, fanned_out = FALSE, body = $7 \
          WHERE id = $1 AND source = $2";
     EVENT =
-        "SELECT source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE id = $1 \
+        "SELECT source, id, kind, subject, message, accepted_at, fanned_out, body FROM events WHERE id = $1 \
          AND (source = $2 OR $2 IS NULL) ORDER BY source LIMIT $3";
     EVENTS =
-        "SELECT seq, source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE seq < $1 \
+        "SELECT seq, source, id, kind, subject, message, accepted_at, fanned_out, body FROM events WHERE seq < $1 \
          ORDER BY seq DESC LIMIT $2";
 
     /// The caller looks closer at what the events are about.
     RECENT_EVENTS =
-        "SELECT source, id, kind, subject, accepted_at, fanned_out, body FROM events WHERE seq > $1 \
+        "SELECT source, id, kind, subject, message, accepted_at, fanned_out, body FROM events WHERE seq > $1 \
          AND (subject = $2 OR (subject > $3 AND subject < $4) OR $2 IS NULL) ORDER BY seq DESC LIMIT $5";
     LAST_EVENT = "SELECT coalesce((SELECT max(seq) FROM events), 0)";
 
@@ -349,9 +349,11 @@ texts! {
     DIGESTS_FOR = "SELECT subject, items, due_at FROM digests WHERE notification = $1 ORDER BY due_at LIMIT $2";
     DIGEST_ITEMS = "SELECT body FROM digest_items WHERE digest = $1 ORDER BY delivery";
     KEEP_TOLD =
-        "INSERT INTO told (delivery, digest, source, told_at) \
-         SELECT i.delivery, d.id, d.source, CAST($2 AS BIGINT) FROM digest_items i JOIN digests d ON d.id = i.digest \
-         WHERE i.digest = $1 ON CONFLICT (delivery) DO NOTHING";
+        "INSERT INTO told (delivery, digest, message, source, told_at) \
+         SELECT i.delivery, d.id, i.message, d.source, CAST($2 AS BIGINT) FROM digest_items i \
+         JOIN digests d ON d.id = i.digest WHERE i.digest = $1 ON CONFLICT (delivery) DO UPDATE \
+         SET digest = excluded.digest, message = excluded.message, source = excluded.source, \
+         told_at = excluded.told_at";
     FORGET_DIGEST = "DELETE FROM digests WHERE id = $1";
     FORGET_DIGEST_ITEMS = "DELETE FROM digest_items WHERE digest = $1";
     FORGET_TOLD =
@@ -442,9 +444,11 @@ many! {
     DIGESTS_OF = [Uuid]
         "SELECT i.delivery, d.id, d.source FROM digest_items i JOIN digests d ON d.id = i.digest WHERE i.delivery IN (",
         ")";
-    TOLD = [Uuid] "SELECT delivery, digest, source FROM told WHERE delivery IN (", ")";
-    ADD_DIGEST_ITEMS = [Uuid Uuid Bytes]
-        "INSERT INTO digest_items (delivery, digest, body)",
+    TOLD = [Uuid Uuid]
+        "SELECT delivery, digest, source FROM told WHERE (delivery, message) IN (",
+        ")";
+    ADD_DIGEST_ITEMS = [Uuid Uuid Uuid Bytes]
+        "INSERT INTO digest_items (delivery, digest, message, body)",
         "ON CONFLICT (delivery) DO NOTHING";
 
     TAKE_SENDS = [Uuid Int Int]
@@ -657,8 +661,8 @@ mod tests {
             FROM generate_series(1, 50000) i;
         INSERT INTO digests SELECT gen_random_uuid(), gen_random_uuid(), 'acme/api', 'webhook', 'registry', i, true,
             1, 2, 0 FROM generate_series(1, 5000) i;
-        INSERT INTO digest_items SELECT gen_random_uuid(), id, '{}' FROM digests;
-        INSERT INTO told SELECT gen_random_uuid(), gen_random_uuid(), 'registry', i FROM generate_series(1, 50000) i;
+        INSERT INTO digest_items SELECT gen_random_uuid(), id, '{}', gen_random_uuid() FROM digests;
+        INSERT INTO told SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'registry', i FROM generate_series(1, 50000) i;
     ";
 
     /// What PostgreSQL would do, for any values.

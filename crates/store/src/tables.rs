@@ -300,14 +300,20 @@ const DIGESTS: Plan = Plan {
 const DIGEST_ITEMS: Plan = Plan {
     name: "digest_items",
     has_seq: false,
-    columns: &[Plain("delivery", Uuid), Plain("digest", Uuid), Plain("body", Bytes)],
+    columns: &[Plain("delivery", Uuid), Plain("digest", Uuid), Plain("message", Uuid), Plain("body", Bytes)],
     key: &["delivery"],
 };
 
 const TOLD: Plan = Plan {
     name: "told",
     has_seq: false,
-    columns: &[Plain("delivery", Uuid), Plain("digest", Uuid), Plain("source", Text), Plain("told_at", Int)],
+    columns: &[
+        Plain("delivery", Uuid),
+        Plain("digest", Uuid),
+        Plain("message", Uuid),
+        Plain("source", Text),
+        Plain("told_at", Int),
+    ],
     key: &["delivery"],
 };
 

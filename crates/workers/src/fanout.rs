@@ -452,6 +452,7 @@ fn collected_of(wish: &Wish, seen: &SeenEvent) -> Option<Collected> {
         method: notification.method.clone(),
         source: seen.source.clone(),
         subject: seen.subject.clone(),
+        message: seen.message,
         due_at: clock::after(clock::now(), window),
         body: seen.body.clone(),
     })

@@ -172,6 +172,7 @@ async fn a_fan_out_that_died_after_collecting_collects_nothing_twice() {
         method: "webhook".into(),
         source: event.source.clone(),
         subject: "acme/api".into(),
+        message: claim.id(),
         due_at: Timestamp::now(),
         body: event.to_json(),
     };

@@ -232,6 +232,7 @@ impl<'a> Missed<'a> {
             method: self.notification.method.clone(),
             source: stored.source.clone(),
             subject: stored.subject.clone(),
+            message: stored.message,
             due_at: now.saturating_add(window).unwrap_or(now),
             body: stored.body.clone(),
         }

@@ -1,7 +1,12 @@
--- In which digest an event was told. Should its fan-out be repeated after that, it is not told once more.
+-- Which message brought what is collected; of rows from before, nobody knows.
+ALTER TABLE digest_items ADD COLUMN message UUID NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000';
+
+-- In which digest an event was told, and which message had brought it. Should the fan-out of that message be repeated
+-- after that, the event is not told once more; by another message it was taken over since, and is.
 CREATE TABLE told (
     delivery UUID NOT NULL PRIMARY KEY,
     digest UUID NOT NULL,
+    message UUID NOT NULL,
     source TEXT COLLATE "C" NOT NULL,
     told_at BIGINT NOT NULL
 );

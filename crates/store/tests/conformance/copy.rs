@@ -127,6 +127,7 @@ async fn fill(store: &Store) {
         method: "webhook".into(),
         source: AWKWARD.into(),
         subject: "acme/api".into(),
+        message: Uuid::from_u128(1),
         due_at: at(60),
         body: vec![b'x'],
     };

@@ -1,6 +1,7 @@
 use bellbuoy_domain::digest::MOST_COLLECTED;
 use bellbuoy_store::{Collected, OpenDigest, Store};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::sample::{SOURCE, at, delivery_id, notification_id};
 
@@ -11,6 +12,7 @@ fn one(event: &str, notification: u128, subject: &str, due: i64) -> Collected {
         method: "webhook".into(),
         source: SOURCE.into(),
         subject: subject.into(),
+        message: Uuid::from_u128(1),
         due_at: at(due),
         body: event.into(),
     }
@@ -102,6 +104,21 @@ pub(crate) async fn what_was_told_is_not_collected_again_as_long_as_history_is_k
     assert_eq!(told_by(60, 9).await, 0);
     assert_eq!([told_by(61, 1).await, told_by(61, 1).await, told_by(61, 1).await], [1, 1, 0]);
     assert_ne!(collect(&store, &both).await[0], told[0]);
+}
+
+pub(crate) async fn what_another_message_brings_after_it_was_told_is_told_again(store: Store) {
+    let first = one("1", 1, "a/b", 60);
+    let again = Collected { message: Uuid::from_u128(2), due_at: at(90), ..first.clone() };
+    let told = collect(&store, std::slice::from_ref(&first)).await;
+    let meanwhile = collect(&store, std::slice::from_ref(&again)).await;
+    assert_eq!(meanwhile, told, "one telling is enough for both, as long as it is to come");
+    store.forget_digest(told[0].id, at(60)).await.expect("forgotten");
+
+    let anew = collect(&store, std::slice::from_ref(&again)).await;
+    assert_ne!(anew, told);
+    assert_eq!(take(&store, 90).await, [due(1, "a/b", &["1"])]);
+    store.forget_digest(anew[0].id, at(90)).await.expect("forgotten");
+    assert_eq!(collect(&store, &[again]).await, anew, "its fan-out is repeated");
 }
 
 pub(crate) async fn a_digest_is_one_workers_until_its_lease_is_over_and_goes_when_it_is_forgotten(

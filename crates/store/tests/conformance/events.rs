@@ -102,6 +102,7 @@ pub(crate) async fn an_event_is_read_back_by_id(store: Store) {
         id: AWKWARD.into(),
         kind: awkward.kind,
         subject: String::new(),
+        message: awkward.message,
         accepted_at: at(5),
         fanned_out: false,
         body: awkward.body,

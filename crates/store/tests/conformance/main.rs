@@ -113,6 +113,7 @@ checks! {
         each_notification_and_subject_collects_by_itself_until_its_first_is_due,
         what_is_collected_again_stays_in_its_digest,
         what_was_told_is_not_collected_again_as_long_as_history_is_kept,
+        what_another_message_brings_after_it_was_told_is_told_again,
         what_a_notification_collects_is_listed_until_it_is_told,
         a_digest_is_one_workers_until_its_lease_is_over_and_goes_when_it_is_forgotten,
         a_full_digest_takes_no_more_and_the_next_begins,
