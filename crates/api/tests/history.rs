@@ -219,15 +219,17 @@ async fn after_an_end_without_an_attempt_a_number_is_left_out_so_that_history_fo
     for (id, state, code) in [
         ("1", DeliveryState::Cancelled, CauseCode::NoRecipient),
         ("2", DeliveryState::Dead, CauseCode::Disabled),
+        ("3", DeliveryState::Dead, CauseCode::CircuitOpen),
     ] {
         let past = Past::of(&rig, id).await;
-        past.record(&rig, 1, "cancelled", state, Some(code)).await;
-        assert_eq!(past.resend(&rig).await.json()["attempt"], 2);
+        past.record(&rig, 1, "deferred", DeliveryState::Waiting, Some(CauseCode::Timeout)).await;
+        past.record(&rig, 2, "cancelled", state, Some(code)).await;
+        assert_eq!(past.resend(&rig).await.json()["attempt"], 3);
         rig.drain_deliveries("webhook", 1).await;
         rig.store.record(&rig.drain_records(1).await, 3).await.expect("recorded");
         assert_eq!(past.shown(&rig).await["state"], "waiting");
-        past.record(&rig, 2, "deferred", DeliveryState::Waiting, Some(CauseCode::Timeout)).await;
-        assert_eq!(past.shown(&rig).await["attempt_count"], 2);
+        past.record(&rig, 3, "deferred", DeliveryState::Waiting, Some(CauseCode::Timeout)).await;
+        assert_eq!(past.shown(&rig).await["attempt_count"], 3);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     Cursor, Store, StoreError,
     call::{Value, values},
     page::{self, Stretch},
+    record::STEPS,
     sql,
     text::Text,
     value::{cause, delivery_state, kind, number, timestamp},
@@ -41,6 +42,8 @@ pub struct DeliveryRow {
     pub state: DeliveryState,
     /// How many attempts it has spent.
     pub attempts: u32,
+    /// The number of the attempt that its latest record is of, also of one that was not made; 0 before the first.
+    pub last_number: u32,
     /// When it is next due, while waiting.
     pub next_due_at: Option<Timestamp>,
     /// When it came to stand there.
@@ -242,6 +245,7 @@ struct StoredDelivery {
     kind: String,
     subject: Text,
     accepted_at: i64,
+    progress: i64,
     state: String,
     attempts: i64,
     next_due_at: Option<i64>,
@@ -260,6 +264,7 @@ impl StoredDelivery {
             accepted_at: timestamp(self.accepted_at)?,
             state: delivery_state(&self.state)?,
             attempts: number(self.attempts)?,
+            last_number: number(self.progress / STEPS)?,
             next_due_at: self.next_due_at.map(timestamp).transpose()?,
             updated_at: timestamp(self.updated_at)?,
             cause: cause(self.cause_code.as_deref(), self.cause_detail)?,

@@ -62,6 +62,9 @@ impl Store {
     }
 }
 
+/// What the number of an attempt counts in a delivery's `progress`: more than all that can become of it.
+pub(crate) const STEPS: i64 = 4;
+
 /// Records of one call, with one entry per delivery and one per attempt.
 #[derive(Default)]
 struct Batch<'a> {
@@ -188,7 +191,7 @@ impl<'a> Standing<'a> {
             DeliveryState::Pending | DeliveryState::Waiting => 1,
         };
         Self {
-            progress: i64::from(attempt.attempt) * 4 + step,
+            progress: i64::from(attempt.attempt) * STEPS + step,
             updated_at: ended_at(attempt).as_millisecond(),
             state: attempt.state,
             attempts: if spent { attempt.attempt } else { attempt.attempt.saturating_sub(1) },

@@ -161,8 +161,8 @@ macro_rules! callback_columns {
 
 macro_rules! delivery_columns {
     () => {
-        "seq, id, notification, method, source, event, kind, subject, accepted_at, state, attempts, next_due_at, \
-         updated_at, cause_code, cause_detail, status"
+        "seq, id, notification, method, source, event, kind, subject, accepted_at, progress, state, attempts, \
+         next_due_at, updated_at, cause_code, cause_detail, status"
     };
 }
 

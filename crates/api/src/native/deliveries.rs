@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellbuoy_domain::{
-    Cause, CauseCode, DeliveryId, DeliveryMessage, DeliveryState, Event, Kind, NotificationId, WIRE_VERSION,
+    Cause, DeliveryId, DeliveryMessage, DeliveryState, Event, Kind, NotificationId, WIRE_VERSION,
 };
 use bellbuoy_store::{AttemptRow, CallbackRow, Cursor, DeliveryDetail, DeliveryQuery, DeliveryRow};
 use http::{StatusCode, Uri};
@@ -207,7 +207,8 @@ async fn resend(
     let delivery = find(&app, &caller, &text).await?.delivery;
     check_sendable(&app, &delivery).await?;
     let (event, body) = event(&app, &delivery).await?;
-    let last = last_number(&delivery);
+    // What ended without an attempt used the number of the one it was due for: history would hide what comes under it.
+    let last = delivery.last_number;
     let (next, now) = (last.saturating_add(1), now());
     let message = DeliveryMessage {
         v: WIRE_VERSION,
@@ -240,14 +241,6 @@ async fn check_sendable(app: &App, delivery: &DeliveryRow) -> Result<(), Problem
         return Err(Problem::conflict(format!("the delivery is {state}: it is still going to be sent")));
     }
     again::check_notification(app, delivery.notification).await
-}
-
-/// The number of a delivery's last record. One that ended without an attempt used the number of the
-/// attempt it was due for, so that number is left out: its history would hide what comes under it.
-fn last_number(delivery: &DeliveryRow) -> u32 {
-    let unspent = delivery.state == DeliveryState::Cancelled
-        || delivery.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::Disabled);
-    delivery.attempts.saturating_add(u32::from(unspent))
 }
 
 /// The delivery's event, and its bytes as they are kept.
