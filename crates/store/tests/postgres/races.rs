@@ -132,7 +132,7 @@ async fn of_nodes_that_start_at_once_one_makes_the_schema() {
     let name = url.rsplit('/').next().expect("a name");
     assert_eq!(
         server.sql(name, "SELECT version, success FROM _sqlx_migrations").await,
-        "1|t\n3|t\n4|t\n5|t\n6|t\n8|t\n10|t\n11|t\n12|t"
+        "1|t\n3|t\n4|t\n5|t\n6|t\n8|t\n10|t\n11|t\n12|t\n13|t"
     );
     assert_eq!(server.sql(name, "SELECT count(*) FROM counters").await, "1");
 }
