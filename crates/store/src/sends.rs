@@ -10,7 +10,7 @@ use crate::{Store, StoreError, call::values, sql, value::column, writing::retrie
 impl Store {
     /// Takes attempts of deliveries, by their numbers, for sending them, and says of which deliveries: those whose attempt
     /// nobody else has taken. It is free again after `turn`, so that a caller that dies before it has sent one keeps it
-    /// from nobody, or by [`Store::free_sends`].
+    /// from nobody, also where the database's clock was set back meanwhile; or by [`Store::free_sends`].
     pub async fn take_sends(
         &self,
         attempts: &[(DeliveryId, u32)],
@@ -24,8 +24,9 @@ impl Store {
         retried(async || {
             let mut writing = self.write().await?;
             let now = writing.now().await?;
-            writing.run(sql::FORGET_SENDS, &values![now]).await?;
             let ends_at = now.saturating_add(turn);
+            // What ends a whole turn later still was taken before the database's clock was set back.
+            writing.run(sql::FORGET_SENDS, &values![now, ends_at.saturating_add(turn)]).await?;
             let taken: Vec<(Uuid,)> = writing
                 .fetch_many(&sql::TAKE_SENDS, &attempts, |(delivery, attempt)| {
                     values![delivery.as_uuid(), i64::from(*attempt), ends_at]

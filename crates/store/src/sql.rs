@@ -360,7 +360,7 @@ texts! {
         "DELETE FROM told WHERE delivery IN (SELECT t.delivery FROM told t WHERE t.told_at < $1 \
          ORDER BY t.told_at LIMIT $2)";
 
-    FORGET_SENDS = "DELETE FROM sends WHERE ends_at <= $1";
+    FORGET_SENDS = "DELETE FROM sends WHERE ends_at <= $1 OR ends_at > $2";
 
     FORGET_SLOTS = "DELETE FROM slots WHERE ends_at <= $1";
     FORGET_SLOTS_ENDING_LATER = "DELETE FROM slots WHERE ends_at > $1";

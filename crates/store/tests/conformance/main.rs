@@ -156,6 +156,7 @@ checks! {
     }
     sends {
         an_attempt_is_one_senders_until_it_is_freed_or_its_turn_is_over,
+        what_was_taken_before_the_clock_was_set_back_is_free_again,
         of_many_senders_at_once_each_attempt_is_taken_by_one,
     }
     slots {

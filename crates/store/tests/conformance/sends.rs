@@ -33,6 +33,14 @@ pub(crate) async fn an_attempt_is_one_senders_until_it_is_freed_or_its_turn_is_o
     assert_eq!(take(&store, &[], 1, LONG).await, deliveries(&[]));
 }
 
+pub(crate) async fn what_was_taken_before_the_clock_was_set_back_is_free_again(store: Store) {
+    // Its turn ends as far ahead as that of a minute does once the clock is a day behind.
+    let before = Duration::from_hours(24);
+    assert_eq!(take(&store, &[1], 1, before).await, deliveries(&[1]));
+    assert_eq!(take(&store, &[1], 1, LONG).await, deliveries(&[1]));
+    assert_eq!(take(&store, &[1], 1, LONG).await, deliveries(&[]));
+}
+
 pub(crate) async fn of_many_senders_at_once_each_attempt_is_taken_by_one(store: Store) {
     let numbers: Vec<u128> = (0..500).collect();
     let mut tasks = JoinSet::new();
