@@ -139,7 +139,29 @@ impl Store {
         at: Timestamp,
         back_at: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
-        let version = retried(|| self.disable_once(id, reason, at, back_at)).await?;
+        self.disable(id, (reason, None), at, back_at).await
+    }
+
+    /// The same of one that is on probation, since before `seen_at`: what an attempt found that began then says nothing of
+    /// a later probation. False as well when it is not.
+    pub async fn disable_on_probation(
+        &self,
+        id: NotificationId,
+        (reason, seen_at): (&str, Timestamp),
+        at: Timestamp,
+        back_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        self.disable(id, (reason, Some(seen_at)), at, back_at).await
+    }
+
+    async fn disable(
+        &self,
+        id: NotificationId,
+        why: (&str, Option<Timestamp>),
+        at: Timestamp,
+        back_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let version = retried(|| self.disable_once(id, why, at, back_at)).await?;
         if let Some(version) = version {
             raise(&self.inner.version, version);
         }
@@ -149,13 +171,14 @@ impl Store {
     async fn disable_once(
         &self,
         id: NotificationId,
-        reason: &str,
+        (reason, seen_at): (&str, Option<Timestamp>),
         at: Timestamp,
         back_at: Option<Timestamp>,
     ) -> Result<Option<i64>, StoreError> {
         let mut writing = self.write().await?;
         let back_at = back_at.map(Timestamp::as_millisecond);
-        let values = values![id.as_uuid(), reason, FAILURES_OF_DISABLED, back_at];
+        let seen_at = seen_at.map(Timestamp::as_millisecond);
+        let values = values![id.as_uuid(), reason, FAILURES_OF_DISABLED, back_at, seen_at];
         if writing.run(sql::DISABLE_NOTIFICATION, &values).await? == 0 {
             writing.give_up().await?;
             return Ok(None);

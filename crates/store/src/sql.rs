@@ -227,7 +227,8 @@ texts! {
          state = CASE WHEN state = 'disabled' THEN 'probation' ELSE state END WHERE id = $1";
     DISABLE_NOTIFICATION =
         "UPDATE notifications SET state = 'disabled', state_reason = $2, back_at = $4, \
-         failures = CASE WHEN failures < $3 THEN $3 ELSE failures END WHERE id = $1 AND state <> 'disabled'";
+         failures = CASE WHEN failures < $3 THEN $3 ELSE failures END WHERE id = $1 AND state <> 'disabled' \
+         AND ((state = 'probation' AND (back_at IS NULL OR back_at <= $5)) OR $5 IS NULL)";
     END_PAUSES =
         "UPDATE notifications SET state = 'probation', failures = 0 \
          WHERE back_at <= $1 AND state = 'disabled'";

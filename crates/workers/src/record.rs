@@ -253,7 +253,7 @@ impl Record {
         Ok(patience.outlast(refuses_nothing_in_particular, once).await??)
     }
 
-    // Unless it is disabled already, or was changed by its owner after what speaks against it.
+    // Unless it is disabled already, or was changed by its owner or set on probation after what speaks against it.
     async fn disable_once(
         &self,
         (id, seen_at): (NotificationId, Timestamp),
@@ -262,14 +262,17 @@ impl Record {
     ) -> Result<(), StoreError> {
         let Some(notification) = self.store.notification(id).await? else { return Ok(()) };
         let known = notification.state == NotificationState::Disabled;
-        // What failed before it was set on probation does not speak against it any more.
-        let over = why == Disabling::Probation && notification.state != NotificationState::Probation;
         let now = clock::now();
         let back_at = why.back_after(self.limits.back_after).map(|pause| clock::after(now, pause));
-        if known || over || notification.updated_at > seen_at {
+        if known || notification.updated_at > seen_at {
             return Ok(());
         }
-        if !self.store.disable_notification_until(id, reason, now, back_at).await? {
+        let disabled = if why == Disabling::Probation {
+            self.store.disable_on_probation(id, (reason, seen_at), now, back_at).await?
+        } else {
+            self.store.disable_notification_until(id, reason, now, back_at).await?
+        };
+        if !disabled {
             return Ok(());
         }
         warn!(notification.id = %id, "disabled notification {id}: {reason}");

@@ -227,10 +227,26 @@ pub(crate) async fn an_attempt_of_an_earlier_probation_does_not_end_a_later_one(
     // Once more, in the middle of it, it begins no other one.
     assert!(store.reset_failures(ids[1], at(20)).await.expect("reset"));
     for id in ids {
+        let seen_before = ("it failed", at(9));
+        assert!(!store.disable_on_probation(id, seen_before, at(30), None).await.expect("answered"));
         for (seen_at, ends) in [(at(9), false), (at(10), true), (at(11), false)] {
             assert_eq!(store.end_probation(id, seen_at).await.expect("answered"), ends, "{seen_at}");
         }
+        let active = ("it failed", at(11));
+        assert!(!store.disable_on_probation(id, active, at(30), None).await.expect("answered"));
     }
+    assert!(
+        store.disable_notification_until(ids[0], "failing", at(0), Some(at(10))).await.expect("disabled")
+    );
+    assert!(store.end_pauses(at(10)).await.expect("answered"));
+    let seen = ("it failed", at(10));
+    assert!(store.disable_on_probation(ids[0], seen, at(30), Some(at(40))).await.expect("answered"));
+    let again = store.notification(ids[0]).await.expect("read").expect("there");
+    assert_eq!(
+        (again.state, again.state_reason.as_deref()),
+        (NotificationState::Disabled, Some("it failed"))
+    );
+    assert!(!store.disable_on_probation(ids[0], seen, at(30), None).await.expect("answered"));
 }
 
 pub(crate) async fn the_version_grows_with_every_change_and_only_then(store: Store) {
