@@ -4,12 +4,14 @@ mod common;
 
 use std::time::Duration;
 
-use bellbuoy_broker::queues;
+use bellbuoy_api::ServerLimits;
+use bellbuoy_broker::{Broker, BrokerUrl, Outgoing, RabbitMqOptions, Shards, Topology, queues};
 use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, DeliveryId, DeliveryState, Event, FannedOut, Kind, Notification,
     NotificationId, PlannedDelivery, Record, Scope, WIRE_VERSION,
 };
 use bellbuoy_store::{Collected, DeadLetter, SeenEvent};
+use bellbuoy_testkit::{rabbitmq::Node, wait::eventually};
 use common::{JSON, Rig, problem, push_event};
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -210,6 +212,38 @@ async fn what_several_send_again_at_once_is_sent_once_and_what_was_not_sent_can_
     rig.broker.close().await;
     for _ in 0..2 {
         problem(&past.resend(&rig).await, 503);
+    }
+}
+
+#[tokio::test]
+async fn what_rabbitmq_may_have_taken_is_left_alone_for_a_minute() {
+    let node = Node::start().await;
+    node.add_vhosts(&["v"]).await;
+    let Ok(BrokerUrl::RabbitMq(url)) = node.url("v").parse() else { panic!("no URL of RabbitMQ") };
+    let topology = Topology::new(&["webhook"], Shards::ONE);
+    let options = RabbitMqOptions { topology: topology.clone(), ..RabbitMqOptions::default() };
+    topology.apply(&url, &options).await.expect("the topology");
+    let full = r#"{"max-length": 1, "overflow": "reject-publish"}"#;
+    let queue = queues::deliver("webhook");
+    node.ctl(&["set_policy", "-p", "v", "full", &format!("^{queue}$"), full, "--apply-to", "queues"]).await;
+    let broker = Broker::open_rabbitmq(&url, &options).expect("a broker");
+    let patience = Duration::from_mins(1);
+    eventually(patience, async || broker.ping().await.ok()).await;
+    eventually(patience, async || broker.publish(vec![Outgoing::new(queue.clone(), "{}")]).await.err()).await;
+
+    let rig = Rig::with(|api| api.broker = broker.clone(), ServerLimits::default()).await;
+    let past = Past::of(&rig, "42").await;
+    past.record(&rig, 1, "rejected", DeliveryState::Dead, Some(CauseCode::Http4xx)).await;
+    let answer = past.resend(&rig).await;
+    assert!(problem(&answer, 503).contains("look in a minute"));
+    assert_eq!(answer.headers["retry-after"], "60");
+    assert!(problem(&past.resend(&rig).await, 409).contains("look again in a minute"));
+
+    let other = Past::of(&rig, "43").await;
+    other.record(&rig, 1, "rejected", DeliveryState::Dead, Some(CauseCode::Http4xx)).await;
+    broker.close().await;
+    for _ in 0..2 {
+        assert!(problem(&other.resend(&rig).await, 503).contains("nothing was accepted"));
     }
 }
 

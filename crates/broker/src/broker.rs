@@ -88,6 +88,12 @@ impl Broker {
         self.settle(Vec::new(), messages).await
     }
 
+    /// Whether messages may be durable although publishing them ended with `error`.
+    pub fn may_have_taken(&self, error: &BrokerError) -> bool {
+        let is_checked = matches!(error, BrokerError::TooLarge { .. } | BrokerError::DelayTooLong { .. });
+        matches!(self.0, Engine::RabbitMq(_)) && !is_checked
+    }
+
     /// As [`Broker::publish`], but what can be outlasted is, until `stop`: on RabbitMQ an outage of it, and no message
     /// that was confirmed is repeated. For what RabbitMQ takes without delay this waits also beyond `stop`: left in the
     /// middle, it would only be published twice. The embedded broker's errors leave none durable, and are the caller's to outlast.

@@ -2,9 +2,9 @@
 //!
 //! History tells of it a moment later, so that until then the store remembers that the attempt is somebody's.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use bellbuoy_broker::{Outgoing, queues};
+use bellbuoy_broker::{BrokerError, Outgoing, queues};
 use bellbuoy_domain::{
     AttemptRecord, DeliveryId, DeliveryMessage, DeliveryState, Event, NotificationId, NotificationState,
     Record, WIRE_VERSION,
@@ -16,7 +16,7 @@ use crate::{App, auth::Caller, problem::Problem};
 
 /// For how long an attempt is one caller's to send. History tells of it by then as a rule; and whoever died before it had
 /// sent one keeps others from it for no longer.
-pub(super) const TURN: Duration = Duration::from_mins(1);
+const TURN: Duration = Duration::from_mins(1);
 
 /// Refuses a delivery that no worker would send: it would end where it is.
 ///
@@ -41,7 +41,7 @@ pub(crate) async fn check_notification(app: &App, id: NotificationId) -> Result<
 ///
 /// # Errors
 ///
-/// 409 when this attempt is being sent, 503 when it could not be sent.
+/// 409 when this attempt is being sent, 503 when it could not be sent or nobody knows whether it was.
 pub(crate) async fn send(
     app: &App,
     method: &str,
@@ -50,14 +50,17 @@ pub(crate) async fn send(
     now: Timestamp,
 ) -> Result<(), Problem> {
     let attempt = (message.delivery, message.attempt);
-    if app.api.store.take_sends(&[attempt], TURN).await?.is_empty() {
+    if take(app, &[attempt]).await?.is_empty() {
         let detail = "the delivery was sent again a moment ago, and history does not tell of it yet; look again in a minute";
         return Err(Problem::conflict(detail));
     }
     let queue = app.api.shards.queue(method, message.notification.as_uuid().as_u128());
     if let Err(error) = app.api.broker.publish(vec![Outgoing::new(queue, message.to_json())]).await {
-        free(app, &[attempt]).await;
-        return Err(error.into());
+        let is_out = app.api.broker.may_have_taken(&error);
+        if !is_out {
+            free(app, &[attempt]).await;
+        }
+        return Err(refused(error, is_out));
     }
     let record = waits(method, message, event, now);
     // It is sent, so trouble with the record can only be told: the attempt's own follows.
@@ -67,6 +70,27 @@ pub(crate) async fn send(
         tracing::error!("can't tell history that delivery {} was sent again: {error}", message.delivery);
     }
     Ok(())
+}
+
+/// Takes attempts for sending them, and says of which deliveries.
+///
+/// # Errors
+///
+/// 503 when the broker or the store is out of reach: then nothing is taken, so that nobody has to wait for a turn's end.
+pub(super) async fn take(app: &App, attempts: &[(DeliveryId, u32)]) -> Result<HashSet<DeliveryId>, Problem> {
+    app.api.broker.ping().await?;
+    Ok(app.api.store.take_sends(attempts, TURN).await?)
+}
+
+/// What is answered when what was taken could not be published; where some of it may be out, that it may.
+pub(super) fn refused(error: BrokerError, is_out: bool) -> Problem {
+    if !is_out {
+        return error.into();
+    }
+    tracing::error!("the broker did not say whether it took what is sent again: {error}");
+    let detail = "the broker did not say whether it took what is sent; look in a minute whether history tells of it, and \
+                  ask again if it does not";
+    Problem { retry_after: Some(TURN), ..Problem::unavailable(detail) }
 }
 
 /// Lets others send at once what was taken and not sent. Where that fails, they may when its turn is over.

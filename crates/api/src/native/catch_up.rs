@@ -167,7 +167,7 @@ impl<'a> Missed<'a> {
         if missed.is_empty() {
             return Ok(());
         }
-        self.taken = self.app.api.store.take_sends(&missed, again::TURN).await?;
+        self.taken = again::take(self.app, &missed).await?;
         if self.taken.len() < missed.len() {
             self.free().await;
             let detail = "some of it was sent a moment ago, and history does not tell of it yet; try again in a minute";
@@ -292,8 +292,10 @@ impl<'a> Missed<'a> {
         self.bytes = 0;
         let messages = std::mem::take(&mut self.messages);
         if !messages.is_empty() {
-            self.app.api.broker.publish(messages).await?;
-            self.is_out = true;
+            let published = self.app.api.broker.publish(messages).await;
+            self.is_out |=
+                published.as_ref().err().is_none_or(|error| self.app.api.broker.may_have_taken(error));
+            published.map_err(|error| again::refused(error, self.is_out))?;
         }
         Ok(())
     }
