@@ -384,8 +384,9 @@ texts! {
     SWEEP_DEAD_LETTERS =
         "SELECT seq, (died_at < $3 OR died_at > $4) AS astray, died_at < $3 AS removable FROM dead_letters WHERE seq > $1 \
          ORDER BY seq LIMIT $2";
+    /// The end of one that is awaited lies ahead; astray is what ends later than history is kept.
     SWEEP_CALLBACKS =
-        "SELECT seq, (expires_at < $3 OR expires_at > $4) AS astray, expires_at < $3 AND due_at IS NULL AS removable FROM callbacks \
+        "SELECT seq, (expires_at < $3 OR expires_at > $4 + ($4 - $3)) AS astray, expires_at < $3 AND due_at IS NULL AS removable FROM callbacks \
          WHERE seq > $1 ORDER BY seq LIMIT $2";
     SWEEP_INBOX =
         "SELECT seq, (created_at < $3 OR created_at > $4) AS astray, created_at < $3 AS removable FROM inbox WHERE seq > $1 \

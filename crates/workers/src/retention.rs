@@ -95,6 +95,7 @@ impl Record {
                 ("dead_letters", pruned.dead_letters),
                 ("inbox", pruned.inbox),
                 ("callbacks", pruned.callbacks),
+                ("told", pruned.told),
             ] {
                 self.metrics.count(Counter::HistoryPruned, &[table], rows);
             }

@@ -9,7 +9,7 @@ use bellbuoy_domain::{
     AttemptRecord, Cause, CauseCode, DeliveryState, Kind, MethodName, NotificationId, NotificationState,
     Record, WIRE_VERSION,
 };
-use bellbuoy_store::{AuditEntry, AuditQuery};
+use bellbuoy_store::{AuditEntry, AuditQuery, Collected};
 use bellbuoy_telemetry::Counter;
 use bellbuoy_testkit::wait::eventually;
 use bellbuoy_workers::Retention;
@@ -281,13 +281,28 @@ async fn what_is_old_is_deleted_and_counted() {
     let rig = Rig::start().await;
     let to = rig.notify(1, |_| {}).await;
     rig.store.record(&[ended("1", to, DeliveryState::Dead, CauseCode::Http5xx)], 20).await.expect("recorded");
+    let long_ago = Timestamp::UNIX_EPOCH;
+    let collected = Collected {
+        delivery: id_of("2", to),
+        notification: to,
+        method: "webhook".into(),
+        source: "registry.example.com".into(),
+        subject: "acme/api".into(),
+        message: uuid::Uuid::nil(),
+        due_at: long_ago,
+        body: b"{}".to_vec(),
+    };
+    let told = rig.store.collect(&[collected]).await.expect("collected").remove(0);
+    rig.store.forget_digest(told.id, long_ago).await.expect("forgotten");
     let every = Duration::from_millis(5);
     let retention =
         rig.retention(Retention { keep: Duration::ZERO, chunk: 10, every, ..Retention::default() });
     let gone = async || rig.store.delivery(id_of("1", to)).await.expect("read").is_none().then_some(());
     eventually(PATIENCE, gone).await;
-    let counted = async || (rig.counted(Counter::HistoryPruned, &["deliveries"]) == 1).then_some(());
-    eventually(PATIENCE, counted).await;
+    for table in ["deliveries", "told"] {
+        let counted = async || (rig.counted(Counter::HistoryPruned, &[table]) == 1).then_some(());
+        eventually(PATIENCE, counted).await;
+    }
     retention.stop().await;
 }
 

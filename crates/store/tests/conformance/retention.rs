@@ -33,6 +33,22 @@ async fn one(store: &Store, event: &str, seconds: i64, state: DeliveryState) {
         .await;
 }
 
+async fn await_callback(store: &Store, event: &str, expires_at: i64) {
+    let delivery = delivery_id(event, 1);
+    let awaited = AwaitedCallback {
+        delivery,
+        first: delivery,
+        link: 0,
+        notification: notification_id(1),
+        source: SOURCE.into(),
+        event: event.into(),
+        subject: "acme/api".into(),
+        expires_at: at(expires_at),
+    };
+    let token = delivery.as_uuid().into_bytes().repeat(2).try_into().expect("32 bytes");
+    store.await_callback(&awaited, &token).await.expect("awaited");
+}
+
 /// Prunes until nothing is left to, and adds up.
 async fn prune(store: &Store, chunk: u32) -> (Pruned, usize) {
     let (mut all, mut calls) = (Pruned::default(), 0);
@@ -96,17 +112,7 @@ pub(crate) async fn what_is_old_goes_in_chunks_and_what_is_new_stays(store: Stor
     };
     store.add_to_inbox(&[item(1, 0), item(2, 0), item(3, BEFORE)]).await.expect("added");
     for (event, expires_at) in [("old 1", BEFORE - 1), ("new", BEFORE)] {
-        let awaited = AwaitedCallback {
-            delivery: delivery_id(event, 1),
-            first: delivery_id(event, 1),
-            link: 0,
-            notification: notification_id(1),
-            source: SOURCE.into(),
-            event: event.into(),
-            subject: "acme/api".into(),
-            expires_at: at(expires_at),
-        };
-        store.await_callback(&awaited, &[event.as_bytes()[0]; 32]).await.expect("awaited");
+        await_callback(&store, event, expires_at).await;
     }
     one(&store, "new", BEFORE, DeliveryState::Delivered).await;
 
@@ -185,11 +191,14 @@ pub(crate) async fn kept_rows_at_the_beginning_do_not_hide_what_is_behind(store:
 pub(crate) async fn rows_of_a_time_to_come_do_not_hide_what_is_behind(store: Store) {
     one(&store, "new", BEFORE, DeliveryState::Delivered).await;
     for i in 0..10 {
-        one(&store, &format!("of a wrong clock {i}"), NOW + 1_000 + i, DeliveryState::Delivered).await;
+        let event = format!("of a wrong clock {i}");
+        one(&store, &event, NOW + 1_000 + i, DeliveryState::Delivered).await;
+        await_callback(&store, &event, NOW + 2_000 + i).await;
     }
     one(&store, "old", 1, DeliveryState::Delivered).await;
+    await_callback(&store, "old", 1).await;
     let (pruned, _) = prune(&store, 3).await;
-    assert_eq!((pruned.deliveries, pruned.events), (1, 1));
+    assert_eq!((pruned.deliveries, pruned.events, pruned.callbacks), (1, 1, 1));
     assert!(!has_event(&store, "old").await);
     assert_eq!(left(&store).await.len(), 11);
 }
