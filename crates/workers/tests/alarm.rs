@@ -33,6 +33,7 @@ async fn collect(rig: &Rig, to: NotificationId) {
     let event = Event::from_json(finding.to_string().as_bytes(), now).expect("an event");
     let collected = Collected {
         delivery: DeliveryId::derive(&event.source, &event.id, to),
+        message: uuid::Uuid::nil(),
         notification: to,
         method: "webhook".into(),
         source: event.source.clone(),
