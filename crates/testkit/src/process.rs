@@ -216,9 +216,24 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// Stops the clock for it (`SIGSTOP`): it keeps its connections and answers nothing.
+    /// Stops the clock for it (`SIGSTOP`): it keeps its connections and answers nothing. Returns when each of its threads
+    /// stands still; at once where there is no `/proc`.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        while self.is_running() && self.moves() {
+            thread::yield_now();
+        }
+    }
+
+    /// Whether a thread of it is not stopped, by the third field of `/proc/PID/task/TID/stat`, proc(5).
+    fn moves(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+        let is_stopped = |stat: &String| {
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+        };
+        !stats.into_iter().all(|stat| is_stopped(&stat))
     }
 
     /// Lets it go on after [`Process::pause`].
@@ -259,14 +274,15 @@ impl Process {
         Some(Usage { peak_rss: peak_kib(&status)? * 1024, cpu })
     }
 
-    /// How many established TCP connections it has to a port of 127.0.0.1; none where there is no `/proc`.
-    pub fn connections_to(&self, port: u16) -> usize {
+    /// The established TCP connections that it has to a port of 127.0.0.1, by their inodes; none where there is no
+    /// `/proc`.
+    pub fn connections_to(&self, port: u16) -> Vec<u64> {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let peers: Vec<_> = table.lines().filter_map(|line| established_to(line, port)).collect();
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.id())).into_iter().flatten().flatten();
-        let open = files.filter_map(|file| std::fs::read_link(file.path()).ok());
-        open.filter(|file| peers.iter().any(|inode| file.as_os_str() == format!("socket:[{inode}]").as_str()))
-            .count()
+        let open: Vec<_> = files.filter_map(|file| std::fs::read_link(file.path()).ok()).collect();
+        let is_ours =
+            |inode: &u64| open.iter().any(|file| file.as_os_str() == format!("socket:[{inode}]").as_str());
+        table.lines().filter_map(|line| established_to(line, port)).filter(is_ours).collect()
     }
 
     fn try_exit(&self) -> Option<ExitStatus> {
