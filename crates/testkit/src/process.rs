@@ -230,8 +230,8 @@ impl Process {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
         let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
         let is_stopped = |stat: &String| {
-            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-            matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+            let letter = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            matches!(letter, None | Some('T' | 't' | 'Z' | 'X'))
         };
         !stats.into_iter().all(|stat| is_stopped(&stat))
     }
