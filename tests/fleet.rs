@@ -607,8 +607,9 @@ async fn what_does_not_stand_as_it_should_is_told_after_each_connect_until_it_is
     operator.declare_plain_queue("bellbuoy.outcomes.due").await.expect("declared");
     drop(operator);
 
-    // RabbitMQ is away when it starts; what stands there is looked at when it can be.
-    node.kill_9();
+    // RabbitMQ is away when it starts; what stands there is looked at when it can be. Ended in order: killed, it can forget
+    // the queue of just now.
+    node.stop().await;
     let member = fleet.member("api", "api");
     let client = member.client().await;
     node.start_again().await;
