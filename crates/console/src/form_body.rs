@@ -72,3 +72,23 @@ async fn read(request: Request, places: &Semaphore, limit: usize) -> Result<Writ
     })?;
     Ok(Written::read(&body.to_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_form_is_refused_over_its_limit_and_beyond_those_that_are_read_at_once() {
+        let form = |bytes: usize| Request::new(Body::from("x".repeat(bytes)));
+        let place = Semaphore::new(1);
+        assert!(read(form(100), &place, 100).await.is_ok());
+        let status = |read: Result<Written, Fault>| read.expect_err("a refusal").status();
+        assert_eq!(status(read(form(101), &place, 100).await), StatusCode::PAYLOAD_TOO_LARGE);
+        let held = place.acquire().await.expect("a place that was given back");
+        assert_eq!(status(read(form(1), &place, 100).await), StatusCode::SERVICE_UNAVAILABLE);
+        drop(held);
+        assert!(read(form(1), &place, 100).await.is_ok());
+    }
+}

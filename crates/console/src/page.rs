@@ -141,6 +141,12 @@ impl Fault {
         Self { status, detail: detail.into() }
     }
 
+    /// What it is answered with.
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Somebody who is not signed in.
     pub(crate) fn stranger() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Sign in first.")
